@@ -1,0 +1,24 @@
+"""RetrieveAll: named entity recognition in many languages with one frozen LLM and a LoRA adapter per language.
+
+    >>> from modeling_retrieveall import RetrieveAllModel
+    >>> model = RetrieveAllModel.from_pretrained("shipped")
+    >>> model.extract(["Angela Merkel besuchte Nairobi."])[0][0].label
+    'PER'
+"""
+
+from .configuration_retrieveall import RetrieveAllConfig
+from .entities import Entity
+from .language_adapter import AdapterError, LanguageAdapter
+from .modeling_retrieveall import Extraction, RetrieveAllModel, RetrieveAllOutput
+from .routing import Route
+
+__all__ = [
+    "AdapterError",
+    "Entity",
+    "Extraction",
+    "LanguageAdapter",
+    "RetrieveAllConfig",
+    "RetrieveAllModel",
+    "RetrieveAllOutput",
+    "Route",
+]

@@ -1,0 +1,71 @@
+"""Every number of the method, with the reason for its default."""
+
+from typing import Any
+
+from transformers import PreTrainedConfig
+
+from .embedded import EMBEDDED_BASE
+
+
+class RetrieveAllConfig(PreTrainedConfig):
+    """What a RetrieveAll model is made of: its base LLM, its adapters, and how it routes, retrieves and prompts.
+
+    Args:
+        base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
+        base_revision: Commit hash of the base on the Hub; ``None`` takes its newest.
+        adapters: Language code to the folder of its adapter, relative to the model's own folder.
+        encoder_layer: Hidden layer whose states are the sentence and word vectors. 12 of 18 in the embedded LLM: late
+            enough to carry meaning, early enough not to be bent towards the next token, and a third cheaper than the top.
+        n_entities: Retrieved entities in a prompt (n). Six, a line of the prompt.
+        n_sentences: Retrieved sentences in a prompt (m). Two: each costs as much as the sentence itself.
+        entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
+            about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
+        sentence_threshold: The same for sentences.
+        k_neighbours: Votes in routing (k). Ten: an odd neighbour does not decide, and a language of twenty examples can win.
+        min_confidence: A route whose winner has a smaller share of the votes is marked unknown and served by ``mul``.
+        max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
+            times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
+        max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.
+        adapter_slots: LoRA adapters resident at a time; the least recently used leaves first.
+        batch_size: Sentences decoded together unless the caller says otherwise.
+
+    Example:
+        >>> RetrieveAllConfig(n_sentences=1).n_sentences
+        1
+    """
+
+    model_type = "retrieveall"
+
+    def __init__(
+        self,
+        base_model: str = EMBEDDED_BASE,
+        base_revision: str | None = None,
+        adapters: dict[str, str] | None = None,
+        encoder_layer: int = 12,
+        n_entities: int = 6,
+        n_sentences: int = 2,
+        entity_threshold: float = 1.0,
+        sentence_threshold: float = 1.0,
+        k_neighbours: int = 10,
+        min_confidence: float = 0.35,
+        max_example_tokens: int = 192,
+        max_sentence_tokens: int = 256,
+        adapter_slots: int = 16,
+        batch_size: int = 16,
+        **kwargs: Any,
+    ) -> None:
+        self.base_model = base_model
+        self.base_revision = base_revision
+        self.adapters = dict(adapters or {})
+        self.encoder_layer = encoder_layer
+        self.n_entities = n_entities
+        self.n_sentences = n_sentences
+        self.entity_threshold = entity_threshold
+        self.sentence_threshold = sentence_threshold
+        self.k_neighbours = k_neighbours
+        self.min_confidence = min_confidence
+        self.max_example_tokens = max_example_tokens
+        self.max_sentence_tokens = max_sentence_tokens
+        self.adapter_slots = adapter_slots
+        self.batch_size = batch_size
+        super().__init__(**kwargs)

@@ -1,0 +1,123 @@
+"""The frozen base LLM as encoder: one forward pass gives a vector of the sentence and one of each word.
+
+    >>> encoder = SentenceEncoder(base, layer=12)
+    >>> vectors = encoder.encode([answers.word_ids(Sentence.from_text("Angela Merkel besuchte Nairobi."))])[0]
+    >>> vectors.sentence.shape, vectors.words.shape
+    (torch.Size([640]), torch.Size([5, 640]))
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceVectors:
+    """Hidden states of one sentence, averaged.
+
+    Attributes:
+        sentence: ``[hidden]``, float32, on the CPU: mean over all tokens of its words.
+        words: ``[words, hidden]``, float32, on the CPU: mean over the tokens of each word.
+    """
+
+    sentence: Tensor
+    words: Tensor
+
+    def mention(self, start: int, end: int) -> Tensor:
+        """``[hidden]``: the mention of words ``start`` up to ``end``, in its context."""
+        return self.words[start:end].mean(0)
+
+
+class _LayerReached(Exception):
+    """Carries the wanted hidden states out of the forward pass, so that the layers above are not computed."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
+class SentenceEncoder:
+    """Reads sentences with the bare base LLM, without any adapter.
+
+    Args:
+        base: A causal LM of transformers.
+        layer: Which hidden states to read: 0 the embeddings, then the output of each layer.
+
+    Raises:
+        ValueError: The base has no such layer.
+    """
+
+    def __init__(self, base: PreTrainedModel, layer: int) -> None:
+        self.decoder = base.get_decoder()
+        depth = base.config.get_text_config().num_hidden_layers
+        if not 0 <= layer <= depth:
+            raise ValueError(f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them.")
+        self.layer = layer
+        self._stop_at = _embeddings_or_layer(base, self.decoder, layer, depth)
+        bos = base.config.get_text_config().bos_token_id
+        self._bos = [] if bos is None else [bos]
+
+    def encode(self, sentences: Sequence[list[list[int]]], max_batch_tokens: int = 2048) -> list[SentenceVectors]:
+        """Vectors of sentences, in the order given.
+
+        Args:
+            sentences: For each sentence the tokens of each of its words.
+            max_batch_tokens: Tokens of one forward pass, padding included; sentences are batched by length.
+        """
+        order = sorted(range(len(sentences)), key=lambda i: sum(map(len, sentences[i])))
+        vectors: dict[int, SentenceVectors] = {}
+        batch: list[int] = []
+        for i in order:
+            longest = len(self._bos) + sum(map(len, sentences[i]))
+            if batch and longest * (len(batch) + 1) > max_batch_tokens:
+                vectors |= zip(batch, self._encode_batch([sentences[j] for j in batch]), strict=True)
+                batch = []
+            batch.append(i)
+        if batch:
+            vectors |= zip(batch, self._encode_batch([sentences[j] for j in batch]), strict=True)
+        return [vectors[i] for i in range(len(sentences))]
+
+    def _encode_batch(self, sentences: list[list[list[int]]]) -> list[SentenceVectors]:
+        rows = [self._bos + [token for word in words for token in word] for words in sentences]
+        longest = max(map(len, rows))
+        device = self.decoder.device
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+        states = self._hidden_states(ids, mask).float().cpu()
+        return [self._average(states[i], words) for i, words in enumerate(sentences)]
+
+    @torch.no_grad()
+    def _hidden_states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        handle = self._stop_at.register_forward_hook(_stop)
+        try:
+            self.decoder(input_ids=ids, attention_mask=mask, use_cache=False)
+        except _LayerReached as reached:
+            return reached.states
+        finally:
+            handle.remove()
+        raise RuntimeError(f"Layer {self.layer} of {type(self.decoder).__name__} was never run; choose another encoder_layer.")
+
+    def _average(self, states: Tensor, words: list[list[int]]) -> SentenceVectors:
+        """Means of ``states`` [tokens, hidden] over the tokens of each word and of all."""
+        lengths = torch.tensor([len(word) for word in words])
+        states = states[len(self._bos) : len(self._bos) + int(lengths.sum())]
+        word_of = torch.repeat_interleave(torch.arange(len(words)), lengths)
+        sums = torch.zeros(len(words), states.shape[1]).index_add_(0, word_of, states)
+        return SentenceVectors(sums.sum(0) / max(len(states), 1), sums / lengths[:, None].clamp(min=1))
+
+
+def _stop(module: nn.Module, args: Any, output: Any) -> None:
+    raise _LayerReached(output[0] if isinstance(output, tuple) else output)
+
+
+def _embeddings_or_layer(base: PreTrainedModel, decoder: nn.Module, layer: int, depth: int) -> nn.Module:
+    if layer == 0:
+        return base.get_input_embeddings()
+    stacks = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    if not stacks:
+        raise ValueError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
+    return stacks[0][layer - 1]

@@ -1,0 +1,291 @@
+"""Words, spans and entities: from a caller's string to word positions, and back to the caller's own characters.
+
+    >>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
+    >>> [word.text for word in sentence.words]
+    ['Angela', 'Merkel', 'besuchte', 'Nairobi', '.']
+    >>> sentence.entity(Span(0, 2, "PER"), score=0.98)
+    Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
+    >>> spans_from_tags(["B-PER", "I-PER", "O", "B-LOC", "O"])
+    ([Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')], 0)
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import regex
+
+Scheme = Literal["BIO", "IOB1", "BILOU"]
+
+# Scripts written without spaces: there a word boundary can lie between any two characters, so each one is a word.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+
+# A run is cut after 100 characters, so that no single word can outgrow the model's window.
+_WORD = regex.compile(
+    rf"(?V1)[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_UNSPACED}]]{{1,100}}"  # letters, digits, marks; ZWJ and ZWNJ join
+    r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"  # any other visible character (with its marks, an emoji with its joiners) alone
+)
+_SPACE = regex.compile(r"[\s\p{Cc}]")
+_CLOSING = regex.compile(r"[.,;:!?)\]}»”’%。，、；：！？）…।॥؟،؛።፣]+")
+_OPENING = regex.compile(r"[(\[{«“„‘（]")
+_UNSPACED_EDGE = regex.compile(rf"[{_UNSPACED}。，、；：！？（）「」『』《》]")
+
+
+class Span(NamedTuple):
+    """A labelled run of words: word positions ``start`` up to, not including, ``end``."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A named entity in the caller's own string.
+
+    Attributes:
+        text: The mention, exactly ``string[start:end]``.
+        label: The entity type, as the adapter's dataset names it.
+        start: Offset of its first character, in Unicode code points.
+        end: Offset after its last character, in Unicode code points.
+        score: Probability of mention and label under the answer grammar, in [0, 1].
+    """
+
+    text: str
+    label: str
+    start: int
+    end: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """The unit in which entities begin and end.
+
+    Attributes:
+        text: Its characters, as in the caller's string.
+        start: Offset of its first character in the caller's string, in code points.
+        end: Offset after its last character.
+        glued: Whether it follows the word before without a space in what the LLM reads.
+    """
+
+    text: str
+    start: int
+    end: int
+    glued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text and its words; ``words[i]`` is ``text[words[i].start : words[i].end]``."""
+
+    text: str
+    words: tuple[Word, ...]
+
+    @classmethod
+    def from_text(cls, text: str) -> "Sentence":
+        """Splits a raw string: at spaces and punctuation, and between all characters of scripts without spaces.
+
+        White space, control and format characters belong to no word; offsets are those of ``text``, which is not changed.
+
+        Example:
+            >>> [(w.text, w.start, w.glued) for w in Sentence.from_text("Bonn, 北京").words]
+            [('Bonn', 0, False), (',', 4, True), ('北', 6, False), ('京', 7, True)]
+        """
+        words: list[Word] = []
+        end = 0
+        for match in _WORD.finditer(text):
+            gap = text[end : match.start()]
+            glued = bool(words) and not _SPACE.search(gap)
+            words.append(Word(match.group(), match.start(), match.end(), glued))
+            end = match.end()
+        return cls(text, tuple(words))
+
+    @classmethod
+    def from_words(cls, words: Sequence[str]) -> "Sentence":
+        """Takes words that the caller has split; entities will begin and end at them, offsets are into ``" ".join(words)``.
+
+        What the LLM reads is written as people write: no space before a full stop, none between Chinese words.
+
+        Example:
+            >>> Sentence.from_words(["Bonn", "."]).text
+            'Bonn .'
+            >>> Sentence.from_words(["Bonn", "."]).words[1].glued
+            True
+        """
+        result: list[Word] = []
+        offset = 0
+        for position, word in enumerate(words):
+            glued = position > 0 and _written_together(words[position - 1], word)
+            result.append(Word(word, offset, offset + len(word), glued))
+            offset += len(word) + 1
+        return cls(" ".join(words), tuple(result))
+
+    def entity(self, span: Span, score: float = 1.0) -> Entity:
+        """The entity of a span of words, in characters of the caller's string."""
+        start, end = self.words[span.start].start, self.words[span.end - 1].end
+        return Entity(self.text[start:end], span.label, start, end, score)
+
+    def slice(self, start: int, end: int) -> "Sentence":
+        """Words ``start`` up to ``end``, with offsets still into the whole text."""
+        return Sentence(self.text, self.words[start:end])
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled sentence."""
+
+    sentence: Sentence
+    spans: tuple[Span, ...]
+
+    @property
+    def key(self) -> str:
+        """What makes two examples duplicates: their words."""
+        return " ".join(word.text for word in self.sentence.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """An entity of a labelled sentence, as the entity-level index holds it."""
+
+    example: Example
+    span: Span
+
+    @property
+    def text(self) -> str:
+        """The mention in the words of its sentence."""
+        return self.example.sentence.entity(self.span).text
+
+
+def pieces(word: str) -> list[str]:
+    """The finest units of a word; the LLM reads both raw and pre-split text as the tokens of these.
+
+    Example:
+        >>> pieces("Nordrhein-Westfalen")
+        ['Nordrhein', '-', 'Westfalen']
+    """
+    return _WORD.findall(word)
+
+
+def _written_together(left: str, right: str) -> bool:
+    if _CLOSING.fullmatch(right) or _OPENING.fullmatch(left):
+        return True
+    return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
+
+
+def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], int]:
+    """Reads a tag sequence; an invalid one is repaired the way that keeps most of it.
+
+    A continuation (``I-``, ``L-``) with nothing of its label to continue opens a new span, and a BILOU span that is not
+    closed ends where it stops. ``E-`` and ``S-`` are read as ``L-`` and ``U-``.
+
+    Args:
+        tags: One tag a word, such as ``"B-PER"`` or ``"O"``.
+        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
+
+    Returns:
+        The spans in order, and the number of tags that had to be repaired.
+
+    Raises:
+        ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
+
+    Example:
+        >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
+        ([Span(start=0, end=2, label='LOC')], 1)
+    """
+    spans: list[Span] = []
+    repairs = 0
+    start, label = 0, ""  # an empty label: no span is open
+
+    def close(end: int) -> None:
+        nonlocal label
+        if label:
+            spans.append(Span(start, end, label))
+        label = ""
+
+    for position, tag in enumerate(tags):
+        prefix, tag_label = split_tag(tag)
+        continues = prefix in "IL" and tag_label == label and bool(label)
+        if not continues:
+            # A BILOU span must have ended by itself, with L or U.
+            repairs += scheme == "BILOU" and bool(label)
+            close(position)
+            if prefix != "O":
+                repairs += prefix in "IL" and scheme != "IOB1"
+                start, label = position, tag_label
+        if prefix in "LU":
+            close(position + 1)
+    repairs += scheme == "BILOU" and bool(label)
+    close(len(tags))
+    return spans, repairs
+
+
+def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
+    """Writes spans that do not overlap as one tag a word.
+
+    Args:
+        spans: The spans, in any order.
+        length: The number of words.
+        scheme: As in :func:`spans_from_tags`.
+
+    Raises:
+        ValueError: A span is empty, leaves the sentence or overlaps another.
+
+    Example:
+        >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
+        ['B-PER', 'L-PER', 'O']
+    """
+    tags = ["O"] * length
+    before: Span | None = None
+    for span in sorted(spans):
+        if not 0 <= span.start < span.end <= length or (before and span.start < before.end):
+            raise ValueError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
+        inside = [f"I-{span.label}"] * (span.end - span.start)
+        if scheme == "BILOU":
+            inside[0], inside[-1] = f"B-{span.label}", f"L-{span.label}"
+            if len(inside) == 1:
+                inside = [f"U-{span.label}"]
+        elif scheme == "BIO" or (before and before.end == span.start and before.label == span.label):
+            inside[0] = f"B-{span.label}"
+        tags[span.start : span.end] = inside
+        before = span
+    return tags
+
+
+def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
+    """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
+
+    Example:
+        >>> detect_scheme([["I-PER", "I-PER", "B-PER", "O"]])
+        'IOB1'
+    """
+    opened_by_i = opened_by_b = 0
+    for tags in sequences:
+        before = ("O", "")
+        for tag in tags:
+            prefix, label = split_tag(tag)
+            if prefix in "LU":
+                return "BILOU"
+            if before[1] != label:
+                opened_by_b += prefix == "B"
+                opened_by_i += prefix == "I"
+            before = (prefix, label)
+    return "IOB1" if opened_by_i and not opened_by_b else "BIO"
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """``"B-PER"`` to ``("B", "PER")``, with E and S read as L and U; ``"O"`` to ``("O", "")``.
+
+    Raises:
+        ValueError: The tag has another form.
+    """
+    if tag == "O":
+        return "O", ""
+    prefix, dash, label = tag.partition("-")
+    prefix = {"E": "L", "S": "U"}.get(prefix, prefix)
+    if prefix not in ("B", "I", "L", "U") or not dash or not label:
+        raise ValueError(
+            f"Tag {tag!r} is not BIO, IOB1 or BILOU. Write it as 'B-{label or tag}' for the first word of a mention, "
+            f"'I-{label or tag}' for the words after it, and 'O' elsewhere."
+        )
+    return prefix, label

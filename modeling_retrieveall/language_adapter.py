@@ -1,0 +1,236 @@
+"""One language on disk: LoRA weights, labelled examples, their index and a manifest.
+
+    de/
+      adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
+      retrieveall.json                                 the manifest
+      examples.parquet                                 tokens and spans of the labelled examples
+      retrieval.safetensors                            their vectors, and the vectors that routing votes with
+      README.md                                        the model card
+
+    >>> adapter = LanguageAdapter.load("adapter_cards/de")
+    >>> adapter.language, adapter.manifest.entity_types, len(adapter.index.examples)
+    ('de', ['LOC', 'ORG', 'PER'], 99)
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .entities import Example, Sentence, Span
+from .lora_bank import LoraWeights
+from .prompting import PROMPT_VERSION
+from .retrieval import ExampleIndex
+
+SCHEMA_VERSION = 1
+SHARED_LANGUAGE = "mul"
+"""The shared multilingual adapter: BCP-47 for "multiple languages"."""
+
+MANIFEST = "retrieveall.json"
+_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS = "adapter_config.json", "adapter_model.safetensors", "examples.parquet", "retrieval.safetensors"
+_PEFT_PREFIX = "base_model.model."
+
+
+class AdapterError(ValueError):
+    """A folder that cannot serve as a language adapter; the message names it and what is wrong."""
+
+
+@dataclass
+class Manifest:
+    """What an adapter says of itself in ``retrieveall.json``.
+
+    Attributes:
+        language: BCP-47 code of its language, or ``"mul"``.
+        entity_types: The labels it gives, as its dataset names them.
+        base_model: The LLM it was trained on.
+        base_revision: Commit hash of that LLM, or the checksum of the embedded one.
+        hidden_size: Width of the LLM's hidden states, and so of all vectors.
+        encoder_layer: Layer the vectors were read from.
+        prompt_version: The prompt it was trained with.
+        initialised_from: The adapter it started from, such as ``"mul@1f0c..."``, or ``None``.
+        training: Data, duplicates dropped and hyper-parameters, for the card.
+        metrics: Figures measured on a dataset, for the card.
+        schema_version: Version of this layout.
+    """
+
+    language: str
+    entity_types: list[str]
+    base_model: str
+    base_revision: str | None
+    hidden_size: int
+    encoder_layer: int
+    prompt_version: int = PROMPT_VERSION
+    initialised_from: str | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+
+class LanguageAdapter:
+    """A language: manifest and index in memory, LoRA weights on disk until a route asks for them.
+
+    Args:
+        manifest: What the adapter is.
+        index: Its labelled examples, with their vectors.
+        routing_vectors: ``[n, hidden]``: further sentence vectors of the language, without text, that vote in routing.
+        training_hashes: ``[n]`` int64: hashes of the sentences it was trained on (:func:`sentence_hash`), sorted.
+        path: The folder that holds its LoRA weights.
+    """
+
+    def __init__(
+        self, manifest: Manifest, index: ExampleIndex, routing_vectors: Tensor, training_hashes: Tensor, path: Path
+    ) -> None:
+        self.manifest = manifest
+        self.index = index
+        self.routing_vectors = routing_vectors
+        self.training_hashes = training_hashes
+        self.path = path
+
+    @property
+    def language(self) -> str:
+        """BCP-47 code of the language."""
+        return self.manifest.language
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LanguageAdapter":
+        """Reads everything but the LoRA weights, which are only checked to be there.
+
+        Raises:
+            AdapterError: The folder is not a language adapter, or a file of it is missing, damaged or of a newer schema.
+        """
+        path = Path(path)
+        manifest = read_manifest(path)
+        for name in (_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS):
+            if not (path / name).is_file():
+                raise AdapterError(f"{path} is incomplete: {name} is missing. Train or download the adapter again.")
+        try:
+            vectors = load_file(path / _VECTORS)
+            index = ExampleIndex(_read_examples(path / _EXAMPLES), vectors["sentences"], vectors["mentions"])
+            return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path)
+        except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException, SafetensorError) as error:
+            raise AdapterError(f"{path} cannot be read as a language adapter: {error}. Train or download it again.") from error
+
+    def save_knowledge(self, path: str | Path) -> None:
+        """Writes manifest, examples and vectors into a folder; PEFT writes the LoRA weights beside them."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        (path / MANIFEST).write_text(json.dumps(asdict(self.manifest), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_examples(self.index.examples, path / _EXAMPLES)
+        tensors = {
+            "sentences": self.index.sentence_vectors.half(),
+            "mentions": self.index.mention_vectors.half(),
+            "routing": self.routing_vectors.half(),
+            "training_hashes": self.training_hashes,
+        }
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / _VECTORS)
+
+    def voting_vectors(self) -> Tensor:
+        """``[examples + n, hidden]``, float32: all sentence vectors of the language."""
+        return torch.cat([self.index.sentence_vectors.float(), self.routing_vectors.float()])
+
+    def known_hashes(self) -> set[int]:
+        """Hashes of every sentence that this adapter has seen: its training sentences and its examples."""
+        return set(self.training_hashes.tolist()) | {sentence_hash(example.key) for example in self.index.examples}
+
+    def lora_weights(self, dtype: torch.dtype) -> LoraWeights:
+        """Reads the LoRA weights.
+
+        Raises:
+            AdapterError: The weights are not those of a plain PEFT LoRA.
+        """
+        return read_lora_weights(self.path, dtype)
+
+
+def read_lora_weights(path: Path, dtype: torch.dtype) -> LoraWeights:
+    """The LoRA of a folder that PEFT wrote.
+
+    Raises:
+        AdapterError: It is of another kind than plain LoRA, or damaged.
+    """
+    try:
+        config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
+        tensors = load_file(path / _WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise AdapterError(f"{path}: the LoRA weights cannot be read: {error}. Train or download the adapter again.") from error
+    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
+        raise AdapterError(f"{path} is not a plain LoRA (no DoRA, no modules_to_save). Train it with `retrieveall train`.")
+    a: dict[str, Tensor] = {}
+    b: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        name, dot, side = key.removeprefix(_PEFT_PREFIX).removesuffix(".weight").rpartition(".lora_")
+        if not dot or side not in ("A", "B"):
+            raise AdapterError(f"{path}: tensor {key!r} is not of a plain LoRA. Train the adapter with `retrieveall train`.")
+        (a if side == "A" else b)[name] = tensor.to(dtype)
+    if a.keys() != b.keys():
+        raise AdapterError(f"{path}: A or B is missing for {sorted(a.keys() ^ b.keys())[0]!r}. Download the adapter again.")
+    return LoraWeights(a, b, {name: _scaling(config, name, a[name].shape[0]) for name in a})
+
+
+def sentence_hash(key: str) -> int:
+    """A signed 64-bit hash of a sentence's words; tells a known sentence without keeping its text."""
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), signed=True)
+
+
+def hash_sentences(examples: Iterable[Example]) -> Tensor:
+    """``[n]`` int64: the sorted distinct hashes of sentences."""
+    return torch.tensor(sorted({sentence_hash(example.key) for example in examples}), dtype=torch.int64)
+
+
+def _scaling(config: dict[str, Any], module_name: str, rank: int) -> float:
+    alpha: float = config["lora_alpha"]
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if module_name == pattern or module_name.endswith("." + pattern):
+            alpha = value
+    return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of an adapter's folder.
+
+    Raises:
+        AdapterError: It is missing, damaged or of a newer schema.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise AdapterError(f"{path} is not a language adapter: it has no {MANIFEST}. Give the folder that `retrieveall train` wrote.")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        version = data["schema_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{file} is damaged: {error!r}. Train or download the adapter again.") from error
+    if version > SCHEMA_VERSION:
+        raise AdapterError(f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall")
+    known = {f.name for f in fields(Manifest)}
+    try:
+        return Manifest(**{key: value for key, value in data.items() if key in known})
+    except TypeError as error:
+        raise AdapterError(f"{file} is incomplete: {error}. Train or download the adapter again.") from error
+
+
+def _read_examples(file: Path) -> list[Example]:
+    examples = []
+    for row in pq.read_table(file).to_pylist():
+        spans = tuple(Span(span["start"], span["end"], span["label"]) for span in row["spans"])
+        if any(not 0 <= span.start < span.end <= len(row["tokens"]) for span in spans):
+            raise ValueError(f"a span of {spans} leaves its {len(row['tokens'])} words")
+        examples.append(Example(Sentence.from_words(row["tokens"]), spans))
+    return examples
+
+
+def _write_examples(examples: Sequence[Example], file: Path) -> None:
+    span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("spans", pa.list_(span))])
+    rows = [
+        {"tokens": [word.text for word in example.sentence.words], "spans": [s._asdict() for s in example.spans]}
+        for example in examples
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)

@@ -1,0 +1,497 @@
+"""The model: a frozen base LLM, one LoRA adapter and one index of examples per language.
+
+    >>> model = RetrieveAllModel.from_pretrained("shipped")
+    >>> model.extract(["Angela Merkel besuchte Nairobi."])
+    [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils import ModelOutput
+
+from .answers import AnswerFormat
+from .collection import resolve
+from .configuration_retrieveall import RetrieveAllConfig
+from .decoding import Answer, AnswerGrammar, LMHead, decode_answers
+from .embedded import base_revision, resolve_base
+from .encoding import SentenceEncoder, SentenceVectors
+from .entities import Entity, Sentence
+from .language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter
+from .lora_bank import LoraBank
+from .prompting import PROMPT_VERSION, Prompt, PromptWriter
+from .retrieval import Retrieved
+from .routing import Route, VoteRouter
+from .windows import split_windows
+
+
+@dataclass
+class RetrieveAllOutput(ModelOutput):
+    """What ``generate(..., return_dict_in_generate=True)`` returns, an item a row of the batch.
+
+    Attributes:
+        sequences: ``[batch, answer_tokens]``: the generated answers, padded on the right.
+        entities: The entities, with offsets into the text that ``input_ids`` decode to.
+        routes: The route of each row.
+        prompts: The prompt of each row, as text.
+        scores: The score of each entity, row by row.
+    """
+
+    sequences: Tensor | None = None
+    entities: list[list[Entity]] | None = None
+    routes: list[Route] | None = None
+    prompts: list[str] | None = None
+    scores: list[list[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One text, its entities, and how they came about.
+
+    Attributes:
+        text: The caller's string.
+        entities: Its entities, in order.
+        route: How it was served; of a text cut into windows, the route of the first.
+        retrieved: The labelled examples found for each of its windows.
+        prompts: What the LLM was given for each window, as text.
+        answers: The tokens of each window's answer.
+    """
+
+    text: str
+    entities: list[Entity]
+    route: Route
+    retrieved: list[Retrieved]
+    prompts: list[str]
+    answers: list[list[int]]
+
+
+@dataclass
+class _Window:
+    """A sentence on its way through the model; filled in step by step."""
+
+    owner: int
+    sentence: Sentence
+    word_ids: list[list[int]]
+    route: Route
+    retrieved: Retrieved
+    prompt: Prompt | None = None
+    answer: Answer | None = None
+
+
+class RetrieveAllModel(PreTrainedModel):
+    """Named entity recognition in many languages with one frozen LLM.
+
+    Build it with :meth:`from_pretrained`; :meth:`extract` is the whole of daily use.
+
+    Args:
+        config: The model's configuration.
+        base: The base LLM.
+        tokenizer: The base's tokenizer.
+    """
+
+    config_class = RetrieveAllConfig
+    base_model_prefix = "base"
+
+    def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(config)
+        self.base = base.eval()
+        self.tokenizer = tokenizer
+        self.adapters: dict[str, LanguageAdapter] = {}
+        self.answers = AnswerFormat(tokenizer)
+        self.encoder = SentenceEncoder(base, config.encoder_layer)
+        self.bank = LoraBank(base, config.adapter_slots)
+        self.router = VoteRouter(config.k_neighbours, config.min_confidence)
+        self._head = LMHead(base)
+        self._writer = PromptWriter(self.answers, config.max_example_tokens)
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """Nothing: the base is pretrained and the adapters are trained."""
+
+    # Loading and saving
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        pretrained_model_name_or_path: str | Path = "shipped",
+        *,
+        base_model: str | None = None,
+        languages: Sequence[str] | None = None,
+        adapter_slots: int | None = None,
+        **base_arguments: Any,
+    ) -> "RetrieveAllModel":
+        """Loads a base LLM and the adapters of a model.
+
+        Args:
+            pretrained_model_name_or_path: ``"shipped"``; or a folder that ``save_pretrained`` wrote; or the folder of one
+                adapter as ``retrieveall train`` writes it; or a folder of such folders.
+            base_model: Where to take the base LLM from, instead of where the configuration says.
+            languages: Load these languages only; the shared ``mul`` adapter is loaded as well where there is one.
+            adapter_slots: LoRA adapters resident at a time, instead of the configuration's number.
+            **base_arguments: Handed to the base's ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``,
+                ``quantization_config``, ``token``, ...
+
+        Raises:
+            FileNotFoundError: There is no such model.
+            ValueError: A language is not among the model's; or an adapter is of another base LLM.
+
+        Example:
+            >>> model = RetrieveAllModel.from_pretrained("shipped", languages=["de", "ru"])
+            >>> model.languages
+            ['de', 'mul', 'ru']
+        """
+        collection = resolve(pretrained_model_name_or_path)
+        wanted = _wanted(languages, list(collection.adapters))
+        base_arguments.pop("config", None)
+        base_arguments.pop("trust_remote_code", None)
+        config = collection.config
+        config.adapter_slots = adapter_slots or config.adapter_slots
+        name = base_model or config.base_model
+        config.base_revision = base_revision(name, config.base_revision)
+        model = cls(config, *load_base(name, **base_arguments))
+        for language in wanted:
+            model.add_language(collection.adapters[language])
+        return model
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Writes configuration and adapters, never the base weights.
+
+        Args:
+            save_directory: The folder; made if missing. Adapters go to ``adapters/<language>``.
+        """
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        for language, adapter in self.adapters.items():
+            target = folder / "adapters" / language
+            if target.resolve() != adapter.path.resolve():
+                shutil.copytree(adapter.path, target, dirs_exist_ok=True)
+        self.config.adapters = {language: f"adapters/{language}" for language in self.languages}
+        self.config.save_pretrained(folder)
+
+    # Languages
+
+    @property
+    def languages(self) -> list[str]:
+        """Codes of the languages there are, sorted; ``mul`` is the shared adapter."""
+        return sorted(self.adapters)
+
+    def add_language(self, path: str | Path) -> str:
+        """Adds a language adapter, in place of one of the same language. Nothing else changes.
+
+        Args:
+            path: The adapter's folder.
+
+        Returns:
+            Its language code.
+
+        Raises:
+            AdapterError: The folder is no adapter, or one of another base LLM, encoder layer or prompt.
+        """
+        adapter = LanguageAdapter.load(path)
+        self._check_fits(adapter)
+        language = adapter.language
+        self.bank.unload(language)
+        self.adapters[language] = adapter
+        if language == SHARED_LANGUAGE:
+            self.router.fallback = language
+        else:
+            self.router.add(language, adapter.voting_vectors())
+        return language
+
+    def remove_language(self, language: str) -> None:
+        """Takes a language away. Nothing else changes.
+
+        Raises:
+            ValueError: There is no such language.
+        """
+        self._check_languages([language])
+        del self.adapters[language]
+        self.bank.unload(language)
+        self.router.remove(language)
+        if language == SHARED_LANGUAGE:
+            self.router.fallback = None
+
+    def _check_fits(self, adapter: LanguageAdapter) -> None:
+        manifest = adapter.manifest
+        hidden = self.base.config.get_text_config().hidden_size
+        for what, theirs, ours in (
+            ("base LLM", manifest.base_model, self.config.base_model),
+            ("base revision", manifest.base_revision, self.config.base_revision),
+            ("hidden size", manifest.hidden_size, hidden),
+            ("encoder layer", manifest.encoder_layer, self.config.encoder_layer),
+            ("prompt version", manifest.prompt_version, PROMPT_VERSION),
+        ):
+            if theirs != ours:
+                raise AdapterError(
+                    f"{adapter.path}: the {adapter.language!r} adapter has {what} {theirs!r}, the model {ours!r}. "
+                    "Load it into a model of its own base, or train it again on this one."
+                )
+
+    def _check_languages(self, languages: Sequence[str]) -> None:
+        if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
+            raise ValueError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {', '.join(self.languages) or 'none'}.")
+
+    # Extraction
+
+    def extract(
+        self,
+        texts: str | Sequence[str] | None = None,
+        languages: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
+        *,
+        words: Sequence[Sequence[str]] | None = None,
+    ) -> list[list[Entity]]:
+        """Finds the named entities of texts, whatever mixture of languages they are in.
+
+        Args:
+            texts: A text or a list of texts, of any length.
+            languages: The language of all texts or of each, instead of routing.
+            batch_size: Sentences decoded together; the configuration's when not given.
+            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
+
+        Returns:
+            For each text its entities, in order of appearance and without overlap; ``text[e.start:e.end] == e.text``.
+
+        Raises:
+            TypeError: A text is not a string.
+            ValueError: A language is not among the model's.
+
+        Example:
+            >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
+            'Wangari Maathai'
+        """
+        return [result.entities for result in self.explain(texts, languages, batch_size, words=words)]
+
+    @torch.no_grad()
+    def explain(
+        self,
+        texts: str | Sequence[str] | None = None,
+        languages: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
+        *,
+        words: Sequence[Sequence[str]] | None = None,
+    ) -> list[Extraction]:
+        """As :meth:`extract`, with the route, the retrieved examples and the prompt of each text.
+
+        Example:
+            >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
+            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.8, known=True)
+        """
+        sentences = _sentences(texts, words)
+        forced = self._forced(languages, len(sentences))
+        windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
+        self._route_and_retrieve(windows, forced)
+        windows.sort(key=lambda window: len(window.prompt.ids) if window.prompt else 0)
+        size = batch_size or self.config.batch_size
+        if size < 1:
+            raise ValueError(f"batch_size is {size}; give at least 1.")
+        for start in range(0, len(windows), size):
+            self._answer(windows[start : start + size])
+        return self._assemble(sentences, windows)
+
+    def _forced(self, languages: str | Sequence[str] | None, count: int) -> list[str] | None:
+        if languages is None:
+            return None
+        forced = [languages] * count if isinstance(languages, str) else list(languages)
+        if len(forced) != count:
+            raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
+        self._check_languages(forced)
+        return forced
+
+    def _windows(self, owner: int, sentence: Sentence) -> list[_Window]:
+        word_ids = self.answers.word_ids(sentence)
+        bounds = split_windows(sentence, [len(ids) for ids in word_ids], self.config.max_sentence_tokens)
+        parts = [sentence.slice(start, end) for start, end in bounds]
+        return [_Window(owner, part, self.answers.word_ids(part), Route.nowhere(), Retrieved([], [])) for part in parts]
+
+    def _route_and_retrieve(self, windows: list[_Window], forced: list[str] | None) -> None:
+        if not windows:
+            return
+        vectors = self.encoder.encode([window.word_ids for window in windows])
+        if forced is None:
+            routes = self.router.route(torch.stack([v.sentence for v in vectors]))
+        else:
+            routes = [Route.certain(forced[window.owner]) for window in windows]
+        for window, route, query in zip(windows, routes, vectors, strict=True):
+            window.route = route
+            window.retrieved = self._retrieve(route, query)
+            window.prompt = self._writer.write(
+                window.sentence,
+                [hit.item for hit in window.retrieved.mentions],
+                [hit.item for hit in window.retrieved.examples],
+            )
+
+    def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
+        if not route.adapters:
+            return Retrieved([], [])
+        config = self.config
+        return self.adapters[route.adapters[0]].index.search(
+            query, config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold
+        )
+
+    def _answer(self, batch: list[_Window]) -> None:
+        """Decodes a batch of windows, each with its own adapters."""
+        grammars = [AnswerGrammar(self.answers, window.sentence, self._labels(window.route)) for window in batch]
+        self._make_resident({name for window in batch for name in window.route.adapters})
+        with self.bank.rows([window.route.mixture for window in batch]):
+            answers = decode_answers(self.base, self._head, [w.prompt.ids for w in batch if w.prompt], grammars)
+        for window, answer in zip(batch, answers, strict=True):
+            window.answer = answer
+
+    def _labels(self, route: Route) -> list[str]:
+        return sorted({label for name in route.adapters for label in self.adapters[name].manifest.entity_types})
+
+    def _make_resident(self, names: set[str]) -> None:
+        """Loads the LoRA weights that a batch needs; a batch of more languages than slots widens the bank for its time."""
+        self.bank.slots = max(self.config.adapter_slots, len(names))
+        for name in sorted(names):
+            if name not in self.bank:
+                self.bank.load(name, self.adapters[name].lora_weights(self.base.dtype))
+
+    def _assemble(self, sentences: list[Sentence], windows: list[_Window]) -> list[Extraction]:
+        """Puts the windows of each text together again, in the order of the texts."""
+        of_text: list[list[_Window]] = [[] for _ in sentences]
+        for window in windows:
+            of_text[window.owner].append(window)
+        results = []
+        for sentence, parts in zip(sentences, of_text, strict=True):
+            parts.sort(key=lambda window: window.sentence.words[0].start)
+            spans = [(w.sentence, scored) for w in parts if w.answer for scored in w.answer.spans]
+            results.append(
+                Extraction(
+                    sentence.text,
+                    [part.entity(scored.span, scored.score) for part, scored in spans],
+                    parts[0].route if parts else Route.nowhere(),
+                    [window.retrieved for window in parts],
+                    [self.tokenizer.decode(window.prompt.ids) for window in parts if window.prompt],
+                    [window.answer.ids for window in parts if window.answer],
+                )
+            )
+        return results
+
+    # Tensors in, tensors out
+
+    def generate(  # type: ignore[override]
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        languages: str | Sequence[str] | None = None,
+        return_dict_in_generate: bool = False,
+        **unsupported: Any,
+    ) -> Tensor | RetrieveAllOutput:
+        """Sentence tokens in, answer tokens out; routing, prompt and adapters inside.
+
+        Args:
+            input_ids: ``[batch, tokens]``: sentences in the base's tokenizer, padded on either side.
+            attention_mask: ``[batch, tokens]``: 0 at padding.
+            languages: The language of all rows or of each, instead of routing.
+            return_dict_in_generate: Whether to return entities, routes, prompts and scores too.
+            **unsupported: Sampling and length arguments are refused: the grammar ends every answer, and the decoding is greedy.
+
+        Returns:
+            ``[batch, answer_tokens]``, padded on the right; or a :class:`RetrieveAllOutput`.
+
+        Raises:
+            TypeError: An argument makes no sense here.
+        """
+        if unsupported:
+            raise TypeError(
+                f"generate() got {', '.join(sorted(unsupported))}: answers are decoded greedily under a grammar that ends them. "
+                "Call generate(input_ids, attention_mask, languages=None, return_dict_in_generate=False)."
+            )
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
+        results = self.explain([self.tokenizer.decode(row, skip_special_tokens=True) for row in rows], languages)
+        answers = [[token for answer in result.answers for token in answer] or self.answers.end for result in results]
+        longest = max((len(answer) for answer in answers), default=0)
+        pad = self.tokenizer.pad_token_id or 0
+        sequences = torch.tensor([a + [pad] * (longest - len(a)) for a in answers], device=input_ids.device)
+        if not return_dict_in_generate:
+            return sequences
+        return RetrieveAllOutput(
+            sequences=sequences,
+            entities=[result.entities for result in results],
+            routes=[result.route for result in results],
+            prompts=["\n\n".join(result.prompts) for result in results],
+            scores=[[entity.score for entity in result.entities] for result in results],
+        )
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> CausalLMOutput:
+        """The base LLM over prompts and answers: the loss that a language is learned by.
+
+        The LM head is multiplied at the answer's positions alone; over the whole vocabulary it would cost more than all layers.
+
+        Args:
+            input_ids: ``[batch, tokens]``: prompt and answer.
+            attention_mask: ``[batch, tokens]``: 0 at padding, which stands on the right.
+            labels: ``[batch, tokens]``: the answer's tokens, -100 elsewhere.
+
+        Returns:
+            The loss and the logits ``[answer_tokens, vocabulary]`` when there are labels, else logits
+            ``[batch, tokens, vocabulary]``.
+        """
+        states = self.base.get_decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        if labels is None:
+            return CausalLMOutput(logits=self._head.full(states))
+        targets = labels[:, 1:]
+        answer = targets != -100
+        logits = self._head.full(states[:, :-1][answer])
+        return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
+
+
+def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A base LLM and its tokenizer.
+
+    Args:
+        name: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
+        **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
+
+    Raises:
+        ValueError: There is no such model.
+    """
+    path = resolve_base(name)
+    arguments.setdefault("dtype", torch.float32)
+    hub = {key: arguments[key] for key in ("token", "cache_dir", "local_files_only") if key in arguments}
+    try:
+        base = AutoModelForCausalLM.from_pretrained(path, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(path, **hub)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The base LLM {name!r} could not be loaded: {str(error).strip().splitlines()[0]} "
+            "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
+        ) from error
+    return base, tokenizer
+
+
+def _wanted(languages: Sequence[str] | None, available: list[str]) -> list[str]:
+    if languages is None:
+        return sorted(available)
+    languages = [languages] if isinstance(languages, str) else list(languages)
+    if missing := sorted(set(languages) - set(available)):
+        raise ValueError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {', '.join(sorted(available))}.")
+    return sorted({*languages, *({SHARED_LANGUAGE} & set(available))})
+
+
+def _sentences(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]] | None) -> list[Sentence]:
+    """The caller's texts or words as sentences; anything else is refused before any work is done."""
+    if (texts is None) == (words is None):
+        raise TypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
+    if words is not None:
+        for position, row in enumerate(words):
+            if isinstance(row, str) or not all(isinstance(word, str) for word in row):
+                raise TypeError(f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list.")
+        return [Sentence.from_words(row) for row in words]
+    texts = [texts] if isinstance(texts, str) else list(texts or [])
+    for position, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings.")
+    return [Sentence.from_text(text) for text in texts]

@@ -1,0 +1,110 @@
+"""Knowledge-augmented training samples: the prompt a sentence will meet in use, drawn afresh every epoch.
+
+The paper calls it prompt-driven learning: retrieved knowledge stands in the prompt while the LoRA is trained. A sentence never
+retrieves itself or an exact duplicate of itself, or the model would learn to look answers up instead of reading.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..answers import AnswerFormat
+from ..configuration_retrieveall import RetrieveAllConfig
+from ..entities import Example, Mention
+from ..prompting import PromptWriter
+from ..retrieval import ExampleIndex, Retrieved
+from ..encoding import SentenceVectors
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One training sequence: the loss falls on ``answer`` alone."""
+
+    prompt: list[int]
+    answer: list[int]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A training sentence and all that may be shown with it."""
+
+    example: Example
+    retrieved: Retrieved
+    answer: list[int]
+
+
+class KnowledgeSampler:
+    """Draws the training samples of an epoch from the examples of one or several languages.
+
+    Args:
+        answers: The answer format of the base.
+        config: Numbers of retrieval and prompt, those that inference will use.
+        knowledge_share: Share of samples that see retrieved examples; the others see the sentence alone, so that the model
+            learns to read, not only to look up.
+        seed: With the epoch, decides every draw.
+    """
+
+    def __init__(self, answers: AnswerFormat, config: RetrieveAllConfig, knowledge_share: float, seed: int) -> None:
+        self._answers = answers
+        self._config = config
+        self._writer = PromptWriter(answers, config.max_example_tokens)
+        self._knowledge_share = knowledge_share
+        self._seed = seed
+        self._lessons: list[_Lesson] = []
+
+    def add(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors], index: ExampleIndex) -> None:
+        """Adds the examples of a language, which retrieve from that language's index."""
+        config = self._config
+        for example, query in zip(examples, vectors, strict=True):
+            retrieved = Retrieved([], [])
+            if self._knowledge_share > 0:
+                retrieved = index.search(
+                    query,
+                    config.n_entities,
+                    config.n_sentences,
+                    config.entity_threshold,
+                    config.sentence_threshold,
+                    exclude=example.key,
+                )
+            self._lessons.append(_Lesson(example, retrieved, self._answers.answer_ids(example.sentence, example.spans)))
+
+    def __len__(self) -> int:
+        return len(self._lessons)
+
+    def epoch(self, number: int) -> list[Sample]:
+        """The samples of one epoch, in random order."""
+        rng = random.Random(f"{self._seed} {number}")
+        samples = [self._sample(lesson, rng) for lesson in self._lessons]
+        rng.shuffle(samples)
+        return samples
+
+    def _sample(self, lesson: _Lesson, rng: random.Random) -> Sample:
+        mentions: list[Mention] = []
+        examples: list[Example] = []
+        if rng.random() < self._knowledge_share:
+            mentions = [hit.item for hit in lesson.retrieved.mentions]
+            examples = [hit.item for hit in lesson.retrieved.examples]
+        prompt = self._writer.write(lesson.example.sentence, mentions, examples)
+        return Sample(prompt.ids, lesson.answer)
+
+
+def bucketed(samples: Sequence[Sample], max_batch_tokens: int, max_batch: int, seed: str) -> list[list[Sample]]:
+    """Batches of samples of like length, in random order.
+
+    Args:
+        samples: The samples of an epoch; their order decides which of equal length come together.
+        max_batch_tokens: Tokens of a batch at most, padding included; a longer sample has a batch of its own.
+        max_batch: Samples of a batch at most.
+        seed: Decides the order of the batches.
+    """
+    batches: list[list[Sample]] = []
+    for sample in sorted(samples, key=len):
+        if batches and len(batches[-1]) < max_batch and len(sample) * (len(batches[-1]) + 1) <= max_batch_tokens:
+            batches[-1].append(sample)
+        else:
+            batches.append([sample])
+    random.Random(seed).shuffle(batches)
+    return batches

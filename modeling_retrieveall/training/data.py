@@ -1,0 +1,163 @@
+"""Labelled datasets from the Hub, from parquet or from CoNLL files, as examples.
+
+    >>> train = load_examples("unimelb-nlp/wikiann:sw", "train")          # Hub id, with the configuration after a colon
+    >>> train = load_examples("data/panx/de", "train")                    # a directory of train.parquet, test.parquet, ...
+    >>> train = load_examples("examples/sentences/sw.conll", "train")     # one file: all of it
+    >>> train.examples[0].spans, train.labels
+    ((Span(start=0, end=2, label='PER'),), ['LOC', 'ORG', 'PER'])
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..entities import Example, Sentence, detect_scheme, spans_from_tags
+
+_CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
+_SPLIT_NAMES = {"validation": ("validation", "valid", "dev"), "train": ("train",), "test": ("test",)}
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be read as labelled sentences; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class LabelledData:
+    """The examples of one split.
+
+    Attributes:
+        examples: Sentences that have words, with their spans.
+        labels: Entity types of the dataset, sorted, also those that no example of this split has.
+        repairs: Tags that were invalid in their scheme and had to be repaired.
+    """
+
+    examples: list[Example]
+    labels: list[str]
+    repairs: int
+
+
+def load_examples(dataset: str, split: str) -> LabelledData:
+    """Loads one split of a labelled dataset.
+
+    Args:
+        dataset: A Hub id (``name`` or ``name:configuration``), a directory with a parquet or CoNLL file a split, or a
+            single parquet or CoNLL file, which then is every split.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+
+    Raises:
+        DatasetError: There is no such dataset or split, a column is missing, or a tag is not BIO, IOB1 or BILOU.
+    """
+    path = Path(dataset).expanduser()
+    if path.exists():
+        file = path if path.is_file() else _split_file(path, split)
+        if file.suffix in _CONLL_SUFFIXES:
+            return _labelled(_read_conll(file), None, str(file))
+        return _from_columns(_load_dataset("parquet", split="train", data_files=str(file)), str(file))
+    name, _, configuration = dataset.partition(":")
+    return _from_columns(_load_dataset(name, configuration or None, split=split), dataset)
+
+
+def has_split(dataset: str, split: str) -> bool:
+    """Whether a dataset has that split as one of its own; a single file has none but ``"train"``."""
+    path = Path(dataset).expanduser()
+    if path.is_file():
+        return split == "train"
+    try:
+        if path.is_dir():
+            return bool(_split_file(path, split))
+        return bool(load_examples(dataset, split).examples)
+    except DatasetError:
+        return False
+
+
+def sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
+    """At most ``limit`` examples, drawn by ``seed``; all of them, in order, when no limit is given."""
+    if limit is None or limit >= len(examples):
+        return list(examples)
+    return random.Random(seed).sample(list(examples), limit)
+
+
+def without(examples: Iterable[Example], keys: set[str]) -> list[Example]:
+    """The examples whose words are not among ``keys``."""
+    return [example for example in examples if example.key not in keys]
+
+
+def _split_file(directory: Path, split: str) -> Path:
+    for name in _SPLIT_NAMES[split]:
+        for file in sorted(directory.glob(f"{name}*")) + sorted(directory.glob(f"data/{name}*")):
+            if file.suffix == ".parquet" or file.suffix in _CONLL_SUFFIXES:
+                return file
+    found = sorted(file.name for file in directory.iterdir())
+    raise DatasetError(
+        f"{directory} has no {split} split: no file like {split}.parquet or {split}.conll, only {found or 'nothing'}. "
+        "Name a directory that has one, or a single file."
+    )
+
+
+def _load_dataset(*args: Any, **kwargs: Any) -> Any:
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise ImportError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
+    try:
+        return load_dataset(*args, **kwargs)
+    except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DatasetError(
+            f"Could not load dataset {args[0] if args[0] != 'parquet' else kwargs['data_files']!r}: {reason}. "
+            "Give a Hub id (name or name:configuration), a directory of parquet or CoNLL files, or one such file."
+        ) from error
+
+
+def _from_columns(table: Any, source: str) -> LabelledData:
+    if missing := {"tokens", "ner_tags"} - set(table.column_names):
+        raise DatasetError(
+            f"{source} has no column {' and '.join(sorted(missing))}, only {table.column_names}. Rename its columns: "
+            "'tokens' holds the words of each sentence, 'ner_tags' a tag a word (names, or a ClassLabel of names)."
+        )
+    feature = table.features["ner_tags"]
+    names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
+    rows = zip(table["tokens"], table["ner_tags"], strict=True)
+    if names is None:
+        sequences = [(tokens, tags) for tokens, tags in rows]
+        if any(isinstance(tag, int) for _, tags in sequences for tag in tags):
+            raise DatasetError(f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names.")
+    else:
+        sequences = [(tokens, [names[tag] for tag in tags]) for tokens, tags in rows]
+    return _labelled(sequences, names, source)
+
+
+def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, source: str) -> LabelledData:
+    try:
+        scheme = detect_scheme(tags for _, tags in rows)
+        examples, repairs = [], 0
+        for number, (tokens, tags) in enumerate(rows):
+            if len(tokens) != len(tags):
+                raise ValueError(f"Sentence {number} has {len(tokens)} words and {len(tags)} tags; give one tag a word.")
+            spans, repaired = spans_from_tags(tags, scheme)
+            repairs += repaired
+            if tokens:
+                examples.append(Example(Sentence.from_words(tokens), tuple(spans)))
+    except ValueError as error:
+        raise DatasetError(f"{source}: {error}") from error
+    seen = names if names is not None else {tag for _, tags in rows for tag in tags}
+    return LabelledData(examples, sorted({name.partition("-")[2] for name in seen} - {""}), repairs)
+
+
+def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
+    """Word first, tag last on each line; an empty line ends a sentence; lines of ``-DOCSTART-`` and ``# `` are passed over."""
+    rows: list[tuple[list[str], list[str]]] = [([], [])]
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            rows.append(([], []))
+            continue
+        columns = line.split("\t") if "\t" in line else line.split()
+        if columns[0] == "-DOCSTART-" or line.startswith("# "):
+            continue
+        if len(columns) < 2:
+            raise DatasetError(f"{file}, line {number}: {line!r} is not a word and a tag. Write the word, a tab and its tag.")
+        rows[-1][0].append(columns[0])
+        rows[-1][1].append(columns[-1].strip())
+    return [row for row in rows if row[0]]

@@ -1,0 +1,422 @@
+"""Learning a language: a LoRA on the frozen base, with retrieved knowledge in the prompt.
+
+    accelerate launch -m modeling_retrieveall.training.trainer --language sw --dataset examples/sentences/sw.conll --output runs/sw
+
+The same from Python:
+
+    >>> path = train(TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw"))
+    >>> RetrieveAllModel.from_pretrained(path).extract("Wangari Maathai alizaliwa Nyeri.")[0][0].text
+    'Wangari Maathai'
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import get_scheduler
+
+from ..collection import SHIPPED, resolve
+from ..configuration_retrieveall import RetrieveAllConfig
+from ..embedded import EMBEDDED_BASE, base_revision
+from ..entities import Example
+from ..language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter, Manifest, hash_sentences, read_manifest
+from ..modeling_retrieveall import RetrieveAllModel, load_base
+from ..publishing.cards import write_card
+from ..retrieval import ExampleIndex
+from .augmentation import KnowledgeSampler, Sample, bucketed
+from .data import DatasetError, LabelledData, has_split, load_examples, sample
+from .evaluation import evaluate_examples
+
+
+@dataclass
+class TrainingArguments:
+    """How a language is learned. Every default is a measured one or has its reason beside it.
+
+    Attributes:
+        language: BCP-47 code of the language, or ``mul`` for the shared adapter.
+        dataset: Hub id (``name`` or ``name:configuration``), directory of parquet or CoNLL files, or one such file; ``mul`` takes
+            several.
+        output: Folder of the finished adapter.
+        base: The base LLM: ``embedded/gemma-3-270m``, a Hub id or a directory.
+        init: Adapter to start from: a folder, or ``mul`` for the shared adapter that comes with the package, or ``none`` for
+            nothing. ``auto`` takes ``mul`` where it fits the base: at 600 sentences it is worth several points of F1.
+        epochs: Passes over the data. Two: with a start from ``mul``, a third only memorises.
+        learning_rate: Peak rate, after the warm-up; it falls linearly to zero.
+        rank: Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.
+        lora_alpha: Scaling of the LoRA times its rank; twice the rank, the usual choice.
+        lora_dropout: Dropout before the LoRA. None: two epochs do not overfit enough to need it.
+        batch_size: Sentences of a step and process at most.
+        max_batch_tokens: Tokens of a step and process at most, padding included. Lower it when memory runs out.
+        warmup: Share of the steps in which the rate rises.
+        max_gradient_norm: Gradients are clipped to this norm.
+        knowledge_share: Share of samples that see retrieved examples in their prompt.
+        max_train_examples: Sentences drawn from each dataset; all when not given.
+        max_validation_examples: Sentences on which F1 is measured at the end; 0 measures nothing.
+        seed: Decides the draws, the order and the start.
+        mixed_precision: ``no``, ``bf16`` or ``fp16``; ``auto`` takes bf16 where the hardware multiplies it natively.
+        resume: Go on from the last checkpoint in ``<output>.checkpoint``.
+    """
+
+    language: str
+    dataset: list[str]
+    output: str
+    base: str = EMBEDDED_BASE
+    init: str = "auto"
+    epochs: int = 2
+    learning_rate: float = 5e-4
+    rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    batch_size: int = 8
+    max_batch_tokens: int = 4096
+    warmup: float = 0.06
+    max_gradient_norm: float = 1.0
+    knowledge_share: float = 0.75
+    max_train_examples: int | None = None
+    max_validation_examples: int = 200
+    seed: int = 0
+    mixed_precision: str = "auto"
+    resume: bool = False
+    retrieval: dict[str, Any] = field(default_factory=dict)
+    """Fields of :class:`RetrieveAllConfig` to train with, such as ``{"n_sentences": 1}``."""
+
+
+def train(arguments: TrainingArguments) -> Path:
+    """Trains an adapter and writes its folder.
+
+    Args:
+        arguments: How.
+
+    Returns:
+        The folder: PEFT weights, manifest, examples, vectors and card.
+
+    Raises:
+        DatasetError: The data cannot be read or holds no entities.
+        AdapterError: The adapter to start from does not fit.
+        FileExistsError: The output folder holds something else than an adapter.
+    """
+    _check_output(Path(arguments.output))
+    data = [load_examples(name, "train") for name in arguments.dataset]
+    groups = [sample(part.examples, arguments.max_train_examples, arguments.seed) for part in data]
+    labels = _labels(data, groups, arguments)
+    start = find_start(arguments)
+    return _Training(arguments, groups, labels, start).run()
+
+
+class _Training:
+    """One run: base, sampler and LoRA, and the loop over them."""
+
+    def __init__(
+        self, arguments: TrainingArguments, groups: list[list[Example]], labels: list[str], start: Path | None
+    ) -> None:
+        self.arguments = arguments
+        self.groups = groups
+        self.labels = labels
+        self.start = start
+        set_seed(arguments.seed)
+        self.accelerator = Accelerator(mixed_precision=_precision(arguments.mixed_precision))
+        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+        config = RetrieveAllConfig(arguments.base, base_revision(arguments.base), **arguments.retrieval)
+        self.model = RetrieveAllModel(config, *load_base(arguments.base, dtype=dtype))
+        self.model.to(self.accelerator.device)
+        self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
+        self.indices = [self._add_group(examples) for examples in groups]
+        self.lora: PeftModel = self._lora()
+
+    def run(self) -> Path:
+        """Trains, writes the adapter and measures it on the validation split."""
+        began = time.perf_counter()
+        loss = self._loop()
+        self.accelerator.wait_for_everyone()
+        output = Path(self.arguments.output)
+        if self.accelerator.is_main_process:
+            self._save(output, {"loss": round(loss, 4), "seconds": round(time.perf_counter() - began)})
+            shutil.rmtree(self._checkpoint, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return output
+
+    def _add_group(self, examples: list[Example]) -> ExampleIndex:
+        """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
+        answers = self.model.answers
+        limit = self.model.config.max_sentence_tokens
+        short = [e for e in examples if sum(map(len, answers.word_ids(e.sentence))) <= limit]
+        if len(short) < len(examples):
+            self.accelerator.print(f"{len(examples) - len(short)} sentences of more than {limit} tokens are left out.")
+        vectors = self.model.encoder.encode([answers.word_ids(example.sentence) for example in short])
+        index = ExampleIndex.build(short, vectors)
+        self.sampler.add(short, vectors, index)
+        return index
+
+    def _lora(self) -> PeftModel:
+        arguments = self.arguments
+        rank, alpha = arguments.rank, arguments.lora_alpha
+        if self.start is not None:
+            saved = json.loads((self.start / "adapter_config.json").read_text(encoding="utf-8"))
+            rank, alpha = saved["r"], saved["lora_alpha"]
+        lora = get_peft_model(
+            self.model.base,
+            LoraConfig(
+                r=rank,
+                lora_alpha=alpha,
+                lora_dropout=arguments.lora_dropout,
+                target_modules="all-linear",
+                task_type="CAUSAL_LM",
+                base_model_name_or_path=arguments.base,
+            ),
+        )
+        if self.start is not None:
+            set_peft_model_state_dict(lora, load_file(self.start / "adapter_model.safetensors"))
+        return lora
+
+    # The loop
+
+    def _loop(self) -> float:
+        """All epochs; returns the mean loss of the last."""
+        arguments, accelerator = self.arguments, self.accelerator
+        trainable = [p for p in self.lora.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trainable, lr=arguments.learning_rate, weight_decay=0.0)
+        steps = sum(len(self._batches(epoch)) for epoch in range(arguments.epochs))
+        steps = max(1, steps // accelerator.num_processes)
+        scheduler = get_scheduler("linear", optimizer, int(arguments.warmup * steps), steps)
+        # The scheduler counts the steps of one process; `prepare` would advance it once for every process.
+        model, optimizer = accelerator.prepare(self.model, optimizer)
+        accelerator.register_for_checkpointing(scheduler)
+        accelerator.register_save_state_pre_hook(self._save_lora_only)
+        accelerator.register_load_state_pre_hook(self._load_lora_only)
+        first = self._resume()
+        loss = 0.0
+        with _progress(accelerator.is_main_process) as progress:
+            task = progress.add_task(f"Training {arguments.language}", total=steps, loss=float("nan"))
+            progress.advance(task, steps * first // max(arguments.epochs, 1))
+            for epoch in range(first, arguments.epochs):
+                losses = []
+                for batch in self._loader(epoch):
+                    losses.append(self._step(model, batch, optimizer, scheduler, trainable))
+                    progress.update(task, advance=1, loss=sum(losses[-50:]) / len(losses[-50:]))
+                loss = sum(losses) / max(len(losses), 1)
+                self._write_checkpoint(epoch + 1)
+        return loss
+
+    def _step(self, model: Any, batch: dict[str, Tensor], optimizer: Any, scheduler: Any, trainable: list[Tensor]) -> float:
+        with self.accelerator.autocast():
+            loss = model(**batch).loss
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(trainable, self.arguments.max_gradient_norm)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+    def _batches(self, epoch: int) -> list[list[Sample]]:
+        arguments = self.arguments
+        seed = f"{arguments.seed} {epoch}"
+        return bucketed(self.sampler.epoch(epoch), arguments.max_batch_tokens, arguments.batch_size, seed)
+
+    def _loader(self, epoch: int) -> Iterator[dict[str, Tensor]]:
+        """The batches of an epoch that fall to this process."""
+        loader = DataLoader(self._batches(epoch), batch_size=1, collate_fn=lambda batches: collate(batches[0]))  # type: ignore[arg-type]
+        return iter(self.accelerator.prepare(loader))
+
+    # Checkpoints: adapter, optimizer, scheduler and random state; never the base
+
+    @property
+    def _checkpoint(self) -> Path:
+        return Path(f"{self.arguments.output}.checkpoint")
+
+    def _write_checkpoint(self, epochs_done: int) -> None:
+        self.accelerator.save_state(str(self._checkpoint))
+        if self.accelerator.is_main_process:
+            (self._checkpoint / "epochs_done.json").write_text(str(epochs_done), encoding="utf-8")
+
+    def _resume(self) -> int:
+        """Loads the last checkpoint if asked to; returns the epochs that are done."""
+        if not self.arguments.resume:
+            return 0
+        if not (self._checkpoint / "epochs_done.json").is_file():
+            raise FileNotFoundError(f"There is no checkpoint at {self._checkpoint} to resume from. Leave --resume away.")
+        self.accelerator.load_state(str(self._checkpoint))
+        return int((self._checkpoint / "epochs_done.json").read_text(encoding="utf-8"))
+
+    def _save_lora_only(self, models: list[Any], weights: list[Any], folder: str) -> None:
+        weights.clear()
+        if self.accelerator.is_main_process:
+            save_file(_lora_tensors(self.lora, torch.float32), Path(folder) / "lora.safetensors")
+
+    def _load_lora_only(self, models: list[Any], folder: str) -> None:
+        models.clear()
+        set_peft_model_state_dict(self.lora, load_file(Path(folder) / "lora.safetensors"))
+
+    # The finished adapter
+
+    def _save(self, output: Path, run: dict[str, Any]) -> None:
+        """Writes the adapter aside, measures it, and moves it into place."""
+        aside = output.with_name(f".{output.name}.unfinished")
+        shutil.rmtree(aside, ignore_errors=True)
+        self.lora.peft_config["default"].inference_mode = True
+        self.lora.peft_config["default"].save_pretrained(str(aside))
+        save_file(_lora_tensors(self.lora, torch.bfloat16), aside / "adapter_model.safetensors", metadata={"format": "pt"})
+        examples = [example for group in self.groups for example in group]
+        adapter = LanguageAdapter(
+            self._manifest(run),
+            _joined(self.indices),
+            torch.zeros(0, self.indices[0].sentence_vectors.shape[1]),
+            self._training_hashes(examples),
+            aside,
+        )
+        adapter.save_knowledge(aside)
+        write_card(adapter)
+        self._measure(adapter)
+        _replace(aside, output)
+
+    def _training_hashes(self, examples: list[Example]) -> Tensor:
+        """Of the sentences trained on, here and by the adapter that the run started from."""
+        hashes = hash_sentences(examples)
+        if self.start is None:
+            return hashes
+        return torch.cat([hashes, LanguageAdapter.load(self.start).training_hashes]).unique()
+
+    def _measure(self, adapter: LanguageAdapter) -> None:
+        """F1 on the validation splits, into manifest and card."""
+        arguments = self.arguments
+        base = self.lora.unload()
+        model = RetrieveAllModel(self.model.config, base.eval(), self.model.tokenizer)
+        model.add_language(adapter.path)
+        for name in arguments.dataset:
+            if not arguments.max_validation_examples or not has_split(name, "validation"):
+                continue
+            examples = load_examples(name, "validation").examples
+            with torch.no_grad(), self.accelerator.autocast():
+                report = evaluate_examples(
+                    model, sample(examples, arguments.max_validation_examples, arguments.seed), adapter.language, oracle_routing=True
+                )
+            self.accelerator.print(f"{name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
+            adapter.manifest.metrics.append({"dataset": Path(name).name, "split": "validation", **asdict(report)})
+        adapter.save_knowledge(adapter.path)
+        write_card(adapter)
+
+    def _manifest(self, run: dict[str, Any]) -> Manifest:
+        arguments = self.arguments
+        config = self.model.config
+        start = read_manifest(self.start) if self.start else None
+        kept = ("epochs", "learning_rate", "rank", "lora_alpha", "batch_size", "knowledge_share", "seed", "max_train_examples")
+        return Manifest(
+            language=arguments.language,
+            entity_types=self.labels,
+            base_model=arguments.base,
+            base_revision=config.base_revision,
+            hidden_size=self.model.base.config.get_text_config().hidden_size,
+            encoder_layer=config.encoder_layer,
+            initialised_from=start.language if start else None,
+            training={
+                "datasets": [Path(name).name for name in arguments.dataset],
+                "sentences": sum(map(len, self.groups)),
+                **{name: getattr(arguments, name) for name in kept},
+                "mixed_precision": self.accelerator.mixed_precision,
+                "processes": self.accelerator.num_processes,
+                **run,
+            },
+        )
+
+
+def find_start(arguments: TrainingArguments) -> Path | None:
+    """The adapter that a run starts from, ``None`` for nothing.
+
+    Raises:
+        AdapterError: It is of another base LLM.
+        FileNotFoundError: There is none.
+    """
+    if arguments.init == "none" or (arguments.init == "auto" and arguments.language == SHARED_LANGUAGE):
+        return None
+    if arguments.init in ("auto", SHARED_LANGUAGE):
+        shipped = resolve(SHIPPED).adapters.get(SHARED_LANGUAGE)
+        if shipped is not None and read_manifest(shipped).base_model == arguments.base:
+            return shipped
+        if arguments.init == "auto":
+            return None
+        raise AdapterError(f"There is no 'mul' adapter for {arguments.base!r}. Use --init none, or train one with --language mul.")
+    path = Path(arguments.init)
+    manifest = read_manifest(path)
+    if manifest.base_model != arguments.base:
+        raise AdapterError(f"{path} was trained on {manifest.base_model!r}, not on {arguments.base!r}. Choose another --init or --base.")
+    return path
+
+
+def collate(batch: list[Sample]) -> dict[str, Tensor]:
+    """Samples as tensors [batch, tokens], padded on the right; labels are -100 but at the answers."""
+    longest = max(map(len, batch))
+    padding = [longest - len(s) for s in batch]
+    return {
+        "input_ids": torch.tensor([s.prompt + s.answer + [0] * p for s, p in zip(batch, padding, strict=True)]),
+        "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
+        "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
+    }
+
+
+def _labels(data: list[LabelledData], groups: list[list[Example]], arguments: TrainingArguments) -> list[str]:
+    """The entity types of all datasets, once it is sure that there is something to learn."""
+    for name, group in zip(arguments.dataset, groups, strict=True):
+        if not any(example.spans for example in group):
+            raise DatasetError(f"{name} has {len(group)} training sentences and no entity in them: there is nothing to learn.")
+    return sorted({label for part in data for label in part.labels})
+
+
+def _check_output(output: Path) -> None:
+    """Refuses a folder that is something else than an adapter: it would be replaced."""
+    if output.exists() and not (output / "retrieveall.json").is_file() and (output.is_file() or any(output.iterdir())):
+        raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
+
+
+def _replace(finished: Path, output: Path) -> None:
+    shutil.rmtree(output, ignore_errors=True)
+    finished.rename(output)
+
+
+def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
+    return ExampleIndex(
+        [example for index in indices for example in index.examples],
+        torch.cat([index.sentence_vectors for index in indices]),
+        torch.cat([index.mention_vectors for index in indices]),
+    )
+
+
+def _lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in get_peft_model_state_dict(lora).items()}
+
+
+def _precision(asked: str) -> str | None:
+    """What Accelerate takes: ``None`` leaves it to ``accelerate launch``."""
+    if asked != "auto":
+        return asked
+    native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else None
+
+
+def _progress(shown: bool) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
+    return Progress(*columns, disable=not shown)
+
+
+def main() -> None:
+    """The entry point of ``accelerate launch -m modeling_retrieveall.training.trainer``."""
+    from transformers import HfArgumentParser
+
+    (arguments,) = HfArgumentParser(TrainingArguments).parse_args_into_dataclasses()  # type: ignore[arg-type]
+    train(arguments)
+
+
+if __name__ == "__main__":
+    main()
