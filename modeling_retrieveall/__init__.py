@@ -1,9 +1,9 @@
 """RetrieveAll: named entity recognition in many languages with one frozen LLM and a LoRA adapter per language.
 
-    >>> from modeling_retrieveall import RetrieveAllModel
-    >>> model = RetrieveAllModel.from_pretrained("shipped")
-    >>> model.extract(["Angela Merkel besuchte Nairobi."])[0][0].label
-    'PER'
+>>> from modeling_retrieveall import RetrieveAllModel
+>>> model = RetrieveAllModel.from_pretrained("shipped")
+>>> model.extract(["Angela Merkel besuchte Nairobi."])[0][0].label
+'PER'
 """
 
 from .configuration_retrieveall import RetrieveAllConfig

@@ -1,4 +1,4 @@
-"""The answer format that training and decoding share, as tokens.
+r"""The answer format that training and decoding share, as tokens.
 
 An answer lists the mentions of a sentence in order: `` Angela Merkel = PER; Nairobi = LOC`` and a line break; a sentence
 without entities is answered by the line break alone. Every text is turned into tokens word by word, so the tokens of a

@@ -1,7 +1,7 @@
 """Which adapters belong to a model, and where they lie.
 
-    >>> resolve(SHIPPED).adapters
-    {'bg': PosixPath('.../adapter_cards/bg'), 'de': PosixPath('.../adapter_cards/de'), ...}
+>>> resolve(SHIPPED).adapters
+{'bg': PosixPath('.../adapter_cards/bg'), 'de': PosixPath('.../adapter_cards/de'), ...}
 """
 
 import json
@@ -44,7 +44,8 @@ def resolve(source: str | Path) -> Collection:
     path = shipped_adapters() if source == SHIPPED else Path(source).expanduser()
     if not path.is_dir():
         raise FileNotFoundError(
-            f"There is no model at {str(source)!r}. Give '{SHIPPED}', or a folder written by `save_pretrained` or `retrieveall train`."
+            f"There is no model at {str(source)!r}. "
+            f"Give '{SHIPPED}', or a folder written by `save_pretrained` or `retrieveall train`."
         )
     if (path / "config.json").is_file():
         config = _read_config(path)
@@ -63,11 +64,15 @@ def _from_folders(folders: list[Path]) -> Collection:
     adapters: dict[str, Path] = {}
     for folder, manifest in manifests.items():
         if manifest.language in adapters:
-            raise AdapterError(f"{folder} and {adapters[manifest.language]} are both of {manifest.language!r}. Remove one of them.")
+            raise AdapterError(
+                f"{folder} and {adapters[manifest.language]} are both of {manifest.language!r}. Remove one of them."
+            )
         adapters[manifest.language] = folder
     bases = {(manifest.base_model, manifest.base_revision, manifest.encoder_layer) for manifest in manifests.values()}
     if len(bases) > 1:
-        raise AdapterError(f"The adapters of {folders[0].parent} are of different base LLMs or encoder layers: {sorted(map(str, bases))}.")
+        raise AdapterError(
+            f"The adapters of {folders[0].parent} are of different base LLMs or encoder layers: {sorted(map(str, bases))}."
+        )
     base_model, base_revision, encoder_layer = bases.pop()
     return Collection(RetrieveAllConfig(base_model, base_revision, encoder_layer=encoder_layer), adapters)
 
@@ -79,4 +84,5 @@ def _read_config(path: Path) -> RetrieveAllConfig:
             f"{path} holds a model of type {data.get('model_type')!r}, not '{RetrieveAllConfig.model_type}'. "
             "To use it as the base LLM, give it as base_model."
         )
-    return RetrieveAllConfig.from_dict(data)
+    config: RetrieveAllConfig = RetrieveAllConfig.from_dict(data)
+    return config

@@ -1,10 +1,10 @@
 """The base LLM that needs no download: Gemma 3 270M, carried by packages of the Python package index.
 
-    >>> from modeling_retrieveall.embedded import EMBEDDED_BASE, resolve_base
-    >>> resolve_base(EMBEDDED_BASE)            # minutes the first time, instant from then on
-    '/home/you/.cache/retrieveall/gemma-3-270m-a5fd3b62230a'
-    >>> resolve_base("Qwen/Qwen3-0.6B")        # anything else is left to transformers
-    'Qwen/Qwen3-0.6B'
+>>> from modeling_retrieveall.embedded import EMBEDDED_BASE, resolve_base
+>>> resolve_base(EMBEDDED_BASE)            # minutes the first time, instant from then on
+'/home/you/.cache/retrieveall/gemma-3-270m-a5fd3b62230a'
+>>> resolve_base("Qwen/Qwen3-0.6B")        # anything else is left to transformers
+'Qwen/Qwen3-0.6B'
 """
 
 import os
@@ -32,7 +32,7 @@ _INSTALL = 'pip install "retrieveall[embedded]"   (or: pip install gemma3-270m-q
 
 
 def cache_dir() -> Path:
-    """Where converted base models lie: ``$RETRIEVEALL_CACHE``, else ``$XDG_CACHE_HOME/retrieveall`` or ``~/.cache/retrieveall``."""
+    """Where converted bases lie: ``$RETRIEVEALL_CACHE``, else ``$XDG_CACHE_HOME/retrieveall`` or ``~/.cache/retrieveall``."""
     if explicit := os.environ.get("RETRIEVEALL_CACHE"):
         return Path(explicit).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "retrieveall"
@@ -112,7 +112,9 @@ def _convert(work: Path, bar: Any) -> None:
     except ImportError as error:
         raise ImportError(f"The embedded base LLM could not be imported ({error}). Install with:\n    {_INSTALL}") from error
     if package.EXPECTED_SHA256 != EMBEDDED_REVISION:
-        raise ValueError(f"The installed package carries another model ({package.EXPECTED_SHA256}). Install with:\n    {_INSTALL}")
+        raise ValueError(
+            f"The installed package carries another model ({package.EXPECTED_SHA256}). Install with:\n    {_INSTALL}"
+        )
     gguf = package.assemble(work / package.MODEL_NAME)
     bar.update()
     # Without dequantize=True the weights stay packed: generation is ten times slower and they cannot be saved.

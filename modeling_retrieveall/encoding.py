@@ -1,9 +1,9 @@
 """The frozen base LLM as encoder: one forward pass gives a vector of the sentence and one of each word.
 
-    >>> encoder = SentenceEncoder(base, layer=12)
-    >>> vectors = encoder.encode([answers.word_ids(Sentence.from_text("Angela Merkel besuchte Nairobi."))])[0]
-    >>> vectors.sentence.shape, vectors.words.shape
-    (torch.Size([640]), torch.Size([5, 640]))
+>>> encoder = SentenceEncoder(base, layer=12)
+>>> vectors = encoder.encode([answers.word_ids(Sentence.from_text("Angela Merkel besuchte Nairobi."))])[0]
+>>> vectors.sentence.shape, vectors.words.shape
+(torch.Size([640]), torch.Size([5, 640]))
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,9 @@ class SentenceEncoder:
         self.decoder = base.get_decoder()
         depth = base.config.get_text_config().num_hidden_layers
         if not 0 <= layer <= depth:
-            raise ValueError(f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them.")
+            raise ValueError(
+                f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them."
+            )
         self.layer = layer
         self._stop_at = _embeddings_or_layer(base, self.decoder, layer, depth)
         bos = base.config.get_text_config().bos_token_id
@@ -116,8 +118,10 @@ def _stop(module: nn.Module, args: Any, output: Any) -> None:
 
 def _embeddings_or_layer(base: PreTrainedModel, decoder: nn.Module, layer: int, depth: int) -> nn.Module:
     if layer == 0:
-        return base.get_input_embeddings()
+        embeddings: nn.Module = base.get_input_embeddings()
+        return embeddings
     stacks = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not stacks:
         raise ValueError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
-    return stacks[0][layer - 1]
+    wanted: nn.Module = stacks[0][layer - 1]
+    return wanted

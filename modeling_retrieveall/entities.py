@@ -1,12 +1,12 @@
 """Words, spans and entities: from a caller's string to word positions, and back to the caller's own characters.
 
-    >>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
-    >>> [word.text for word in sentence.words]
-    ['Angela', 'Merkel', 'besuchte', 'Nairobi', '.']
-    >>> sentence.entity(Span(0, 2, "PER"), score=0.98)
-    Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
-    >>> spans_from_tags(["B-PER", "I-PER", "O", "B-LOC", "O"])
-    ([Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')], 0)
+>>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
+>>> [word.text for word in sentence.words]
+['Angela', 'Merkel', 'besuchte', 'Nairobi', '.']
+>>> sentence.entity(Span(0, 2, "PER"), score=0.98)
+Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
+>>> spans_from_tags(["B-PER", "I-PER", "O", "B-LOC", "O"])
+([Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')], 0)
 """
 
 from collections.abc import Iterable, Sequence
@@ -164,7 +164,8 @@ def pieces(word: str) -> list[str]:
         >>> pieces("Nordrhein-Westfalen")
         ['Nordrhein', '-', 'Westfalen']
     """
-    return _WORD.findall(word)
+    found: list[str] = _WORD.findall(word)
+    return found
 
 
 def _written_together(left: str, right: str) -> bool:

@@ -1,15 +1,15 @@
 """One language on disk: LoRA weights, labelled examples, their index and a manifest.
 
-    de/
-      adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
-      retrieveall.json                                 the manifest
-      examples.parquet                                 tokens and spans of the labelled examples
-      retrieval.safetensors                            their vectors, and the vectors that routing votes with
-      README.md                                        the model card
+de/
+  adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
+  retrieveall.json                                 the manifest
+  examples.parquet                                 tokens and spans of the labelled examples
+  retrieval.safetensors                            their vectors, and the vectors that routing votes with
+  README.md                                        the model card
 
-    >>> adapter = LanguageAdapter.load("adapter_cards/de")
-    >>> adapter.language, adapter.manifest.entity_types, len(adapter.index.examples)
-    ('de', ['LOC', 'ORG', 'PER'], 99)
+>>> adapter = LanguageAdapter.load("adapter_cards/de")
+>>> adapter.language, adapter.manifest.entity_types, len(adapter.index.examples)
+('de', ['LOC', 'ORG', 'PER'], 99)
 """
 
 import hashlib
@@ -36,7 +36,12 @@ SHARED_LANGUAGE = "mul"
 """The shared multilingual adapter: BCP-47 for "multiple languages"."""
 
 MANIFEST = "retrieveall.json"
-_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS = "adapter_config.json", "adapter_model.safetensors", "examples.parquet", "retrieval.safetensors"
+_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "examples.parquet",
+    "retrieval.safetensors",
+)
 _PEFT_PREFIX = "base_model.model."
 
 
@@ -201,14 +206,18 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     if not file.is_file():
-        raise AdapterError(f"{path} is not a language adapter: it has no {MANIFEST}. Give the folder that `retrieveall train` wrote.")
+        raise AdapterError(
+            f"{path} is not a language adapter: it has no {MANIFEST}. Give the folder that `retrieveall train` wrote."
+        )
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         version = data["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{file} is damaged: {error!r}. Train or download the adapter again.") from error
     if version > SCHEMA_VERSION:
-        raise AdapterError(f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall")
+        raise AdapterError(
+            f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall"
+        )
     known = {f.name for f in fields(Manifest)}
     try:
         return Manifest(**{key: value for key, value in data.items() if key in known})

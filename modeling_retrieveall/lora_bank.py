@@ -147,8 +147,8 @@ class LoraBank:
         expected = (a.shape[0], module.in_features), (module.out_features, a.shape[0])
         if (tuple(a.shape), tuple(b.shape)) != expected:
             raise ValueError(
-                f"Adapter {name!r} has A {tuple(a.shape)} and B {tuple(b.shape)} for {module_name!r}, which takes {expected[0]} and "
-                f"{expected[1]}. It was trained on another base LLM."
+                f"Adapter {name!r} has A {tuple(a.shape)} and B {tuple(b.shape)} for {module_name!r}, which takes "
+                f"{expected[0]} and {expected[1]}. It was trained on another base LLM."
             )
 
 

@@ -1,8 +1,8 @@
 """The model: a frozen base LLM, one LoRA adapter and one index of examples per language.
 
-    >>> model = RetrieveAllModel.from_pretrained("shipped")
-    >>> model.extract(["Angela Merkel besuchte Nairobi."])
-    [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
+>>> model = RetrieveAllModel.from_pretrained("shipped")
+>>> model.extract(["Angela Merkel besuchte Nairobi."])
+[[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
 import shutil
@@ -236,7 +236,9 @@ class RetrieveAllModel(PreTrainedModel):
 
     def _check_languages(self, languages: Sequence[str]) -> None:
         if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
-            raise ValueError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {', '.join(self.languages) or 'none'}.")
+            raise ValueError(
+                f"No adapter for language {', '.join(map(repr, unknown))}. There are: {', '.join(self.languages) or 'none'}."
+            )
 
     # Extraction
 
@@ -423,9 +425,7 @@ class RetrieveAllModel(PreTrainedModel):
             scores=[[entity.score for entity in result.entities] for result in results],
         )
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None
-    ) -> CausalLMOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> CausalLMOutput:
         """The base LLM over prompts and answers: the loss that a language is learned by.
 
         The LM head is multiplied at the answer's positions alone; over the whole vocabulary it would cost more than all layers.
@@ -488,10 +488,14 @@ def _sentences(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]]
     if words is not None:
         for position, row in enumerate(words):
             if isinstance(row, str) or not all(isinstance(word, str) for word in row):
-                raise TypeError(f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list.")
+                raise TypeError(
+                    f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list."
+                )
         return [Sentence.from_words(row) for row in words]
     texts = [texts] if isinstance(texts, str) else list(texts or [])
     for position, text in enumerate(texts):
         if not isinstance(text, str):
-            raise TypeError(f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings.")
+            raise TypeError(
+                f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
+            )
     return [Sentence.from_text(text) for text in texts]

@@ -1,12 +1,12 @@
 """The labelled examples of one language, searched by sentence and by entity.
 
-    >>> index = ExampleIndex(examples, vectors)
-    >>> found = index.search(query, n_entities=6, n_sentences=2)
-    >>> found.mentions[0].item.text, found.mentions[0].similarity
-    ('Nairobi', 0.83)
+>>> index = ExampleIndex(examples, vectors)
+>>> found = index.search(query, n_entities=6, n_sentences=2)
+>>> found.mentions[0].item.text, found.mentions[0].similarity
+('Nairobi', 0.83)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -63,8 +63,8 @@ class ExampleIndex:
         self.mention_vectors = mention_vectors
         self._sentence_mean, self._sentences = _centred(sentence_vectors)
         self._mention_mean, self._mentions = _centred(mention_vectors)
-        self._example_keys = [example.key for example in self.examples]
-        self._mention_keys = [mention.example.key for mention in self.mentions]
+        self._example_rows = _rows_by_key(self.examples)
+        self._mention_rows = _rows_by_key([mention.example for mention in self.mentions])
 
     @classmethod
     def build(cls, examples: Sequence[Example], vectors: Sequence[SentenceVectors]) -> "ExampleIndex":
@@ -104,26 +104,29 @@ class ExampleIndex:
         if n_entities and len(self._mentions) and len(query.words):
             words = normalize(query.words - self._mention_mean, dim=-1)
             similarities = (words @ self._mentions.T).amax(0)
-            mentions = _top(
-                self.mentions,
-                similarities,
-                n_entities,
-                entity_threshold,
-                [key == exclude for key in self._mention_keys] if exclude is not None else None,
-                identity=lambda mention: (mention.text, mention.span.label),
-            )
+            excluded = self._mention_rows.get(exclude, ()) if exclude is not None else ()
+            mentions = _top(self.mentions, similarities, n_entities, entity_threshold, excluded, _mention_identity)
         examples: list[Hit[Example]] = []
         if n_sentences and len(self._sentences):
             similarities = self._sentences @ normalize(query.sentence - self._sentence_mean, dim=-1)
-            examples = _top(
-                self.examples,
-                similarities,
-                n_sentences,
-                sentence_threshold,
-                [key == exclude for key in self._example_keys] if exclude is not None else None,
-                identity=lambda example: example.key,
-            )
+            excluded = self._example_rows.get(exclude, ()) if exclude is not None else ()
+            examples = _top(self.examples, similarities, n_sentences, sentence_threshold, excluded, _example_identity)
         return Retrieved(mentions, examples)
+
+
+def _rows_by_key(examples: Sequence[Example]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, example in enumerate(examples):
+        rows.setdefault(example.key, []).append(row)
+    return rows
+
+
+def _mention_identity(mention: Mention) -> tuple[str, str]:
+    return mention.text, mention.span.label
+
+
+def _example_identity(example: Example) -> str:
+    return example.key
 
 
 def _centred(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,14 +136,21 @@ def _centred(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return mean, normalize(vectors - mean, dim=-1)
 
 
-def _top(items, similarities, limit, factor, excluded, identity):  # type: ignore[no-untyped-def]
-    """The ``limit`` most similar items over the dynamic threshold, one of each identity."""
-    if excluded is not None:
-        similarities = similarities.masked_fill(torch.tensor(excluded), -1.0)
+def _top(
+    items: Sequence[T],
+    similarities: Tensor,
+    limit: int,
+    factor: float,
+    excluded: Sequence[int],
+    identity: Callable[[T], Hashable],
+) -> list[Hit[T]]:
+    """The ``limit`` most similar items over the dynamic threshold, one of each identity, none of the ``excluded`` rows."""
     threshold = similarities.mean() + factor * similarities.std(correction=0)
-    hits: dict[object, Hit] = {}
+    if excluded:
+        similarities = similarities.index_fill(0, torch.tensor(excluded), -torch.inf)
+    hits: dict[Hashable, Hit[T]] = {}
     # Duplicates are few: four candidates for each place leave enough distinct ones.
     for i in similarities.topk(min(4 * limit, len(items))).indices.tolist():
-        if len(hits) < limit and similarities[i] >= threshold and not (excluded and excluded[i]):
+        if len(hits) < limit and similarities[i] >= threshold:
             hits.setdefault(identity(items[i]), Hit(items[i], float(similarities[i])))
     return list(hits.values())

@@ -1,8 +1,8 @@
 """Texts longer than the model's window, cut where people pause.
 
-    >>> sentence = Sentence.from_text("Bonn liegt am Rhein. Graz liegt an der Mur.")
-    >>> split_windows(sentence, token_counts=[1] * 11, max_tokens=8)
-    [(0, 5), (5, 11)]
+>>> sentence = Sentence.from_text("Bonn liegt am Rhein. Graz liegt an der Mur.")
+>>> split_windows(sentence, token_counts=[1] * 11, max_tokens=8)
+[(0, 5), (5, 11)]
 """
 
 from collections.abc import Sequence

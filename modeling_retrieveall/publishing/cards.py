@@ -1,7 +1,7 @@
 """The model card of a language adapter, filled from its manifest.
 
-    >>> write_card(LanguageAdapter.load("runs/sw"))
-    PosixPath('runs/sw/README.md')
+>>> write_card(LanguageAdapter.load("runs/sw"))
+PosixPath('runs/sw/README.md')
 """
 
 from pathlib import Path

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from ..answers import AnswerFormat
 from ..configuration_retrieveall import RetrieveAllConfig
+from ..encoding import SentenceVectors
 from ..entities import Example, Mention
 from ..prompting import PromptWriter
 from ..retrieval import ExampleIndex, Retrieved
-from ..encoding import SentenceVectors
 
 
 @dataclass(frozen=True, slots=True)

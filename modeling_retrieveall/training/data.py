@@ -1,10 +1,10 @@
 """Labelled datasets from the Hub, from parquet or from CoNLL files, as examples.
 
-    >>> train = load_examples("unimelb-nlp/wikiann:sw", "train")          # Hub id, with the configuration after a colon
-    >>> train = load_examples("data/panx/de", "train")                    # a directory of train.parquet, test.parquet, ...
-    >>> train = load_examples("examples/sentences/sw.conll", "train")     # one file: all of it
-    >>> train.examples[0].spans, train.labels
-    ((Span(start=0, end=2, label='PER'),), ['LOC', 'ORG', 'PER'])
+>>> train = load_examples("unimelb-nlp/wikiann:sw", "train")          # Hub id, with the configuration after a colon
+>>> train = load_examples("data/panx/de", "train")                    # a directory of train.parquet, test.parquet, ...
+>>> train = load_examples("examples/sentences/sw.conll", "train")     # one file: all of it
+>>> train.examples[0].spans, train.labels
+((Span(start=0, end=2, label='PER'),), ['LOC', 'ORG', 'PER'])
 """
 
 import random
@@ -123,7 +123,9 @@ def _from_columns(table: Any, source: str) -> LabelledData:
     if names is None:
         sequences = [(tokens, tags) for tokens, tags in rows]
         if any(isinstance(tag, int) for _, tags in sequences for tag in tags):
-            raise DatasetError(f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names.")
+            raise DatasetError(
+                f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
+            )
     else:
         sequences = [(tokens, [names[tag] for tag in tags]) for tokens, tags in rows]
     return _labelled(sequences, names, source)

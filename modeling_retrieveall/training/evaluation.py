@@ -1,8 +1,8 @@
 """Strict typed span F1 of a model on labelled sentences.
 
-    >>> report = evaluate(model, "data/panx/de", "test", language="de")
-    >>> report.f1, report.n_test, report.n_dropped
-    (82.4, 1683, 317)
+>>> report = evaluate(model, "data/panx/de", "test", language="de")
+>>> report.f1, report.n_test, report.n_dropped
+(82.4, 1683, 317)
 """
 
 import time
@@ -82,10 +82,10 @@ def evaluate(
     seen = adapter.known_hashes() if adapter and not keep_duplicates else set()
     fresh = [example for example in examples if sentence_hash(example.key) not in seen]
     if not fresh:
-        raise DatasetError(f"No {split} sentence of {dataset} is left: the adapter has seen all {len(examples)}. Use --keep-duplicates.")
-    report = evaluate_examples(
-        model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size
-    )
+        raise DatasetError(
+            f"No {split} sentence of {dataset} is left: the adapter has seen all {len(examples)}. Use --keep-duplicates."
+        )
+    report = evaluate_examples(model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size)
     return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
 
 
@@ -104,9 +104,7 @@ def evaluate_examples(
     seconds = time.perf_counter() - began
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
     found = [predicted_tags(example, result) for example, result in zip(examples, results, strict=True)]
-    scores: dict[str, Any] = classification_report(
-        expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
-    )
+    scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
     averages = {"micro avg", "macro avg", "weighted avg"}
     return Report(

@@ -1,6 +1,7 @@
-"""Learning a language: a LoRA on the frozen base, with retrieved knowledge in the prompt.
+r"""Learning a language: a LoRA on the frozen base, with retrieved knowledge in the prompt.
 
-    accelerate launch -m modeling_retrieveall.training.trainer --language sw --dataset examples/sentences/sw.conll --output runs/sw
+    accelerate launch -m modeling_retrieveall.training.trainer \
+        --language sw --dataset examples/sentences/sw.conll --output runs/sw
 
 The same from Python:
 
@@ -11,9 +12,10 @@ The same from Python:
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 from transformers import get_scheduler
 
 from ..collection import SHIPPED, resolve
@@ -39,57 +42,54 @@ from .data import DatasetError, LabelledData, has_split, load_examples, sample
 from .evaluation import evaluate_examples
 
 
+def _flag(default: Any, help: str) -> Any:
+    """A field of the arguments; its help is what ``--help`` shows."""
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass
 class TrainingArguments:
-    """How a language is learned. Every default is a measured one or has its reason beside it.
+    """How a language is learned.
 
-    Attributes:
-        language: BCP-47 code of the language, or ``mul`` for the shared adapter.
-        dataset: Hub id (``name`` or ``name:configuration``), directory of parquet or CoNLL files, or one such file; ``mul`` takes
-            several.
-        output: Folder of the finished adapter.
-        base: The base LLM: ``embedded/gemma-3-270m``, a Hub id or a directory.
-        init: Adapter to start from: a folder, or ``mul`` for the shared adapter that comes with the package, or ``none`` for
-            nothing. ``auto`` takes ``mul`` where it fits the base: at 600 sentences it is worth several points of F1.
-        epochs: Passes over the data. Two: with a start from ``mul``, a third only memorises.
-        learning_rate: Peak rate, after the warm-up; it falls linearly to zero.
-        rank: Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.
-        lora_alpha: Scaling of the LoRA times its rank; twice the rank, the usual choice.
-        lora_dropout: Dropout before the LoRA. None: two epochs do not overfit enough to need it.
-        batch_size: Sentences of a step and process at most.
-        max_batch_tokens: Tokens of a step and process at most, padding included. Lower it when memory runs out.
-        warmup: Share of the steps in which the rate rises.
-        max_gradient_norm: Gradients are clipped to this norm.
-        knowledge_share: Share of samples that see retrieved examples in their prompt.
-        max_train_examples: Sentences drawn from each dataset; all when not given.
-        max_validation_examples: Sentences on which F1 is measured at the end; 0 measures nothing.
-        seed: Decides the draws, the order and the start.
-        mixed_precision: ``no``, ``bf16`` or ``fp16``; ``auto`` takes bf16 where the hardware multiplies it natively.
-        resume: Go on from the last checkpoint in ``<output>.checkpoint``.
+    Example:
+        >>> TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw").epochs
+        2
     """
 
-    language: str
-    dataset: list[str]
-    output: str
-    base: str = EMBEDDED_BASE
-    init: str = "auto"
-    epochs: int = 2
-    learning_rate: float = 5e-4
-    rank: int = 8
-    lora_alpha: int = 16
-    lora_dropout: float = 0.0
-    batch_size: int = 8
-    max_batch_tokens: int = 4096
-    warmup: float = 0.06
-    max_gradient_norm: float = 1.0
-    knowledge_share: float = 0.75
-    max_train_examples: int | None = None
-    max_validation_examples: int = 200
-    seed: int = 0
-    mixed_precision: str = "auto"
-    resume: bool = False
-    retrieval: dict[str, Any] = field(default_factory=dict)
-    """Fields of :class:`RetrieveAllConfig` to train with, such as ``{"n_sentences": 1}``."""
+    language: str = field(metadata={"help": "BCP-47 code of the language, or `mul` for the shared multilingual adapter."})
+    dataset: list[str] = field(
+        metadata={
+            "help": "Hub id (name or name:configuration), directory of parquet or CoNLL files, or one such file; "
+            "`mul` takes several."
+        }
+    )
+    output: str = field(metadata={"help": "Folder of the finished adapter."})
+    base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
+    init: str = _flag(
+        "auto",
+        "Adapter to start from: a folder; `mul` for the shared one of the package; `none` for nothing. `auto` takes `mul` "
+        "where it fits the base: with hundreds of sentences it is worth several points of F1.",
+    )
+    epochs: int = _flag(2, "Passes over the data. A third mostly memorises.")
+    learning_rate: float = _flag(5e-4, "Peak rate after the warm-up; falls linearly to zero.")
+    rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
+    lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
+    lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for two epochs hardly overfit.")
+    batch_size: int = _flag(8, "Sentences of a step and process at most.")
+    max_batch_tokens: int = _flag(4096, "Tokens of a step and process at most, padding included. Lower it when memory runs out.")
+    warmup: float = _flag(0.06, "Share of the steps in which the rate rises.")
+    max_gradient_norm: float = _flag(1.0, "Gradients are clipped to this norm.")
+    knowledge_share: float = _flag(
+        0.75, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
+    )
+    n_entities: int = _flag(6, "Retrieved entities in a prompt at most.")
+    n_sentences: int = _flag(2, "Retrieved sentences in a prompt at most.")
+    encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
+    max_train_examples: int | None = _flag(None, "Sentences drawn from each dataset; all when not given.")
+    max_validation_examples: int = _flag(200, "Sentences on which F1 is measured at the end; 0 measures nothing.")
+    seed: int = _flag(0, "Decides the draws, the order and the start.")
+    mixed_precision: str = _flag("auto", "no, bf16 or fp16; auto takes bf16 where the hardware multiplies it natively.")
+    resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
 
 
 def train(arguments: TrainingArguments) -> Path:
@@ -117,9 +117,7 @@ def train(arguments: TrainingArguments) -> Path:
 class _Training:
     """One run: base, sampler and LoRA, and the loop over them."""
 
-    def __init__(
-        self, arguments: TrainingArguments, groups: list[list[Example]], labels: list[str], start: Path | None
-    ) -> None:
+    def __init__(self, arguments: TrainingArguments, groups: list[list[Example]], labels: list[str], start: Path | None) -> None:
         self.arguments = arguments
         self.groups = groups
         self.labels = labels
@@ -127,7 +125,13 @@ class _Training:
         set_seed(arguments.seed)
         self.accelerator = Accelerator(mixed_precision=_precision(arguments.mixed_precision))
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
-        config = RetrieveAllConfig(arguments.base, base_revision(arguments.base), **arguments.retrieval)
+        config = RetrieveAllConfig(
+            arguments.base,
+            base_revision(arguments.base),
+            encoder_layer=arguments.encoder_layer,
+            n_entities=arguments.n_entities,
+            n_sentences=arguments.n_sentences,
+        )
         self.model = RetrieveAllModel(config, *load_base(arguments.base, dtype=dtype))
         self.model.to(self.accelerator.device)
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
@@ -197,17 +201,23 @@ class _Training:
         accelerator.register_load_state_pre_hook(self._load_lora_only)
         first = self._resume()
         loss = 0.0
-        with _progress(accelerator.is_main_process) as progress:
-            task = progress.add_task(f"Training {arguments.language}", total=steps, loss=float("nan"))
-            progress.advance(task, steps * first // max(arguments.epochs, 1))
+        with self._progress(steps) as progress:
+            progress.update(steps * first // max(arguments.epochs, 1))
             for epoch in range(first, arguments.epochs):
                 losses = []
                 for batch in self._loader(epoch):
                     losses.append(self._step(model, batch, optimizer, scheduler, trainable))
-                    progress.update(task, advance=1, loss=sum(losses[-50:]) / len(losses[-50:]))
+                    progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}", refresh=False)
+                    progress.update()
                 loss = sum(losses) / max(len(losses), 1)
                 self._write_checkpoint(epoch + 1)
         return loss
+
+    def _progress(self, steps: int) -> Any:
+        """A bar with loss, speed and time left; in a log file a line every half minute."""
+        seconds = 0.2 if sys.stderr.isatty() else 30
+        shown = self.accelerator.is_main_process
+        return tqdm(total=steps, desc=f"Training {self.arguments.language}", unit="step", mininterval=seconds, disable=not shown)
 
     def _step(self, model: Any, batch: dict[str, Tensor], optimizer: Any, scheduler: Any, trainable: list[Tensor]) -> float:
         with self.accelerator.autocast():
@@ -226,7 +236,7 @@ class _Training:
 
     def _loader(self, epoch: int) -> Iterator[dict[str, Tensor]]:
         """The batches of an epoch that fall to this process."""
-        loader = DataLoader(self._batches(epoch), batch_size=1, collate_fn=lambda batches: collate(batches[0]))  # type: ignore[arg-type]
+        loader: Any = DataLoader(self._batches(epoch), batch_size=1, collate_fn=_collate_only)  # type: ignore[arg-type]
         return iter(self.accelerator.prepare(loader))
 
     # Checkpoints: adapter, optimizer, scheduler and random state; never the base
@@ -285,7 +295,7 @@ class _Training:
         hashes = hash_sentences(examples)
         if self.start is None:
             return hashes
-        return torch.cat([hashes, LanguageAdapter.load(self.start).training_hashes]).unique()
+        return torch.tensor(sorted({*hashes.tolist(), *LanguageAdapter.load(self.start).training_hashes.tolist()}))
 
     def _measure(self, adapter: LanguageAdapter) -> None:
         """F1 on the validation splits, into manifest and card."""
@@ -299,7 +309,10 @@ class _Training:
             examples = load_examples(name, "validation").examples
             with torch.no_grad(), self.accelerator.autocast():
                 report = evaluate_examples(
-                    model, sample(examples, arguments.max_validation_examples, arguments.seed), adapter.language, oracle_routing=True
+                    model,
+                    sample(examples, arguments.max_validation_examples, arguments.seed),
+                    adapter.language,
+                    oracle_routing=True,
                 )
             self.accelerator.print(f"{name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
             adapter.manifest.metrics.append({"dataset": Path(name).name, "split": "validation", **asdict(report)})
@@ -345,11 +358,15 @@ def find_start(arguments: TrainingArguments) -> Path | None:
             return shipped
         if arguments.init == "auto":
             return None
-        raise AdapterError(f"There is no 'mul' adapter for {arguments.base!r}. Use --init none, or train one with --language mul.")
+        raise AdapterError(
+            f"There is no 'mul' adapter for {arguments.base!r}. Use --init none, or train one with --language mul."
+        )
     path = Path(arguments.init)
     manifest = read_manifest(path)
     if manifest.base_model != arguments.base:
-        raise AdapterError(f"{path} was trained on {manifest.base_model!r}, not on {arguments.base!r}. Choose another --init or --base.")
+        raise AdapterError(
+            f"{path} was trained on {manifest.base_model!r}, not on {arguments.base!r}. Choose another --init or --base."
+        )
     return path
 
 
@@ -362,6 +379,11 @@ def collate(batch: list[Sample]) -> dict[str, Tensor]:
         "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
         "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
     }
+
+
+def _collate_only(batches: list[list[Sample]]) -> dict[str, Tensor]:
+    """A loader's item is a whole batch already, so it comes in a list of one."""
+    return collate(batches[0])
 
 
 def _labels(data: list[LabelledData], groups: list[list[Example]], arguments: TrainingArguments) -> list[str]:
@@ -401,13 +423,6 @@ def _precision(asked: str) -> str | None:
         return asked
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
     return "bf16" if native else None
-
-
-def _progress(shown: bool) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"), TimeRemainingColumn())
-    return Progress(*columns, disable=not shown)
 
 
 def main() -> None:

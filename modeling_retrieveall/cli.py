@@ -1,0 +1,274 @@
+"""The command line: ``retrieveall extract``, ``train``, ``evaluate`` and ``base``."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    help="Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+_errors = Console(stderr=True)
+
+Model = Annotated[str, typer.Option(help="'shipped', or a folder of `retrieveall train` or `save_pretrained`.")]
+_TEXTS_AT_A_TIME = 256
+
+
+def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns what the user can mend into one message and exit code 2; everything else keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        _quiet_libraries()
+        try:
+            command(*args, **kwargs)
+        except (ValueError, OSError, ImportError, TypeError) as error:
+            _errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+@app.command()
+@_plain_errors
+def extract(
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, lines of --file or of standard input.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Take a text from each line of this file; `-` is standard input.")] = None,
+    model: Model = "shipped",
+    add: Annotated[list[Path] | None, typer.Option(help="Folder of a further language adapter; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
+    conll: Annotated[bool, typer.Option("--conll", help="A word and its BIO tag a line.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show route, retrieved examples and prompt as well.")] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
+) -> None:
+    """Extract the entities of texts.
+
+    Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
+    """
+    if as_json + conll + explain > 1:
+        raise ValueError("--json, --conll and --explain exclude one another; give one.")
+    source = _input_texts(texts, file)
+    first = next(source, None)
+    if first is None:
+        return
+    loaded = _load(model, base, add or [])
+    show = _show_json if as_json else _show_conll if conll else _show_explained if explain else _TableView()
+    lines = chain([first], source)
+    while part := list(islice(lines, _TEXTS_AT_A_TIME)):
+        for result in loaded.explain(part, language, batch_size):
+            show(result)
+    if isinstance(show, _TableView):
+        show.close()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@_plain_errors
+def train(context: typer.Context) -> None:
+    """Learn a language from a labelled dataset; `retrieveall train --help` lists all settings.
+
+    Example: `retrieveall train --language sw --dataset examples/sentences/sw.conll --output runs/sw`
+    """
+    from transformers import HfArgumentParser
+
+    from .training.trainer import TrainingArguments
+    from .training.trainer import train as run
+
+    parser = HfArgumentParser(TrainingArguments, prog="retrieveall train")  # type: ignore[arg-type]
+    (arguments,) = parser.parse_args_into_dataclasses(args=context.args)
+    output = run(arguments)
+    Console().print(f'Saved to {output}. Use it:  retrieveall extract --add {output} "..."', highlight=False)
+
+
+@app.command()
+@_plain_errors
+def evaluate(
+    dataset: Annotated[str, typer.Option(help="Hub id (name or name:configuration), directory, or file.")],
+    language: Annotated[str, typer.Option(help="Language of the sentences.")],
+    model: Model = "shipped",
+    add: Annotated[list[Path] | None, typer.Option(help="Folder of a further language adapter; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    oracle_routing: Annotated[bool, typer.Option("--oracle-routing", help="Serve all by the adapter of --language.")] = False,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="Keep sentences the adapter was trained on.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Measure on this many sentences, drawn by --seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides which sentences --limit leaves.")] = 0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as well.")] = None,
+) -> None:
+    """Measure strict typed span F1 on a labelled dataset.
+
+    Example: `retrieveall evaluate --dataset unimelb-nlp/wikiann:de --language de --limit 500 --json de.json`
+    """
+    from .training.evaluation import evaluate as measure
+
+    report = measure(
+        _load(model, base, add or []),
+        dataset,
+        split,
+        language,
+        oracle_routing=oracle_routing,
+        keep_duplicates=keep_duplicates,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    if json_file:
+        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    table = Table("type", "F1", "precision", "recall", "entities", title=f"{dataset}, {split}, {language}")
+    for label, row in report.per_type.items():
+        table.add_row(label, *(f"{row[name]:.1f}" for name in ("f1", "precision", "recall")), str(row["support"]))
+    table.add_row("all", f"{report.f1:.1f}", f"{report.precision:.1f}", f"{report.recall:.1f}", "", style="bold")
+    Console().print(table)
+    routing = "" if report.routing_accuracy is None else f", {report.routing_accuracy:.1f} % routed to {language}"
+    Console().print(
+        f"{report.n_test} sentences, {report.n_dropped} known ones dropped, {report.sentences_per_second} a second{routing}",
+        highlight=False,
+    )
+
+
+@app.command()
+@_plain_errors
+def base(
+    name: Annotated[str | None, typer.Argument(help="A Hub id or directory to try instead of the embedded LLM.")] = None,
+) -> None:
+    """Prepare the embedded base LLM, or try whether another loads.
+
+    Example: `retrieveall base`
+    """
+    from .embedded import EMBEDDED_BASE, GEMMA_NOTICE, resolve_base
+    from .modeling_retrieveall import load_base
+
+    chosen = name or EMBEDDED_BASE
+    path = resolve_base(chosen)
+    loaded, tokenizer = load_base(chosen)
+    config = loaded.config.get_text_config()
+    table = Table(show_header=False)
+    table.add_row("base LLM", chosen)
+    table.add_row("path", path)
+    table.add_row("architecture", type(loaded).__name__)
+    table.add_row("parameters", f"{loaded.num_parameters():,}")
+    table.add_row("layers, hidden size, vocabulary", f"{config.num_hidden_layers}, {config.hidden_size}, {len(tokenizer):,}")
+    if chosen == EMBEDDED_BASE:
+        table.add_row("licence", GEMMA_NOTICE)
+    Console().print(table)
+
+
+def _load(model: str, base_model: str | None, add: Iterable[Path]) -> Any:
+    from .modeling_retrieveall import RetrieveAllModel
+
+    loaded = RetrieveAllModel.from_pretrained(model, base_model=base_model)
+    for folder in add:
+        loaded.add_language(folder)
+    return loaded
+
+
+def _input_texts(texts: list[str] | None, file: Path | None) -> Iterator[str]:
+    if texts and file:
+        raise ValueError("Give texts as arguments or a --file, not both.")
+    if texts:
+        return iter(texts)
+    if file is not None and str(file) != "-":
+        if not file.is_file():
+            raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
+        return _lines(file.open("rb"))
+    if file is None and sys.stdin.isatty():
+        raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
+    return _lines(sys.stdin.buffer)
+
+
+def _lines(stream: Any) -> Iterator[str]:
+    """Lines without their ends; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
+    with stream:
+        for line in stream:
+            yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+
+
+def _show_json(result: Any) -> None:
+    entities = [
+        {"text": e.text, "label": e.label, "start": e.start, "end": e.end, "score": round(e.score, 4)} for e in result.entities
+    ]
+    row = {"text": result.text, "language": result.route.language, "known": result.route.known, "entities": entities}
+    typer.echo(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+
+
+def _show_conll(result: Any) -> None:
+    from .entities import Example, Sentence
+    from .training.evaluation import predicted_tags
+
+    sentence = Sentence.from_text(result.text)
+    for word, tag in zip(sentence.words, predicted_tags(Example(sentence, ()), result), strict=True):
+        typer.echo(f"{word.text}\t{tag}")
+    typer.echo()
+
+
+def _show_explained(result: Any) -> None:
+    console = Console(highlight=False)
+    route = result.route
+    console.rule(_escaped(result.text[:80]))
+    served = ", ".join(f"{name} {weight:.2f}" for name, weight in route.mixture.items()) or "none"
+    console.print(f"language {route.language} (confidence {route.confidence:.2f}, known: {route.known}), adapters: {served}")
+    for retrieved in result.retrieved:
+        for hit in retrieved.mentions:
+            console.print(f"  {hit.similarity:.2f}  {_escaped(hit.item.text)} = {hit.item.span.label}")
+        for hit in retrieved.examples:
+            console.print(f"  {hit.similarity:.2f}  {_escaped(hit.item.sentence.text)}")
+    for prompt in result.prompts:
+        console.print(_escaped(prompt), style="dim")
+    for entity in result.entities:
+        console.print(
+            f"  {entity.label:5} {_escaped(entity.text)}  [{entity.start}:{entity.end}]  {entity.score:.2f}", markup=False
+        )
+
+
+class _TableView:
+    """Collects the results of all texts in one table."""
+
+    def __init__(self) -> None:
+        self._table = Table("text", "language", "entities", show_lines=True)
+
+    def __call__(self, result: Any) -> None:
+        language = result.route.language if result.route.known else f"{result.route.language}?"
+        entities = "\n".join(f"[bold]{e.label}[/] {_escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
+        self._table.add_row(_escaped(result.text), language, entities)
+
+    def close(self) -> None:
+        """Prints the table."""
+        Console().print(self._table)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _quiet_libraries() -> None:
+    """Keeps the libraries' own bars and hints out of a user's terminal."""
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("bitsandbytes", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    app()
