@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml
 
 demo: setup
 	$(BIN)/retrieveall base
-	$(BIN)/retrieveall extract --file examples/sentences/demo.txt
+	$(BIN)/retrieveall extract --file examples/demo.txt
 
 test: setup
 	$(BIN)/python -m pytest
