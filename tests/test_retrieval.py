@@ -97,6 +97,14 @@ def test_the_two_levels_have_thresholds_of_their_own() -> None:
     assert (len(found.mentions), len(found.examples)) == (1, 4)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_nearer_of_two_is_exactly_one_deviation_over_the_mean_and_so_returned(seed: int) -> None:
+    vectors = torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
+    index = ExampleIndex([city("Bonn"), city("Graz")], vectors[:2], vectors[:2])
+    found = search(index, SentenceVectors(vectors[2], vectors[2:]), factor=1.0)
+    assert (len(found.mentions), len(found.examples)) == (1, 1)
+
+
 def test_a_mention_is_returned_once_however_many_sentences_have_it() -> None:
     examples = [example("Bonn ruht.", (0, 1, "LOC")), example("Bonn wacht.", (0, 1, "LOC")), city("Bonn", "ORG"), city("Graz")]
     found = search(index_of(examples, 0, 5, 20, 180), query(0))

@@ -44,9 +44,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_trained_adapter_is_complete_and_serves_at_once(arguments: TrainingArguments) -> None:
     folder = train(arguments)
-    assert {file.name for file in folder.iterdir()} == {
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "examples.parquet", "retrieval.safetensors", "retrieveall.json",
-    }  # fmt: skip
+    expected = ["README.md", "adapter_config.json", "adapter_model.safetensors", "examples.parquet"]
+    assert sorted(file.name for file in folder.iterdir()) == [*expected, "retrieval.safetensors", "retrieveall.json"]
     adapter = LanguageAdapter.load(folder)
     assert adapter.manifest.entity_types == ["LOC", "ORG", "PER"]
     assert len(adapter.index.examples) == 24

@@ -1,0 +1,71 @@
+"""The form of every benchmark's result: a table for people, JSON for machines.
+
+{"figures": [{"name", "value", "unit", "goal", "holds"}], "rows": [...], "machine": {...}}
+"""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number that an issue or a reader asks for.
+
+    Attributes:
+        name: What was measured.
+        value: The number.
+        unit: Its unit.
+        goal: What it should be at least, if there is a goal.
+    """
+
+    name: str
+    value: float
+    unit: str
+    goal: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figure, and whether it reaches its goal."""
+        return {**asdict(self), "holds": None if self.goal is None else self.value >= self.goal}
+
+
+def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path | None) -> None:
+    """Prints rows and figures as tables, and writes them as JSON when a file is given."""
+    console = Console()
+    if rows:
+        table = Table(*rows[0], title=title)
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        console.print(table)
+    summary = Table("figure", "value", "unit", "goal", "holds")
+    for figure in figures:
+        row = figure.to_dict()
+        summary.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(summary)
+    if json_file:
+        result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def machine() -> dict[str, Any]:
+    """Hardware and versions a figure depends on."""
+    return {
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "bf16": bool(torch.cpu._is_avx512_bf16_supported()),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

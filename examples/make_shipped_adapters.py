@@ -1,0 +1,73 @@
+"""How the shipped adapters were made: `mul` first, each language from it, then the package's own sentences as examples.
+
+    python examples/make_shipped_adapters.py --data ../shared/data --runs runs
+
+Adapters that are in ``--runs`` already are not trained again.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.collection import shipped_adapters
+from modeling_retrieveall.publishing.sharing import share
+from modeling_retrieveall.training.trainer import TrainingArguments, train
+
+SHARED = [f"panx/{language}" for language in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")]
+SHARED += ["uner/zh_gsd", "uner/hr_set", "uner/pt_bosque"]
+LANGUAGES = ("bg", "de", "en", "es", "ru", "ta")
+SENTENCES = Path(__file__).parent / "sentences"
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with panx/ and uner/, laid out like their Hub datasets.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the adapters as trained.")] = Path("runs"),
+    train_examples: Annotated[int, typer.Option(help="Training sentences of each dataset.")] = 600,
+) -> None:
+    mul = runs / "mul"
+    if not mul.is_dir():
+        train(
+            TrainingArguments(
+                language="mul",
+                dataset=[str(data / name) for name in SHARED],
+                output=str(mul),
+                init="none",
+                # From nothing and over twelve datasets: twice the rate and the batch of a language, and a prompt without
+                # examples more often than not, for `mul` has to read languages that have none.
+                learning_rate=1e-3,
+                batch_size=16,
+                knowledge_share=0.3,
+                max_train_examples=train_examples,
+                max_validation_examples=100,
+            )
+        )
+    for language in LANGUAGES:
+        if not (runs / language).is_dir():
+            train(
+                TrainingArguments(
+                    language=language,
+                    dataset=[str(data / "panx" / language)],
+                    output=str(runs / language),
+                    init=str(mul),
+                    max_train_examples=train_examples,
+                )
+            )
+    ship(runs)
+
+
+def ship(runs: Path) -> None:
+    """Puts the package's own sentences in place of the training sentences, whose text is not passed on."""
+    model = RetrieveAllModel.from_pretrained(runs / "mul")
+    for language in LANGUAGES:
+        share(runs / language, [_own_sentences(language)], shipped_adapters() / language, model)
+    share(runs / "mul", [_own_sentences(language) for language in LANGUAGES], shipped_adapters() / "mul", model)
+
+
+def _own_sentences(language: str) -> str:
+    return str(SENTENCES / f"{language}.conll")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,198 @@
+"""Every answer that training writes is one the grammar reads back, and the grammar allows nothing else."""
+
+import random
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_retrieveall.answers import AnswerFormat
+from modeling_retrieveall.decoding import AnswerGrammar
+from modeling_retrieveall.entities import Example, Sentence, Span
+from modeling_retrieveall.training.data import load_examples
+from tests.conftest import example
+from tests.strategies import spans_within, texts, word_lists
+
+LABELS = ("LOC", "ORG", "PER")
+
+sentences = st.one_of(texts.map(Sentence.from_text), word_lists.map(Sentence.from_words))
+examples = sentences.flatmap(
+    lambda sentence: spans_within(len(sentence.words), LABELS).map(lambda spans: Example(sentence, tuple(spans)))
+)
+repetitive_examples = st.lists(st.sampled_from(["Bonn", "Graz"]), min_size=1, max_size=8).flatmap(
+    lambda words: spans_within(len(words), LABELS).map(lambda spans: Example(Sentence.from_words(words), tuple(spans)))
+)
+
+
+def mentions(answers: AnswerFormat, sentence: Sentence, spans: list[Span] | tuple[Span, ...]) -> list[tuple[list[int], str]]:
+    """Tokens and label of each span."""
+    words = answers.word_ids(sentence)
+    return [([token for word in words[span.start : span.end] for token in word], span.label) for span in spans]
+
+
+def in_order_within(spans: list[Span], length: int) -> bool:
+    borders = [0] + [border for span in spans for border in (span.start, span.end)] + [length]
+    return borders == sorted(borders) and all(span.start < span.end for span in spans)
+
+
+def answer_text(answers: AnswerFormat, labelled: Example) -> str:
+    text: str = answers.tokenizer.decode(answers.answer_ids(labelled.sentence, labelled.spans))
+    return text
+
+
+def test_an_answer_reads_as_documented(answers: AnswerFormat) -> None:
+    labelled = example("Angela Merkel besuchte Nairobi.", (3, 4, "LOC"), (0, 2, "PER"))
+    assert answer_text(answers, labelled) == " Angela Merkel = PER; Nairobi = LOC\n"
+    assert answer_text(answers, example("Es regnet.")) == "\n"
+
+
+@given(sentence=sentences)
+@settings(deadline=None)
+def test_every_word_has_tokens_and_none_of_them_is_special_or_holds_a_mark_of_the_format(
+    answers: AnswerFormat, sentence: Sentence
+) -> None:
+    words = answers.word_ids(sentence)
+    assert len(words) == len(sentence.words)
+    assert all(words)
+    tokens = {token for word in words for token in word}
+    assert not tokens & {*answers.separator, *answers.end, *answers.tokenizer.all_special_ids}
+    assert not any("=" in answers.tokenizer.decode([token]) for token in tokens)
+
+
+@given(text=texts)
+@settings(deadline=None)
+def test_a_word_of_the_caller_has_the_tokens_it_has_in_a_text(answers: AnswerFormat, text: str) -> None:
+    word = "".join(character for character in text if not character.isspace() and unicodedata.category(character) != "Cc")
+    in_a_text = [token for tokens in answers.word_ids(Sentence.from_text(word)) for token in tokens]
+    assert answers.word_ids(Sentence.from_words([word])) == [in_a_text[:128] or answers.ids(" _")]
+
+
+def test_a_word_without_end_is_read_by_its_beginning(answers: AnswerFormat) -> None:
+    assert len(answers.word_ids(Sentence.from_words(["Bonn" * 1000]))[0]) == 128
+
+
+@given(labelled=examples)
+@settings(deadline=None)
+def test_the_grammar_reads_back_every_answer(answers: AnswerFormat, labelled: Example) -> None:
+    grammar = AnswerGrammar(answers, labelled.sentence, LABELS)
+    assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans))
+    assert mentions(answers, labelled.sentence, grammar.spans) == mentions(answers, labelled.sentence, labelled.spans)
+    assert in_order_within(grammar.spans, len(labelled.sentence.words))
+
+
+@given(labelled=repetitive_examples)
+@settings(deadline=None)
+def test_the_grammar_reads_back_answers_whose_words_stand_in_many_places(answers: AnswerFormat, labelled: Example) -> None:
+    grammar = AnswerGrammar(answers, labelled.sentence, LABELS)
+    assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans))
+    assert mentions(answers, labelled.sentence, grammar.spans) == mentions(answers, labelled.sentence, labelled.spans)
+    assert all(read.end <= meant.end for read, meant in zip(grammar.spans, labelled.spans, strict=True))
+
+
+@given(sentence=sentences, rng=st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_a_random_walk_ends_with_spans_in_order_that_write_the_same_answer(
+    answers: AnswerFormat, sentence: Sentence, rng: random.Random
+) -> None:
+    grammar = AnswerGrammar(answers, sentence, LABELS)
+    longest_label = max(len(answers.label_ids(label)) for label in LABELS)
+    marks = len(answers.separator) + len(answers.next_mention) + longest_label
+    most = sum(len(word) + marks for word in answers.word_ids(sentence)) + len(answers.end)
+    walk: list[int] = []
+    while allowed := grammar.allowed():
+        token = answers.end[0] if answers.end[0] in allowed and rng.random() < 0.2 else rng.choice(allowed)
+        grammar.advance(token)
+        walk.append(token)
+        assert len(walk) <= most
+    assert grammar.finished
+    assert in_order_within(grammar.spans, len(sentence.words))
+    assert {span.label for span in grammar.spans} <= set(LABELS)
+    assert answers.answer_ids(sentence, grammar.spans) == walk
+
+
+def test_the_same_name_again_is_its_next_occurrence(answers: AnswerFormat) -> None:
+    sentence = Sentence.from_text("Bonn und Bonn und Bonn")
+    once, label = answers.ids(" Bonn"), answers.separator + answers.label_ids("LOC")
+    grammar = AnswerGrammar(answers, sentence, LABELS)
+    assert grammar.accepts(once + label + answers.next_mention + once + label + answers.end)
+    assert grammar.spans == [Span(0, 1, "LOC"), Span(2, 3, "LOC")]
+
+
+def test_advancing_reports_a_mention_with_the_last_token_of_its_label(answers: AnswerFormat) -> None:
+    sentence = Sentence.from_text("Angela Merkel kam.")
+    grammar = AnswerGrammar(answers, sentence, LABELS)
+    reported = [grammar.advance(token) for token in answers.answer_ids(sentence, [Span(0, 2, "PER")])]
+    assert reported[:-2] == [None] * (len(reported) - 2)
+    assert reported[-2:] == [Span(0, 2, "PER"), None]
+
+
+@pytest.mark.parametrize("label", ["LOC", "LOC-city", "LOC-city-old"])
+def test_a_label_that_begins_another_is_told_from_it(answers: AnswerFormat, label: str) -> None:
+    sentence = Sentence.from_text("Bonn, Graz")
+    spans = [Span(0, 1, label), Span(2, 3, label)]
+    grammar = AnswerGrammar(answers, sentence, ["LOC", "LOC-city", "LOC-city-old"])
+    assert grammar.accepts(answers.answer_ids(sentence, spans))
+    assert grammar.spans == spans
+
+
+@pytest.mark.parametrize("labels", [[], LABELS])
+def test_a_sentence_without_words_can_only_be_ended(answers: AnswerFormat, labels: list[str]) -> None:
+    assert AnswerGrammar(answers, Sentence.from_text(""), labels).allowed() == answers.end
+
+
+def test_without_labels_an_answer_can_only_end(answers: AnswerFormat) -> None:
+    grammar = AnswerGrammar(answers, Sentence.from_text("Angela Merkel kam."), [])
+    assert grammar.allowed() == answers.end
+    assert grammar.accepts(answers.end)
+    assert grammar.spans == []
+
+
+def test_a_token_that_is_not_allowed_is_an_error_and_changes_nothing(answers: AnswerFormat) -> None:
+    grammar = AnswerGrammar(answers, Sentence.from_text("Bonn."), LABELS)
+    allowed = grammar.allowed()
+    for token in (answers.separator[0], answers.next_mention[0], answers.ids(" Graz")[0]):
+        with pytest.raises(ValueError, match=f"Token {token} is not allowed here"):
+            grammar.advance(token)
+    assert grammar.allowed() == allowed
+
+
+def test_nothing_may_follow_the_end(answers: AnswerFormat) -> None:
+    grammar = AnswerGrammar(answers, Sentence.from_text("Bonn."), LABELS)
+    grammar.advance(answers.end[0])
+    assert grammar.finished
+    assert grammar.allowed() == []
+    with pytest.raises(ValueError, match="not allowed here"):
+        grammar.advance(answers.end[0])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",  # no end
+        " Bonn = LOC",  # no end
+        " Bonn = LOC;\n",  # nothing after the semicolon
+        " Bonn = MISC\n",  # no label of the adapter
+        " Bonn\n",  # no label
+        " Wien = LOC\n",  # not in the sentence
+        " Graz = LOC; Bonn = LOC\n",  # out of order
+        " Bonn und Graz = LOC; Graz = LOC\n",  # overlapping
+        " Bonn Graz = LOC\n",  # not a run of words
+        " Bonn = LOC\n\n",  # goes on after its end
+    ],
+)
+def test_an_answer_that_is_wrong_in_form_is_not_accepted(answers: AnswerFormat, answer: str) -> None:
+    grammar = AnswerGrammar(answers, Sentence.from_text("Bonn und Graz"), LABELS)
+    assert not grammar.accepts(answers.ids(answer))
+
+
+def test_real_training_answers_are_accepted_by_the_grammars_of_their_sentences(answers: AnswerFormat, shared_data: Path) -> None:
+    datasets = sorted(file.parent for file in shared_data.glob("*/*/train.parquet"))
+    assert datasets
+    for dataset in datasets:
+        data = load_examples(str(dataset), "train")
+        for labelled in data.examples[:300]:
+            grammar = AnswerGrammar(answers, labelled.sentence, data.labels)
+            assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans)), (dataset, labelled)
+            assert mentions(answers, labelled.sentence, grammar.spans) == mentions(answers, labelled.sentence, labelled.spans)

@@ -1,0 +1,164 @@
+"""Training samples: retrieved knowledge in the prompt, never the sentence itself; batches that lose no sample."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from modeling_retrieveall.answers import AnswerFormat
+from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.encoding import SentenceVectors
+from modeling_retrieveall.entities import Example
+from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample, bucketed
+
+from .conftest import example
+
+CITIES = ["Bonn", "Graz", "Lima", "Oslo", "Riga", "Rom", "Bern", "Kiew"]
+EXAMPLES = [example(f"{city} liegt am Fluss.", (0, 1, "LOC")) for city in CITIES]
+TWICE = [*EXAMPLES, *EXAMPLES, example("Bonn liegt am Fluss.", (0, 1, "ORG"))]
+
+
+@pytest.fixture(scope="module")
+def tiny_answers(tiny_base: Path) -> AnswerFormat:
+    return AnswerFormat(AutoTokenizer.from_pretrained(tiny_base))
+
+
+def vectors_of(examples: Sequence[Example]) -> list[SentenceVectors]:
+    """A direction a city, so that a sentence is nearest to itself and to its duplicates."""
+    torch.manual_seed(0)
+    direction = {example.key: torch.randn(16) for example in EXAMPLES}
+    return [SentenceVectors(direction[e.key], direction[e.key].repeat(len(e.sentence.words), 1)) for e in examples]
+
+
+def sampler(answers: AnswerFormat, examples: Sequence[Example], share: float = 1.0, seed: int = 0) -> KnowledgeSampler:
+    """A sampler that shows all it may: without thresholds, and with room for everything."""
+    config = RetrieveAllConfig(
+        n_entities=20, n_sentences=20, entity_threshold=-100.0, sentence_threshold=-100.0, max_example_tokens=10_000
+    )
+    made = KnowledgeSampler(answers, config, share, seed)
+    vectors = vectors_of(examples)
+    made.add(examples, vectors, ExampleIndex.build(examples, vectors))
+    return made
+
+
+def read(answers: AnswerFormat, sample: Sample) -> tuple[str, str, str]:
+    """What a sample shows, the sentence that it asks about, and the answer."""
+    prompt = answers.tokenizer.decode(sample.prompt).removeprefix("<bos>")
+    shown, _, question = prompt.rpartition("Text: ")
+    return shown, question.removesuffix("\nEntities:"), answers.tokenizer.decode(sample.answer)
+
+
+def city_of(question: str) -> str:
+    return question.partition(" ")[0]
+
+
+# What a sample shows
+
+
+@pytest.mark.parametrize("examples", [EXAMPLES, TWICE], ids=["distinct", "with exact duplicates"])
+def test_a_sentence_never_sees_itself_or_an_exact_duplicate(tiny_answers: AnswerFormat, examples: list[Example]) -> None:
+    samples = sampler(tiny_answers, examples).epoch(0)
+    assert len(samples) == len(examples)
+    for sample in samples:
+        shown, question, _ = read(tiny_answers, sample)
+        assert city_of(question) not in shown
+
+
+def test_a_sentence_sees_all_others_as_sentences_and_as_entities(tiny_answers: AnswerFormat) -> None:
+    for sample in sampler(tiny_answers, EXAMPLES).epoch(0):
+        shown, question, _ = read(tiny_answers, sample)
+        for city in CITIES:
+            assert shown.count(f"{city} = LOC") == (0 if city == city_of(question) else 2)
+            assert shown.count(f"Text: {city} liegt am Fluss.") == (0 if city == city_of(question) else 1)
+
+
+def test_the_answer_is_that_of_the_sentence(tiny_answers: AnswerFormat) -> None:
+    for sample in sampler(tiny_answers, EXAMPLES).epoch(0):
+        _, question, answer = read(tiny_answers, sample)
+        assert question == f"{city_of(question)} liegt am Fluss."
+        assert answer == f" {city_of(question)} = LOC\n"
+
+
+def test_languages_retrieve_from_their_own_index_alone(tiny_answers: AnswerFormat) -> None:
+    mixed = sampler(tiny_answers, EXAMPLES[:4])
+    others = vectors_of(EXAMPLES[4:])
+    mixed.add(EXAMPLES[4:], others, ExampleIndex.build(EXAMPLES[4:], others))
+    assert len(mixed) == len(EXAMPLES)
+    for sample in mixed.epoch(0):
+        shown, question, _ = read(tiny_answers, sample)
+        foreign = CITIES[4:] if city_of(question) in CITIES[:4] else CITIES[:4]
+        assert shown and not any(city in shown for city in foreign)
+
+
+def test_a_language_of_one_sentence_shows_nothing(tiny_answers: AnswerFormat) -> None:
+    (sample,) = sampler(tiny_answers, EXAMPLES[:1]).epoch(0)
+    assert read(tiny_answers, sample)[0] == ""
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 250, 390), (1.0, 640, 640)])
+def test_the_share_of_samples_with_knowledge_is_the_one_asked_for(
+    tiny_answers: AnswerFormat, share: float, least: int, most: int
+) -> None:
+    made = sampler(tiny_answers, EXAMPLES, share)
+    shown = [read(tiny_answers, sample)[0] for epoch in range(80) for sample in made.epoch(epoch)]
+    assert least <= sum(map(bool, shown)) <= most
+
+
+# Draws
+
+
+def test_an_epoch_is_the_same_for_the_same_seed(tiny_answers: AnswerFormat) -> None:
+    first, second = sampler(tiny_answers, EXAMPLES, 0.5, seed=3), sampler(tiny_answers, EXAMPLES, 0.5, seed=3)
+    assert first.epoch(1) == second.epoch(1)
+    second.epoch(0)
+    assert first.epoch(1) == second.epoch(1)
+
+
+def test_epochs_and_seeds_differ(tiny_answers: AnswerFormat) -> None:
+    made = sampler(tiny_answers, EXAMPLES, 0.5, seed=3)
+    assert made.epoch(0) != made.epoch(1)
+    assert made.epoch(0) != sampler(tiny_answers, EXAMPLES, 0.5, seed=4).epoch(0)
+
+
+def test_every_epoch_holds_every_sentence_once(tiny_answers: AnswerFormat) -> None:
+    made = sampler(tiny_answers, EXAMPLES, 0.5)
+    for epoch in range(3):
+        assert sorted(city_of(read(tiny_answers, s)[1]) for s in made.epoch(epoch)) == sorted(CITIES)
+
+
+# Batches
+
+samples_of_any_length = st.lists(
+    st.builds(Sample, st.lists(st.just(5), max_size=60), st.lists(st.just(6), min_size=1, max_size=9))
+)
+
+
+@given(samples=samples_of_any_length, max_batch_tokens=st.integers(1, 200), max_batch=st.integers(1, 9), seed=st.text(max_size=3))
+def test_batches_hold_every_sample_once_and_keep_their_limits(
+    samples: list[Sample], max_batch_tokens: int, max_batch: int, seed: str
+) -> None:
+    batches = bucketed(samples, max_batch_tokens, max_batch, seed)
+    assert Counter(id(s) for batch in batches for s in batch) == Counter(map(id, samples))
+    for batch in batches:
+        assert 1 <= len(batch) <= max_batch
+        assert len(batch) == 1 or max(map(len, batch)) * len(batch) <= max_batch_tokens
+
+
+@given(samples=samples_of_any_length)
+def test_samples_of_a_batch_are_of_like_length(samples: list[Sample]) -> None:
+    ranges = sorted((min(map(len, batch)), max(map(len, batch))) for batch in bucketed(samples, 100, 4, "0"))
+    assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(ranges))
+
+
+def test_the_order_of_batches_is_random_and_decided_by_the_seed() -> None:
+    samples = [Sample([5] * length, [6]) for length in range(20)]
+    assert bucketed(samples, 4096, 2, "0 1") == bucketed(samples, 4096, 2, "0 1")
+    orders = {tuple(len(batch[0]) for batch in bucketed(samples, 4096, 2, f"0 {epoch}")) for epoch in range(5)}
+    assert len(orders) == 5

@@ -1,0 +1,146 @@
+"""The command line as a user meets it, on a tiny base."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modeling_retrieveall.cli import app
+from tests.conftest import SENTENCES
+
+TEXT = "Angela Merkel besuchte Nairobi."
+
+
+@pytest.fixture
+def run() -> Callable[..., tuple[int, str, str]]:
+    def call(*arguments: object, stdin: str | bytes | None = None) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.exit_code, result.stdout, result.stderr
+
+    return call
+
+
+@pytest.fixture
+def model(tiny_adapter: Callable[[str], Path]) -> Path:
+    return tiny_adapter("de")
+
+
+def test_json_has_one_object_a_text(run: Callable[..., tuple[int, str, str]], model: Path) -> None:
+    code, output, _ = run("extract", "--model", model, "--json", TEXT, "")
+    rows = [json.loads(line) for line in output.splitlines()]
+    assert code == 0
+    assert [row["text"] for row in rows] == [TEXT, ""]
+    assert set(rows[0]) == {"text", "language", "known", "entities"}
+    assert rows[0]["language"] == "de"
+    assert (rows[1]["language"], rows[1]["known"], rows[1]["entities"]) == ("und", False, [])
+    for entity in rows[0]["entities"]:
+        assert set(entity) == {"text", "label", "start", "end", "score"}
+        assert TEXT[entity["start"] : entity["end"]] == entity["text"]
+
+
+def test_texts_come_from_a_file_or_from_standard_input(
+    run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("Bonn\r\nÄgypten\x0bund\n\n".encode())
+    expected = ["Bonn", "Ägypten\x0bund", ""]
+    from_file = run("extract", "--model", model, "--json", "--file", file)[1]
+    from_stdin = run("extract", "--model", model, "--json", stdin=file.read_bytes())[1]
+    assert [json.loads(line)["text"] for line in from_file.splitlines()] == expected
+    assert from_stdin == from_file
+
+
+def test_conll_has_a_word_and_a_tag_a_line(run: Callable[..., tuple[int, str, str]], model: Path) -> None:
+    _, output, _ = run("extract", "--model", model, "--conll", TEXT)
+    lines = output.splitlines()
+    assert [line.split("\t")[0] for line in lines[:-1]] == ["Angela", "Merkel", "besuchte", "Nairobi", "."]
+    assert lines[-1] == ""
+
+
+def test_explain_shows_route_and_prompt(run: Callable[..., tuple[int, str, str]], model: Path) -> None:
+    _, output, _ = run("extract", "--model", model, "--explain", TEXT)
+    assert "language de" in output
+    assert f"Text: {TEXT}" in output
+
+
+def test_the_table_shows_text_and_language(run: Callable[..., tuple[int, str, str]], model: Path) -> None:
+    _, output, _ = run("extract", "--model", model, "Bonn [/] [bold]")
+    assert "Bonn [/] [bold]" in output
+    assert "de" in output
+
+
+def test_a_further_adapter_is_added(
+    run: Callable[..., tuple[int, str, str]], model: Path, tiny_adapter: Callable[[str], Path]
+) -> None:
+    _, output, _ = run("extract", "--model", model, "--add", tiny_adapter("en"), "--language", "en", "--json", TEXT)
+    assert json.loads(output)["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--language", "xx", TEXT], "There are: de"),
+        (["--json", "--conll", TEXT], "exclude one another"),
+        (["--file", "no-such-file.txt"], "There is no file"),
+        (["--add", "no-such-folder", TEXT], "is not a language adapter"),
+        (["--dtype", "int3", TEXT], "give float32"),
+    ],
+)
+def test_an_error_is_one_message_and_exit_code_2(
+    run: Callable[..., tuple[int, str, str]], model: Path, arguments: list[str], message: str
+) -> None:
+    code, output, errors = run("extract", "--model", model, *arguments)
+    assert code == 2
+    assert output == ""
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_a_model_that_is_not_there_is_an_error(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, _, errors = run("extract", "--model", tmp_path / "nothing", TEXT)
+    assert code == 2
+    assert "There is no model" in errors
+
+
+def test_evaluate_writes_its_report(run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path) -> None:
+    report_file = tmp_path / "report.json"
+    dataset = SENTENCES / "de.conll"
+    code, output, _ = run("evaluate", "--model", model, "--dataset", dataset, "--language", "de", "--json", report_file)
+    report = json.loads(report_file.read_text())
+    assert code == 0
+    assert {"f1", "precision", "recall", "per_type", "n_test", "n_dropped", "sentences_per_second"} <= set(report)
+    assert report["n_dropped"] == 20  # those that the adapter was trained on
+    assert "20 known ones dropped" in output
+    kept = tmp_path / "kept.json"
+    run("evaluate", "--model", model, "--dataset", dataset, "--language", "de", "--keep-duplicates", "--json", kept)
+    assert json.loads(kept.read_text())["n_test"] == report["n_test"] + 20
+
+
+def test_train_learns_a_language_that_extract_uses(
+    run: Callable[..., tuple[int, str, str]], tiny_base: Path, tmp_path: Path
+) -> None:
+    settings = ["--base", tiny_base, "--init", "none", "--epochs", 1, "--max_train_examples", 10, "--encoder_layer", 1]
+        settings += ["--mixed_precision", "no"]
+    code, output, _ = run(
+        "train", "--language", "sw", "--dataset", SENTENCES / "sw.conll", "--output", tmp_path / "sw", *settings
+    )
+    assert code == 0
+    assert "retrieveall extract --add" in output
+    assert run("extract", "--model", tmp_path / "sw", "--json", TEXT)[0] == 0
+
+
+def test_base_tells_what_it_is(run: Callable[..., tuple[int, str, str]], tiny_base: Path) -> None:
+    code, output, _ = run("base", tiny_base)
+    assert code == 0
+    assert "LlamaForCausalLM" in output
+
+
+def test_every_command_has_help(run: Callable[..., tuple[int, str, str]]) -> None:
+    for command in ("extract", "evaluate", "base", "train"):
+        code, output, _ = run(command, "--help")
+        assert code == 0
+        assert "--" in output

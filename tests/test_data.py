@@ -1,0 +1,275 @@
+"""Labelled datasets: what is read from parquet and CoNLL files, and what is said of those that cannot be read."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_retrieveall.entities import Example, Span
+from modeling_retrieveall.training.data import DatasetError, LabelledData, has_split, load_examples, sample, without
+
+from .conftest import SENTENCES, example
+
+NAMES = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
+TOKENS = [["Angela", "Merkel", "besuchte", "Nairobi", "."], ["Niemand", "kam"]]
+TAGS = [["B-PER", "I-PER", "O", "B-LOC", "O"], ["O", "O"]]
+SPANS = [(Span(0, 2, "PER"), Span(3, 4, "LOC")), ()]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps what the datasets library caches out of the user's home."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def numbered(rows: list[list[str]]) -> list[list[int]]:
+    return [[NAMES.index(tag) for tag in row] for row in rows]
+
+
+def write_parquet(file: Path, tokens: list[list[str]], tags: list[list[Any]], tag_type: Any) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(tag_type)})
+    Dataset.from_dict({"tokens": tokens, "ner_tags": tags}, features=features).to_parquet(str(file))
+    return file
+
+
+def write_named(file: Path, tokens: list[list[str]] = TOKENS, tags: list[list[str]] = TAGS) -> Path:
+    return write_parquet(file, tokens, numbered(tags), ClassLabel(names=NAMES))
+
+
+def write(file: Path, text: str) -> str:
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def words_of(data: LabelledData) -> list[list[str]]:
+    return [[word.text for word in e.sentence.words] for e in data.examples]
+
+
+def assert_two_sentences(data: LabelledData) -> None:
+    assert words_of(data) == TOKENS
+    assert [e.spans for e in data.examples] == SPANS
+    assert data.repairs == 0
+
+
+# Parquet
+
+
+def test_parquet_with_class_labels_is_read_with_all_their_types(tmp_path: Path) -> None:
+    data = load_examples(str(write_named(tmp_path / "train.parquet")), "train")
+    assert_two_sentences(data)
+    assert data.labels == ["LOC", "ORG", "PER"]
+
+
+def test_parquet_with_tags_as_text_is_read_with_the_types_it_has(tmp_path: Path) -> None:
+    data = load_examples(str(write_parquet(tmp_path / "train.parquet", TOKENS, TAGS, Value("string"))), "train")
+    assert_two_sentences(data)
+    assert data.labels == ["LOC", "PER"]
+
+
+@pytest.mark.parametrize(
+    ("file", "split"),
+    [
+        ("train.parquet", "train"),
+        ("train-00000-of-00001.parquet", "train"),
+        ("data/train-00000-of-00001.parquet", "train"),
+        ("validation.parquet", "validation"),
+        ("valid.parquet", "validation"),
+        ("dev.parquet", "validation"),
+        ("test.parquet", "test"),
+    ],
+)
+def test_a_directory_is_read_by_the_names_of_its_files(tmp_path: Path, file: str, split: str) -> None:
+    write_named(tmp_path / "set" / file)
+    assert_two_sentences(load_examples(str(tmp_path / "set"), split))
+    assert has_split(str(tmp_path / "set"), split)
+    assert [name for name in ("train", "validation", "test") if has_split(str(tmp_path / "set"), name)] == [split]
+
+
+def test_a_split_in_several_files_is_read_whole(tmp_path: Path) -> None:
+    for part in range(2):
+        write_named(tmp_path / f"train-0000{part}-of-00002.parquet", TOKENS[part : part + 1], TAGS[part : part + 1])
+    assert_two_sentences(load_examples(str(tmp_path), "train"))
+
+
+def test_a_single_file_is_every_split_but_has_only_train_of_its_own(tmp_path: Path) -> None:
+    file = str(write_named(tmp_path / "mine.parquet"))
+    for split in ("train", "validation", "test"):
+        assert_two_sentences(load_examples(file, split))
+    assert has_split(file, "train") and not has_split(file, "test")
+
+
+@pytest.mark.parametrize("column", ["tokens", "ner_tags"])
+def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path, column: str) -> None:
+    columns = {"tokens": TOKENS, "ner_tags": TAGS}
+    columns["other"] = columns.pop(column)
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "train.parquet"))
+    with pytest.raises(DatasetError, match=rf"has no column {column}, only .*'other'.*Rename its columns"):
+        load_examples(str(tmp_path), "train")
+
+
+def test_numbers_without_names_are_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", TOKENS, numbered(TAGS), Value("int64"))
+    with pytest.raises(DatasetError, match=r"numbers in 'ner_tags' without their names\. Make the column a ClassLabel"):
+        load_examples(str(tmp_path), "train")
+
+
+def test_an_unlabelled_word_among_class_labels_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", TOKENS, [[1, 2, 0, 5, -1], [0, 0]], ClassLabel(names=NAMES))
+    with pytest.raises(DatasetError, match="-1"):
+        load_examples(str(tmp_path), "train")
+
+
+def test_as_many_tags_as_words_are_wanted(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", TOKENS, [TAGS[0], ["O"]], Value("string"))
+    with pytest.raises(DatasetError, match="Sentence 1 has 2 words and 1 tags; give one tag a word"):
+        load_examples(str(tmp_path), "train")
+
+
+# CoNLL
+
+
+@pytest.mark.parametrize("suffix", [".conll", ".bio", ".iob2", ".tsv", ".txt"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Angela\tB-PER\nMerkel\tI-PER\nbesuchte\tO\nNairobi\tB-LOC\n.\tO\n\nNiemand\tO\nkam\tO\n",
+        "Angela B-PER\nMerkel  I-PER \nbesuchte O\nNairobi B-LOC\n. O\n\n\n \nNiemand O\nkam O",
+        "Angela NE _ B-PER\nMerkel NE _ I-PER\nbesuchte V _ O\nNairobi NE _ B-LOC\n. $ _ O\n\nNiemand P _ O\nkam V _ O\n",
+        "-DOCSTART- -X- O O\n\n# id = 1\nAngela\tB-PER\nMerkel\tI-PER\nbesuchte\tO\nNairobi\tB-LOC\n.\tO\n\n"
+        "# id = 2\n-DOCSTART-\tO\nNiemand\tO\nkam\tO\n",
+        "Angela\tB-PER\r\nMerkel\tI-PER\r\nbesuchte\tO\r\nNairobi\tB-LOC\r\n.\tO\r\n\r\nNiemand\tO\r\nkam\tO\r\n",
+        "\ufeffAngela\tB-PER\nMerkel\tI-PER\nbesuchte\tO\nNairobi\tB-LOC\n.\tO\n\nNiemand\tO\nkam\tO\n",
+    ],
+    ids=["tabs", "spaces", "columns between", "document starts and comments", "line ends of Windows", "byte order mark"],
+)
+def test_conll_is_read(tmp_path: Path, text: str, suffix: str) -> None:
+    (tmp_path / f"train{suffix}").write_bytes(text.encode())
+    data = load_examples(str(tmp_path), "train")
+    assert_two_sentences(data)
+    assert data.labels == ["LOC", "PER"]
+
+
+def test_a_hash_is_a_word_where_a_tab_follows_it(tmp_path: Path) -> None:
+    data = load_examples(write(tmp_path / "train.conll", "#\tO\nBonn\tB-LOC\n#1\tO\n"), "train")
+    assert words_of(data) == [["#", "Bonn", "#1"]]
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0b", "\x1c", "\u00a0", "\u3000"], ids=ascii)
+def test_a_word_with_a_strange_blank_in_it_stays_one_word(tmp_path: Path, character: str) -> None:
+    data = load_examples(write(tmp_path / "train.conll", f"New{character}York\tB-LOC\nruft\tO\n"), "train")
+    assert words_of(data) == [[f"New{character}York", "ruft"]]
+
+
+def test_a_line_without_a_tag_is_named_by_its_number(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"train.conll, line 2: 'Merkel' is not a word and a tag. Write the word, a tab"):
+        load_examples(write(tmp_path / "train.conll", "Angela\tB-PER\nMerkel\n"), "train")
+
+
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_bytes("Köln\tB-LOC\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match="UTF-8") as caught:
+        load_examples(str(tmp_path), "train")
+    assert "train.conll" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tags", "spans", "repairs"),
+    [
+        ("I-PER I-PER O I-LOC B-LOC", [Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")], 0),
+        ("B-PER L-PER O U-LOC U-LOC", [Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")], 0),
+        ("B-PER E-PER O S-LOC S-LOC", [Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")], 0),
+        ("B-PER I-PER O B-LOC B-LOC", [Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")], 0),
+        ("B-PER I-PER O I-LOC B-LOC", [Span(0, 2, "PER"), Span(3, 4, "LOC"), Span(4, 5, "LOC")], 1),
+    ],
+    ids=["IOB1", "BILOU", "BIOES", "BIO", "BIO with a repair"],
+)
+def test_the_scheme_of_the_tags_is_told_and_read(tmp_path: Path, tags: str, spans: list[Span], repairs: int) -> None:
+    lines = "".join(f"w{i}\t{tag}\n" for i, tag in enumerate(tags.split()))
+    data = load_examples(write(tmp_path / "train.conll", lines), "train")
+    assert (list(data.examples[0].spans), data.repairs, data.labels) == (spans, repairs, ["LOC", "PER"])
+
+
+@pytest.mark.parametrize("tag", ["PER", "X-PER", "B_PER", "B-", "7"])
+def test_a_tag_of_no_scheme_is_named_with_how_to_write_it(tmp_path: Path, tag: str) -> None:
+    with pytest.raises(DatasetError, match=rf"train.conll: Tag '{tag}' is not BIO, IOB1 or BILOU. Write it as 'B-"):
+        load_examples(write(tmp_path / "train.conll", f"Bonn\t{tag}\n"), "train")
+
+
+# What is not there
+
+
+def test_a_missing_split_is_an_error_that_lists_the_files(tmp_path: Path) -> None:
+    write_named(tmp_path / "train.parquet")
+    with pytest.raises(DatasetError, match=r"has no test split: no file like test\.parquet .* only \['train.parquet'\]\. Name"):
+        load_examples(str(tmp_path), "test")
+
+
+def test_an_empty_directory_has_no_split(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="only nothing"):
+        load_examples(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "-DOCSTART- -X- O O\n\n"])
+def test_an_empty_conll_file_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DatasetError, match=r"train\.conll"):
+        load_examples(write(tmp_path / "train.conll", text), "train")
+
+
+def test_an_empty_parquet_file_is_refused(tmp_path: Path) -> None:
+    write_named(tmp_path / "train.parquet", [], [])
+    with pytest.raises(DatasetError, match=r"train\.parquet"):
+        load_examples(str(tmp_path), "train")
+
+
+def test_a_damaged_parquet_file_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"Could not load dataset .*train\.parquet.* Give a Hub id"):
+        load_examples(write(tmp_path / "train.parquet", "no parquet"), "train")
+
+
+def test_a_name_that_the_hub_does_not_know_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(name: str, configuration: str | None, split: str) -> None:
+        raise FileNotFoundError(f"{name} {configuration} {split} was not found\nand more lines")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DatasetError, match=r"Could not load dataset 'no/such': no/such sw train was not found\. Give a Hub id"):
+        load_examples("no/such:sw", "train")
+
+
+# The package's own sentences, and drawing from them
+
+
+@pytest.mark.parametrize("file", sorted(SENTENCES.glob("*.conll")), ids=lambda file: file.stem)
+def test_the_sentences_of_the_package_can_be_read(file: Path) -> None:
+    data = load_examples(str(file), "train")
+    assert data.labels == ["LOC", "ORG", "PER"] and data.repairs == 0
+    assert len(data.examples) >= 50
+
+
+CITIES = [example(f"Stadt {number}", (0, 2, "LOC")) for number in range(30)]
+
+
+@given(limit=st.integers(0, 40), seed=st.integers())
+def test_a_sample_is_the_same_for_the_same_seed(limit: int, seed: int) -> None:
+    drawn = sample(CITIES, limit, seed)
+    assert drawn == sample(CITIES, limit, seed)
+    assert len(drawn) == len({e.key for e in drawn}) == min(limit, len(CITIES))
+    assert all(e in CITIES for e in drawn)
+
+
+def test_another_seed_draws_another_sample() -> None:
+    assert len({tuple(e.key for e in sample(CITIES, 10, seed)) for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize("limit", [None, 30, 99])
+def test_a_sample_of_all_keeps_the_order(limit: int | None) -> None:
+    assert sample(CITIES, limit, seed=1) == CITIES
+
+
+def test_known_sentences_are_left_out_by_their_words() -> None:
+    kept: list[Example] = without(CITIES, {"Stadt 0", "Stadt 7", "Dorf 1"})
+    assert [e.key for e in kept] == [f"Stadt {number}" for number in range(30) if number not in (0, 7)]

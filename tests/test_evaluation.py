@@ -1,0 +1,59 @@
+"""Strict typed span F1, and which sentences it is measured on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
+from modeling_retrieveall.entities import Span
+from modeling_retrieveall.training.data import DatasetError
+from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples, predicted_tags
+from tests.conftest import SENTENCES, example
+
+
+class Oracle:
+    """Stands for a model that answers what it is told to."""
+
+    def __init__(self, entities: list[list[Entity]]) -> None:
+        self.entities = entities
+
+    def explain(self, words: list[list[str]], **_: object) -> list[Extraction]:
+        return [
+            Extraction(" ".join(row), found, Route.certain("de"), [], [], [])
+            for row, found in zip(words, self.entities, strict=True)
+        ]
+
+
+def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:
+    examples = [example("Angela Merkel in Bonn", (0, 2, "PER"), (3, 4, "LOC")), example("Graz", (0, 1, "LOC"))]
+    found = [
+        [Entity("Angela Merkel", "PER", 0, 13), Entity("Bonn", "ORG", 17, 21)],  # one right, one of the wrong label
+        [],
+    ]
+    report = evaluate_examples(Oracle(found), examples, "de")  # type: ignore[arg-type]
+    assert (report.precision, report.recall, report.f1) == (50.0, 33.33, 40.0)
+    assert report.per_type["PER"] == {"f1": 100.0, "precision": 100.0, "recall": 100.0, "support": 1}
+    assert report.routing_accuracy == 100.0
+
+
+def test_no_entity_anywhere_gives_zeros_not_an_error() -> None:
+    report = evaluate_examples(Oracle([[]]), [example("guten Morgen")], "de")  # type: ignore[arg-type]
+    assert report.f1 == 0.0
+
+
+def test_predicted_tags_are_those_of_the_words() -> None:
+    sentence = example("Angela Merkel in Bonn", (0, 2, "PER"))
+    result = Extraction(sentence.sentence.text, [sentence.sentence.entity(Span(0, 2, "PER"))], Route.certain("de"), [], [], [])
+    assert predicted_tags(sentence, result) == ["B-PER", "I-PER", "O", "O"]
+
+
+def test_sentences_that_the_adapter_has_seen_are_dropped(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    report = evaluate(model, str(SENTENCES / "de.conll"), "test", "de", oracle_routing=True, limit=10)
+    assert (report.n_test, report.n_dropped) == (10, 20)
+    seen = tmp_path / "seen.conll"
+    words = model.adapters["de"].index.examples[0].sentence.words
+    seen.write_text("\n".join(f"{word.text}\tO" for word in words), encoding="utf-8")
+    with pytest.raises(DatasetError, match="--keep-duplicates"):
+        evaluate(model, str(seen), "test", "de")
