@@ -9,7 +9,8 @@
 from .configuration_retrieveall import RetrieveAllConfig
 from .entities import Entity
 from .language_adapter import AdapterError, LanguageAdapter
-from .modeling_retrieveall import Extraction, RetrieveAllModel, RetrieveAllOutput
+from .modeling_retrieveall import RetrieveAllModel
+from .outputs import Extraction, RetrieveAllOutput
 from .routing import Route
 
 __all__ = [

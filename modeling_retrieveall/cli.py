@@ -153,8 +153,8 @@ def base(
 
     Example: `retrieveall base`
     """
+    from .base_llm import load_base
     from .embedded import EMBEDDED_BASE, GEMMA_NOTICE, resolve_base
-    from .modeling_retrieveall import load_base
 
     chosen = name or EMBEDDED_BASE
     path = resolve_base(chosen)

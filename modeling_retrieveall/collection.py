@@ -78,7 +78,12 @@ def _from_folders(folders: list[Path]) -> Collection:
 
 
 def _read_config(path: Path) -> RetrieveAllConfig:
-    data = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    try:
+        data = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{path / 'config.json'} is damaged: {error}. Save or download the model again.") from error
+    if not isinstance(data, dict):
+        raise AdapterError(f"{path / 'config.json'} is damaged: it holds {data!r}. Save or download the model again.")
     if data.get("model_type") != RetrieveAllConfig.model_type:
         raise AdapterError(
             f"{path} holds a model of type {data.get('model_type')!r}, not '{RetrieveAllConfig.model_type}'. "

@@ -5,6 +5,7 @@ without overlap, and whose labels are entity types of the adapter. It is a small
 allows are known before the logits are: only their rows of the LM head are multiplied.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class _State(NamedTuple):
     position: int  # of the next token within the part
     start: int = 0  # word at which the mention began
     word: int = 0  # word being copied, or the last one copied
-    label: int = 0
+    label: int = -1  # label of the mention, once it is being written
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class AnswerGrammar:
         """Takes one more token.
 
         Returns:
-            The mention that this token completed, if it did.
+            The mention that this token ends, if it does: only what follows a label tells that it is not the beginning of a
+            longer one.
 
         Raises:
             ValueError: The token is not allowed here.
@@ -77,23 +79,20 @@ class AnswerGrammar:
         matching = [state for state in self._states if self._token(state) == token]
         if not matching:
             raise ValueError(f"Token {token} is not allowed here; allowed are {self.allowed()}.")
-        completed: list[_State] = []
-        following: set[_State] = set()
-        for state in matching:
-            if state.position + 1 < len(self._part(state)):
-                following.add(state._replace(position=state.position + 1))
-            elif state.part == "label":
-                completed.append(state)
-            else:
-                following |= self._after(state)
         span = None
-        if completed:
+        ending = [state for state in matching if state.part in ("next", "end") and state.position == 0 and state.label >= 0]
+        if ending:
             # The same words may stand in several places: the answer is in order, so the earliest is meant.
-            best = min(completed, key=lambda state: (state.word, -state.start))
+            best = min(ending, key=lambda state: (state.word, -state.start))
+            matching = [best]
             span = Span(best.start, best.word + 1, self.labels[best.label])
             self.spans.append(span)
-            following |= self._after(best)
-        self._states = following
+        self._states = set()
+        for state in matching:
+            if state.position + 1 < len(self._part(state)):
+                self._states.add(state._replace(position=state.position + 1))
+            else:
+                self._states |= self._after(state)
         return span
 
     def accepts(self, answer: Sequence[int]) -> bool:
@@ -134,8 +133,8 @@ class AnswerGrammar:
             case "separator":
                 return {state._replace(part="label", position=0, label=i) for i in range(len(self._labels))}
             case "label":
-                more = state.word + 1 < len(self._words)
-                return {_State("end", 0)} | ({_State("next", 0, word=state.word)} if more else set())
+                end = state._replace(part="end", position=0)
+                return {end, end._replace(part="next")} if state.word + 1 < len(self._words) else {end}
             case "next":
                 return self._mention_starts(state.word + 1)
             case _:
@@ -189,15 +188,15 @@ class _Row:
         self.grammar = grammar
         self.ids: list[int] = []
         self.spans: list[ScoredSpan] = []
-        self.log_probability = 0.0  # since the mention before
+        self.log_probability = 0.0  # of the tokens since the mention before
 
     def take(self, token: int, log_probability: float) -> None:
         self.ids.append(token)
-        self.log_probability += log_probability
         span = self.grammar.advance(token)
         if span is not None:
-            self.spans.append(ScoredSpan(span, min(1.0, float(torch.tensor(self.log_probability).exp()))))
+            self.spans.append(ScoredSpan(span, min(1.0, math.exp(self.log_probability))))
             self.log_probability = 0.0
+        self.log_probability += log_probability
 
 
 @torch.no_grad()

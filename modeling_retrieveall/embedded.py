@@ -59,11 +59,6 @@ def resolve_base(base_model: str) -> str:
     return str(prepare_embedded()) if base_model == EMBEDDED_BASE else base_model
 
 
-def base_revision(base_model: str, revision: str | None = None) -> str | None:
-    """The revision that a manifest records for a base: the checksum of the embedded one, else what the caller pinned."""
-    return EMBEDDED_REVISION if base_model == EMBEDDED_BASE else revision
-
-
 def prepare_embedded(cache: Path | None = None, progress: bool = True) -> Path:
     """Assembles, verifies and converts the embedded LLM once; later calls return at once.
 

@@ -105,7 +105,7 @@ class SentenceEncoder:
 
     def _average(self, states: Tensor, words: list[list[int]]) -> SentenceVectors:
         """Means of ``states`` [tokens, hidden] over the tokens of each word and of all."""
-        lengths = torch.tensor([len(word) for word in words])
+        lengths = torch.tensor([len(word) for word in words], dtype=torch.int64)
         states = states[len(self._bos) : len(self._bos) + int(lengths.sum())]
         word_of = torch.repeat_interleave(torch.arange(len(words)), lengths)
         sums = torch.zeros(len(words), states.shape[1]).index_add_(0, word_of, states)

@@ -22,8 +22,10 @@ _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}
 
 # A run is cut after 100 characters, so that no single word can outgrow the model's window.
 _WORD = regex.compile(
-    rf"(?V1)[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_UNSPACED}]]{{1,100}}"  # letters, digits, marks; ZWJ and ZWNJ join
-    r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"  # any other visible character (with its marks, an emoji with its joiners) alone
+    # letters, digits and marks; the joiners ZWJ and ZWNJ inside a word
+    rf"(?V1)(?=[\p{{L}}\p{{N}}\p{{M}}])[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_UNSPACED}]]{{1,100}}"
+    # any other visible character alone, with its marks; an emoji with its joiners
+    r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"
 )
 _SPACE = regex.compile(r"[\s\p{Cc}]")
 _CLOSING = regex.compile(r"[.,;:!?)\]}»”’%。，、；：！？）…।॥؟،؛።፣]+")
@@ -195,7 +197,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
         ([Span(start=0, end=2, label='LOC')], 1)
     """
     spans: list[Span] = []
-    repairs = 0
+    repaired: set[int] = set()
     start, label = 0, ""  # an empty label: no span is open
 
     def close(end: int) -> None:
@@ -209,16 +211,19 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
         continues = prefix in "IL" and tag_label == label and bool(label)
         if not continues:
             # A BILOU span must have ended by itself, with L or U.
-            repairs += scheme == "BILOU" and bool(label)
+            if scheme == "BILOU" and label:
+                repaired.add(position - 1)
             close(position)
             if prefix != "O":
-                repairs += prefix in "IL" and scheme != "IOB1"
+                if prefix in "IL" and scheme != "IOB1":
+                    repaired.add(position)
                 start, label = position, tag_label
         if prefix in "LU":
             close(position + 1)
-    repairs += scheme == "BILOU" and bool(label)
+    if scheme == "BILOU" and label:
+        repaired.add(len(tags) - 1)
     close(len(tags))
-    return spans, repairs
+    return spans, len(repaired)
 
 
 def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:

@@ -14,6 +14,7 @@ de/
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -119,6 +120,7 @@ class LanguageAdapter:
                 raise AdapterError(f"{path} is incomplete: {name} is missing. Train or download the adapter again.")
         try:
             vectors = load_file(path / _VECTORS)
+            _check_vectors(vectors, manifest.hidden_size)
             index = ExampleIndex(_read_examples(path / _EXAMPLES), vectors["sentences"], vectors["mentions"])
             return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path)
         except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException, SafetensorError) as error:
@@ -131,9 +133,9 @@ class LanguageAdapter:
         (path / MANIFEST).write_text(json.dumps(asdict(self.manifest), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         _write_examples(self.index.examples, path / _EXAMPLES)
         tensors = {
-            "sentences": self.index.sentence_vectors.half(),
-            "mentions": self.index.mention_vectors.half(),
-            "routing": self.routing_vectors.half(),
+            "sentences": _compact(self.index.sentence_vectors),
+            "mentions": _compact(self.index.mention_vectors),
+            "routing": _compact(self.routing_vectors),
             "training_hashes": self.training_hashes,
         }
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / _VECTORS)
@@ -166,7 +168,12 @@ def read_lora_weights(path: Path, dtype: torch.dtype) -> LoraWeights:
         tensors = load_file(path / _WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise AdapterError(f"{path}: the LoRA weights cannot be read: {error}. Train or download the adapter again.") from error
-    if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("modules_to_save"):
+    if (
+        not isinstance(config, dict)
+        or config.get("peft_type") != "LORA"
+        or config.get("use_dora")
+        or config.get("modules_to_save")
+    ):
         raise AdapterError(f"{path} is not a plain LoRA (no DoRA, no modules_to_save). Train it with `retrieveall train`.")
     a: dict[str, Tensor] = {}
     b: dict[str, Tensor] = {}
@@ -177,6 +184,10 @@ def read_lora_weights(path: Path, dtype: torch.dtype) -> LoraWeights:
         (a if side == "A" else b)[name] = tensor.to(dtype)
     if a.keys() != b.keys():
         raise AdapterError(f"{path}: A or B is missing for {sorted(a.keys() ^ b.keys())[0]!r}. Download the adapter again.")
+    if any(name.rpartition(".")[2] == "lm_head" for name in a):
+        raise AdapterError(f"{path} adapts the LM head, which decoding reads row by row. Train it with `retrieveall train`.")
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise AdapterError(f"{path}: adapter_config.json has no lora_alpha. Train or download the adapter again.")
     return LoraWeights(a, b, {name: _scaling(config, name, a[name].shape[0]) for name in a})
 
 
@@ -191,10 +202,10 @@ def hash_sentences(examples: Iterable[Example]) -> Tensor:
 
 
 def _scaling(config: dict[str, Any], module_name: str, rank: int) -> float:
-    alpha: float = config["lora_alpha"]
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if module_name == pattern or module_name.endswith("." + pattern):
-            alpha = value
+    patterns: dict[str, float] = config.get("alpha_pattern") or {}
+    # As PEFT reads them: regular expressions, of which the first that matches counts.
+    matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module_name))
+    alpha: float = next(matching, config["lora_alpha"])
     return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
 
 
@@ -212,6 +223,8 @@ def read_manifest(path: Path) -> Manifest:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         version = data["schema_version"]
+        if not isinstance(version, int):
+            raise TypeError(f"schema_version is {version!r}, not a number")
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{file} is damaged: {error!r}. Train or download the adapter again.") from error
     if version > SCHEMA_VERSION:
@@ -223,6 +236,20 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest(**{key: value for key, value in data.items() if key in known})
     except TypeError as error:
         raise AdapterError(f"{file} is incomplete: {error}. Train or download the adapter again.") from error
+
+
+def _compact(vectors: Tensor) -> Tensor:
+    """In half precision, unless a component is too large for it."""
+    half = vectors.half()
+    return half if half.isfinite().all() else vectors.float()
+
+
+def _check_vectors(vectors: dict[str, Tensor], hidden_size: int) -> None:
+    for name in ("sentences", "mentions", "routing"):
+        if vectors[name].ndim != 2 or vectors[name].shape[1] != hidden_size:
+            raise ValueError(f"its {name} vectors have shape {tuple(vectors[name].shape)}, not [n, {hidden_size}]")
+        if not vectors[name].isfinite().all():
+            raise ValueError(f"its {name} vectors are not all finite")
 
 
 def _read_examples(file: Path) -> list[Example]:

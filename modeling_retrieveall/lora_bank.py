@@ -64,7 +64,7 @@ class LoraBank:
         self._modules = dict(base.named_modules())
         self._resident: OrderedDict[str, LoraWeights] = OrderedDict()
         self._hooked: set[str] = set()
-        self._stacks: dict[str, _Stack] = {}
+        self._stacks: dict[str, _Stack] | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._resident
@@ -87,7 +87,12 @@ class LoraBank:
             self._hooked.add(module_name)
         self._resident[name] = weights
         self._resident.move_to_end(name)
-        while len(self._resident) > self.slots:
+        self.resize(self.slots)
+
+    def resize(self, slots: int) -> None:
+        """Sets the number of adapters kept resident, and drops the least recently used beyond it."""
+        self.slots = slots
+        while len(self._resident) > slots:
             self._resident.popitem(last=False)
 
     def unload(self, name: str) -> None:
@@ -105,7 +110,7 @@ class LoraBank:
             KeyError: An adapter is not resident.
             RuntimeError: Rows are in force already.
         """
-        if self._stacks:
+        if self._stacks is not None:
             raise RuntimeError("LoraBank.rows is in force already. Leave its `with` block before entering another.")
         names = sorted({name for mixture in mixtures for name in mixture})
         for name in names:
@@ -114,7 +119,7 @@ class LoraBank:
             self._stacks = self._stack(names, mixtures)
             yield
         finally:
-            self._stacks = {}
+            self._stacks = None
 
     def _stack(self, names: list[str], mixtures: Sequence[dict[str, float]]) -> dict[str, _Stack]:
         m = torch.tensor([[mixture.get(name, 0.0) for name in names] for mixture in mixtures])
@@ -132,7 +137,7 @@ class LoraBank:
 
     def _hook(self, module_name: str) -> Any:
         def add_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            stack = self._stacks.get(module_name)
+            stack = self._stacks.get(module_name) if self._stacks else None
             if stack is None:
                 return None
             x = args[0].to(stack.a.dtype)

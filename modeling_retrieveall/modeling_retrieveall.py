@@ -6,70 +6,31 @@
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutput
-from transformers.utils import ModelOutput
 
 from .answers import AnswerFormat
+from .base_llm import base_revision, load_base
 from .collection import resolve
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer, AnswerGrammar, LMHead, decode_answers
-from .embedded import base_revision, resolve_base
+from .embedded import EMBEDDED_BASE
 from .encoding import SentenceEncoder, SentenceVectors
 from .entities import Entity, Sentence
 from .language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter
 from .lora_bank import LoraBank
+from .outputs import Extraction, RetrieveAllOutput
 from .prompting import PROMPT_VERSION, Prompt, PromptWriter
 from .retrieval import Retrieved
 from .routing import Route, VoteRouter
 from .windows import split_windows
-
-
-@dataclass
-class RetrieveAllOutput(ModelOutput):
-    """What ``generate(..., return_dict_in_generate=True)`` returns, an item a row of the batch.
-
-    Attributes:
-        sequences: ``[batch, answer_tokens]``: the generated answers, padded on the right.
-        entities: The entities, with offsets into the text that ``input_ids`` decode to.
-        routes: The route of each row.
-        prompts: The prompt of each row, as text.
-        scores: The score of each entity, row by row.
-    """
-
-    sequences: Tensor | None = None
-    entities: list[list[Entity]] | None = None
-    routes: list[Route] | None = None
-    prompts: list[str] | None = None
-    scores: list[list[float]] | None = None
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """One text, its entities, and how they came about.
-
-    Attributes:
-        text: The caller's string.
-        entities: Its entities, in order.
-        route: How it was served; of a text cut into windows, the route of the first.
-        retrieved: The labelled examples found for each of its windows.
-        prompts: What the LLM was given for each window, as text.
-        answers: The tokens of each window's answer.
-    """
-
-    text: str
-    entities: list[Entity]
-    route: Route
-    retrieved: list[Retrieved]
-    prompts: list[str]
-    answers: list[list[int]]
 
 
 @dataclass
@@ -154,6 +115,8 @@ class RetrieveAllModel(PreTrainedModel):
         config = collection.config
         config.adapter_slots = adapter_slots or config.adapter_slots
         name = base_model or config.base_model
+        if config.base_revision and name == config.base_model and name != EMBEDDED_BASE:
+            base_arguments.setdefault("revision", config.base_revision)
         config.base_revision = base_revision(name, config.base_revision)
         model = cls(config, *load_base(name, **base_arguments))
         for language in wanted:
@@ -291,7 +254,7 @@ class RetrieveAllModel(PreTrainedModel):
         windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
         self._route_and_retrieve(windows, forced)
         windows.sort(key=lambda window: len(window.prompt.ids) if window.prompt else 0)
-        size = batch_size or self.config.batch_size
+        size = self.config.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size is {size}; give at least 1.")
         for start in range(0, len(windows), size):
@@ -344,6 +307,7 @@ class RetrieveAllModel(PreTrainedModel):
         self._make_resident({name for window in batch for name in window.route.adapters})
         with self.bank.rows([window.route.mixture for window in batch]):
             answers = decode_answers(self.base, self._head, [w.prompt.ids for w in batch if w.prompt], grammars)
+        self.bank.resize(self.config.adapter_slots)
         for window, answer in zip(batch, answers, strict=True):
             window.answer = answer
 
@@ -352,7 +316,7 @@ class RetrieveAllModel(PreTrainedModel):
 
     def _make_resident(self, names: set[str]) -> None:
         """Loads the LoRA weights that a batch needs; a batch of more languages than slots widens the bank for its time."""
-        self.bank.slots = max(self.config.adapter_slots, len(names))
+        self.bank.resize(max(self.config.adapter_slots, len(names)))
         for name in sorted(names):
             if name not in self.bank:
                 self.bank.load(name, self.adapters[name].lora_weights(self.base.dtype))
@@ -414,7 +378,8 @@ class RetrieveAllModel(PreTrainedModel):
         answers = [[token for answer in result.answers for token in answer] or self.answers.end for result in results]
         longest = max((len(answer) for answer in answers), default=0)
         pad = self.tokenizer.pad_token_id or 0
-        sequences = torch.tensor([a + [pad] * (longest - len(a)) for a in answers], device=input_ids.device)
+        padded = [answer + [pad] * (longest - len(answer)) for answer in answers]
+        sequences = torch.tensor(padded, dtype=torch.int64, device=input_ids.device).reshape(len(answers), longest)
         if not return_dict_in_generate:
             return sequences
         return RetrieveAllOutput(
@@ -448,30 +413,6 @@ class RetrieveAllModel(PreTrainedModel):
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
-def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base LLM and its tokenizer.
-
-    Args:
-        name: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
-        **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
-
-    Raises:
-        ValueError: There is no such model.
-    """
-    path = resolve_base(name)
-    arguments.setdefault("dtype", torch.float32)
-    hub = {key: arguments[key] for key in ("token", "cache_dir", "local_files_only") if key in arguments}
-    try:
-        base = AutoModelForCausalLM.from_pretrained(path, **arguments)
-        tokenizer = AutoTokenizer.from_pretrained(path, **hub)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"The base LLM {name!r} could not be loaded: {str(error).strip().splitlines()[0]} "
-            "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
-        ) from error
-    return base, tokenizer
-
-
 def _wanted(languages: Sequence[str] | None, available: list[str]) -> list[str]:
     if languages is None:
         return sorted(available)
@@ -487,15 +428,15 @@ def _sentences(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]]
         raise TypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
     if words is not None:
         for position, row in enumerate(words):
-            if isinstance(row, str) or not all(isinstance(word, str) for word in row):
+            if isinstance(row, str) or not isinstance(row, Sequence) or not all(isinstance(word, str) for word in row):
                 raise TypeError(
                     f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list."
                 )
         return [Sentence.from_words(row) for row in words]
-    texts = [texts] if isinstance(texts, str) else list(texts or [])
-    for position, text in enumerate(texts):
+    listed: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
+    for position, text in enumerate(listed):
         if not isinstance(text, str):
             raise TypeError(
                 f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
             )
-    return [Sentence.from_text(text) for text in texts]
+    return [Sentence.from_text(text) for text in listed]

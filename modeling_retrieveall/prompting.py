@@ -72,14 +72,15 @@ class PromptWriter:
         for rank in range(max(len(mentions), len(examples))):
             if rank < len(examples):
                 ids = self._example_ids(examples[rank])
-                if len(ids) <= budget:
+                if len(ids) <= budget and len(shown_examples) == rank:
                     shown_examples.append((examples[rank], ids))
                     budget -= len(ids)
             if rank < len(mentions):
                 ids = self._mention_ids(mentions[rank])
-                if len(ids) <= budget:
+                cost = len(ids) + (len(self.answers.next_mention) if rank else len(self._entities_head + self._line_break))
+                if cost <= budget and len(shown_mentions) == rank:
                     shown_mentions.append((mentions[rank], ids))
-                    budget -= len(ids)
+                    budget -= cost
         return Prompt(
             self._bos
             + self._mention_list([ids for _, ids in reversed(shown_mentions)])

@@ -149,8 +149,8 @@ def _top(
     if excluded:
         similarities = similarities.index_fill(0, torch.tensor(excluded), -torch.inf)
     hits: dict[Hashable, Hit[T]] = {}
-    # Duplicates are few: four candidates for each place leave enough distinct ones.
-    for i in similarities.topk(min(4 * limit, len(items))).indices.tolist():
-        if len(hits) < limit and similarities[i] >= threshold:
-            hits.setdefault(identity(items[i]), Hit(items[i], float(similarities[i])))
+    for i in similarities.argsort(descending=True).tolist():
+        if len(hits) == limit or similarities[i] < threshold - 1e-6:
+            break
+        hits.setdefault(identity(items[i]), Hit(items[i], float(similarities[i])))
     return list(hits.values())

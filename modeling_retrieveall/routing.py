@@ -78,7 +78,9 @@ class VoteRouter:
 
     def add(self, language: str, vectors: Tensor) -> None:
         """Gives a language its votes: ``vectors`` [examples, hidden]. Replaces those it had."""
-        self._vectors[language] = vectors.float()
+        self._vectors.pop(language, None)
+        if len(vectors):
+            self._vectors[language] = vectors.float()
         self._pool = None
 
     def remove(self, language: str) -> None:

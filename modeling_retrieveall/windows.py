@@ -28,7 +28,7 @@ def split_windows(sentence: Sentence, token_counts: Sequence[int], max_tokens: i
     windows: list[tuple[int, int]] = []
     start = tokens = 0
     for position, count in enumerate(token_counts):
-        if position > start and tokens + count > max_tokens:
+        while position > start and tokens + count > max_tokens:
             end = _last_pause(sentence, start, position)
             windows.append((start, end))
             tokens = sum(token_counts[end:position])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -20,6 +21,9 @@ SENTENCES = ROOT / "examples" / "sentences"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# A busy machine makes single examples slow; that is no failure.
+settings.register_profile("retrieveall", deadline=None)
+settings.load_profile("retrieveall")
 
 TINY_CORPUS = [
     "Known entities: Berlin = LOC; Angela Merkel = PER",

@@ -120,12 +120,11 @@ def test_the_same_name_again_is_its_next_occurrence(answers: AnswerFormat) -> No
     assert grammar.spans == [Span(0, 1, "LOC"), Span(2, 3, "LOC")]
 
 
-def test_advancing_reports_a_mention_with_the_last_token_of_its_label(answers: AnswerFormat) -> None:
+def test_advancing_reports_a_mention_with_the_token_that_follows_its_label(answers: AnswerFormat) -> None:
     sentence = Sentence.from_text("Angela Merkel kam.")
     grammar = AnswerGrammar(answers, sentence, LABELS)
     reported = [grammar.advance(token) for token in answers.answer_ids(sentence, [Span(0, 2, "PER")])]
-    assert reported[:-2] == [None] * (len(reported) - 2)
-    assert reported[-2:] == [Span(0, 2, "PER"), None]
+    assert reported == [None] * (len(reported) - 1) + [Span(0, 2, "PER")]
 
 
 @pytest.mark.parametrize("label", ["LOC", "LOC-city", "LOC-city-old"])
@@ -192,7 +191,7 @@ def test_real_training_answers_are_accepted_by_the_grammars_of_their_sentences(a
     assert datasets
     for dataset in datasets:
         data = load_examples(str(dataset), "train")
-        for labelled in data.examples[:300]:
+        for labelled in data.examples[:150]:
             grammar = AnswerGrammar(answers, labelled.sentence, data.labels)
             assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans)), (dataset, labelled)
             assert mentions(answers, labelled.sentence, grammar.spans) == mentions(answers, labelled.sentence, labelled.spans)

@@ -127,6 +127,11 @@ def test_epochs_and_seeds_differ(tiny_answers: AnswerFormat) -> None:
     assert made.epoch(0) != sampler(tiny_answers, EXAMPLES, 0.5, seed=4).epoch(0)
 
 
+def test_sentences_come_in_another_order_every_epoch(tiny_answers: AnswerFormat) -> None:
+    made = sampler(tiny_answers, EXAMPLES)
+    assert len({tuple(read(tiny_answers, s)[1] for s in made.epoch(epoch)) for epoch in range(5)}) == 5
+
+
 def test_every_epoch_holds_every_sentence_once(tiny_answers: AnswerFormat) -> None:
     made = sampler(tiny_answers, EXAMPLES, 0.5)
     for epoch in range(3):

@@ -124,7 +124,7 @@ def test_train_learns_a_language_that_extract_uses(
     run: Callable[..., tuple[int, str, str]], tiny_base: Path, tmp_path: Path
 ) -> None:
     settings = ["--base", tiny_base, "--init", "none", "--epochs", 1, "--max_train_examples", 10, "--encoder_layer", 1]
-        settings += ["--mixed_precision", "no"]
+    settings += ["--mixed_precision", "no"]
     code, output, _ = run(
         "train", "--language", "sw", "--dataset", SENTENCES / "sw.conll", "--output", tmp_path / "sw", *settings
     )

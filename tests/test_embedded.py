@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from modeling_retrieveall import embedded
-from modeling_retrieveall.embedded import EMBEDDED_BASE, base_revision, cache_dir, embedded_path, prepare_embedded, resolve_base
+from modeling_retrieveall.base_llm import base_revision
+from modeling_retrieveall.embedded import EMBEDDED_BASE, cache_dir, embedded_path, prepare_embedded, resolve_base
 
 
 def test_the_cache_directory_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

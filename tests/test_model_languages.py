@@ -134,7 +134,7 @@ def test_an_adapter_of_another_base_is_refused_and_the_model_works_on(
     before = answered(model.explain(GERMAN + ENGLISH))
     for language in ("sw", "de"):
         other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / f"other-{language}", seed=9), language=language, **changes)
-        with pytest.raises(AdapterError, match=r"has .* the model") as caught:
+        with pytest.raises(AdapterError, match=r"has .* the model|not \[n, 33\]") as caught:
             model.add_language(other)
         assert str(other) in str(caught.value) and str(next(iter(changes.values()))) in str(caught.value)
     assert model.languages == ["de", "en", "mul"]

@@ -51,6 +51,12 @@ def test_generate_takes_one_sentence_without_a_mask(model: RetrieveAllModel) -> 
     assert unpadded(model, model.generate(ids)) == [model.explain(TEXTS[0])[0].answers[0]]
 
 
+def test_generate_reads_no_token_that_the_mask_hides(model: RetrieveAllModel) -> None:
+    batch = tensors(model, [TEXTS[0] + " Bonn"])
+    batch["attention_mask"][:, len(model.tokenizer(TEXTS[0])["input_ids"]) :] = 0
+    assert unpadded(model, model.generate(**batch)) == [model.explain(TEXTS[0])[0].answers[0]]
+
+
 def test_generate_returns_all_that_was_found_when_asked_to(model: RetrieveAllModel) -> None:
     output = model.generate(**tensors(model, TEXTS), return_dict_in_generate=True)
     results = model.explain(TEXTS)

@@ -51,10 +51,10 @@ def load_examples(dataset: str, split: str) -> LabelledData:
     """
     path = Path(dataset).expanduser()
     if path.exists():
-        file = path if path.is_file() else _split_file(path, split)
-        if file.suffix in _CONLL_SUFFIXES:
-            return _labelled(_read_conll(file), None, str(file))
-        return _from_columns(_load_dataset("parquet", split="train", data_files=str(file)), str(file))
+        files = [path] if path.is_file() else _split_files(path, split)
+        if files[0].suffix in _CONLL_SUFFIXES:
+            return _labelled([row for file in files for row in _read_conll(file)], None, str(files[0]))
+        return _from_columns(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), str(files[0]))
     name, _, configuration = dataset.partition(":")
     return _from_columns(_load_dataset(name, configuration or None, split=split), dataset)
 
@@ -66,7 +66,7 @@ def has_split(dataset: str, split: str) -> bool:
         return split == "train"
     try:
         if path.is_dir():
-            return bool(_split_file(path, split))
+            return bool(_split_files(path, split))
         return bool(load_examples(dataset, split).examples)
     except DatasetError:
         return False
@@ -84,14 +84,17 @@ def without(examples: Iterable[Example], keys: set[str]) -> list[Example]:
     return [example for example in examples if example.key not in keys]
 
 
-def _split_file(directory: Path, split: str) -> Path:
+def _split_files(directory: Path, split: str) -> list[Path]:
+    """The files of a split, all of one kind: parquet, which may be in several parts, before CoNLL."""
     for name in _SPLIT_NAMES[split]:
-        for file in sorted(directory.glob(f"{name}*")) + sorted(directory.glob(f"data/{name}*")):
-            if file.suffix == ".parquet" or file.suffix in _CONLL_SUFFIXES:
-                return file
-    found = sorted(file.name for file in directory.iterdir())
+        for folder in (directory, directory / "data"):
+            files = sorted(folder.glob(f"{name}*"))
+            parquet = [file for file in files if file.suffix == ".parquet"]
+            if found := parquet or [file for file in files if file.suffix in _CONLL_SUFFIXES]:
+                return found
+    names = sorted(file.name for file in directory.iterdir())
     raise DatasetError(
-        f"{directory} has no {split} split: no file like {split}.parquet or {split}.conll, only {found or 'nothing'}. "
+        f"{directory} has no {split} split: no file like {split}.parquet or {split}.conll, only {names or 'nothing'}. "
         "Name a directory that has one, or a single file."
     )
 
@@ -106,7 +109,7 @@ def _load_dataset(*args: Any, **kwargs: Any) -> Any:
     except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DatasetError(
-            f"Could not load dataset {args[0] if args[0] != 'parquet' else kwargs['data_files']!r}: {reason}. "
+            f"Could not load dataset {kwargs.get('data_files', args[0])!r}: {reason}. "
             "Give a Hub id (name or name:configuration), a directory of parquet or CoNLL files, or one such file."
         ) from error
 
@@ -127,8 +130,14 @@ def _from_columns(table: Any, source: str) -> LabelledData:
                 f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
             )
     else:
-        sequences = [(tokens, [names[tag] for tag in tags]) for tokens, tags in rows]
+        sequences = [(tokens, [_tag_name(tag, names, source) for tag in tags]) for tokens, tags in rows]
     return _labelled(sequences, names, source)
+
+
+def _tag_name(tag: int, names: list[str], source: str) -> str:
+    if not 0 <= tag < len(names):
+        raise DatasetError(f"{source} has a tag {tag}, but its ClassLabel names 0 to {len(names) - 1}. Is this split labelled?")
+    return names[tag]
 
 
 def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, source: str) -> LabelledData:
@@ -144,6 +153,8 @@ def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, 
                 examples.append(Example(Sentence.from_words(tokens), tuple(spans)))
     except ValueError as error:
         raise DatasetError(f"{source}: {error}") from error
+    if not examples:
+        raise DatasetError(f"{source} has no sentences. Give a file with a word and a tag on each line, or with filled columns.")
     seen = names if names is not None else {tag for _, tags in rows for tag in tags}
     return LabelledData(examples, sorted({name.partition("-")[2] for name in seen} - {""}), repairs)
 
@@ -151,7 +162,12 @@ def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, 
 def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
     """Word first, tag last on each line; an empty line ends a sentence; lines of ``-DOCSTART-`` and ``# `` are passed over."""
     rows: list[tuple[list[str], list[str]]] = [([], [])]
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file} is not UTF-8 ({error}). Save it as UTF-8.") from error
+    # Only line feeds end lines: U+2028 and its kind are characters of words.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             rows.append(([], []))
             continue

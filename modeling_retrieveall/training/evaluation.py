@@ -15,7 +15,8 @@ from seqeval.scheme import IOB2
 
 from ..entities import Entity, Example, Span, tags_from_spans
 from ..language_adapter import sentence_hash
-from ..modeling_retrieveall import Extraction, RetrieveAllModel
+from ..modeling_retrieveall import RetrieveAllModel
+from ..outputs import Extraction
 from .data import DatasetError, load_examples, sample
 
 

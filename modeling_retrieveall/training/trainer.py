@@ -29,12 +29,13 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
+from ..base_llm import base_revision, load_base
 from ..collection import SHIPPED, resolve
 from ..configuration_retrieveall import RetrieveAllConfig
-from ..embedded import EMBEDDED_BASE, base_revision
+from ..embedded import EMBEDDED_BASE
 from ..entities import Example
 from ..language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter, Manifest, hash_sentences, read_manifest
-from ..modeling_retrieveall import RetrieveAllModel, load_base
+from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import write_card
 from ..retrieval import ExampleIndex
 from .augmentation import KnowledgeSampler, Sample, bucketed

@@ -1,0 +1,40 @@
+"""The frozen LLM under all adapters: the embedded one, or any causal LM that transformers loads.
+
+>>> base, tokenizer = load_base("Qwen/Qwen3-0.6B", dtype=torch.bfloat16)
+"""
+
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
+
+
+def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A base LLM and its tokenizer.
+
+    Args:
+        name: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
+        **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
+
+    Raises:
+        ValueError: There is no such model.
+    """
+    path = resolve_base(name)
+    arguments.setdefault("dtype", torch.float32)
+    hub = {key: arguments[key] for key in ("token", "cache_dir", "local_files_only", "revision") if key in arguments}
+    try:
+        base = AutoModelForCausalLM.from_pretrained(path, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(path, **hub)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"The base LLM {name!r} could not be loaded: {str(error).strip().splitlines()[0]} "
+            "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
+        ) from error
+    return base, tokenizer
+
+
+def base_revision(base_model: str, revision: str | None = None) -> str | None:
+    """The revision that a manifest records for a base: the checksum of the embedded one, else what the caller pinned."""
+    return EMBEDDED_REVISION if base_model == EMBEDDED_BASE else revision

@@ -1,0 +1,84 @@
+"""The real embedded LLM with the shipped adapters: what a newcomer sees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.collection import SHIPPED, resolve
+from tests.conftest import ROOT, SENTENCES
+
+LANGUAGES = ["bg", "de", "en", "es", "ru", "ta"]
+DEMO = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def model(embedded_base: str) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained(SHIPPED)
+
+
+def test_the_demo_sentences_reach_their_languages_and_give_their_entities(model: RetrieveAllModel) -> None:
+    results = model.explain(DEMO)
+    assert sorted(result.route.language for result in results) == LANGUAGES
+    found = {entity.text: entity.label for result in results for entity in result.entities}
+    for text, label in {"Angela Merkel": "PER", "Nairobi": "LOC", "Wangari Maathai": "PER", "Gabriela Mistral": "PER"}.items():
+        assert found.get(text) == label
+    for result in results:
+        assert result.entities
+        assert all(result.text[e.start : e.end] == e.text and 0 <= e.score <= 1 for e in result.entities)
+
+
+def test_a_mixed_batch_gives_what_each_sentence_gives_alone(model: RetrieveAllModel) -> None:
+    together = model.extract(DEMO)
+    for text, entities in zip(DEMO, together, strict=True):
+        alone = model.extract(text)[0]
+        assert [(e.start, e.end, e.label) for e in alone] == [(e.start, e.end, e.label) for e in entities]
+
+
+def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel) -> None:
+    german = [text for text in DEMO if "besuchte" in text]
+    before = model.extract(german, "de")
+    model.remove_language("ru")
+    assert model.extract(german, "de") == before
+    model.add_language(resolve(SHIPPED).adapters["ru"])
+    assert model.extract(german, "de") == before
+
+
+def test_generate_takes_tokens_and_gives_the_answer(model: RetrieveAllModel) -> None:
+    batch = model.tokenizer(DEMO[:2], return_tensors="pt", padding=True)
+    output = model.generate(**batch, languages=["de", "en"], return_dict_in_generate=True)
+    answer = model.tokenizer.decode(output.sequences[0], skip_special_tokens=True)
+    assert " Angela Merkel = PER" in answer
+    assert output.entities[0] == model.extract(DEMO[0], "de")[0]
+
+
+@pytest.mark.parametrize("language", [*LANGUAGES, "mul"])
+def test_a_shipped_adapter_is_small_and_holds_the_packages_own_sentences(language: str) -> None:
+    folder = resolve(SHIPPED).adapters[language]
+    assert (folder / "adapter_model.safetensors").stat().st_size <= 4_000_000
+    adapter = LanguageAdapter.load(folder)
+    own = {line for file in SENTENCES.glob("*.conll") for line in sentences(file)}
+    assert len(adapter.index.examples) >= 60
+    assert {example.key for example in adapter.index.examples} <= own
+    assert len(adapter.training_hashes) >= 600
+    assert adapter.lora_weights(torch.float32).a
+    assert f"`{language}`" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def sentences(file: Path) -> list[str]:
+    rows = file.read_text(encoding="utf-8").strip().split("\n\n")
+    return [" ".join(line.split("\t")[0] for line in row.split("\n")) for row in rows]
+
+
+def test_the_command_line_extracts_with_the_shipped_model(embedded_base: str) -> None:
+    command = [sys.executable, "-m", "modeling_retrieveall.cli", "extract", "--json", DEMO[0]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout)
+    assert (row["language"], row["known"]) == ("de", True)
+    assert {"Angela Merkel", "Nairobi"} <= {entity["text"] for entity in row["entities"]}
+    assert done.stderr == ""
