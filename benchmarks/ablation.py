@@ -61,7 +61,7 @@ def _train(language: str, dataset: Path, folder: Path, start: str, retrieved: bo
             max_validation_examples=0,
             knowledge_share=TrainingArguments.knowledge_share if retrieved else 0.0,
             # From nothing, a higher rate: the LoRA has the whole task to learn.
-            learning_rate=5e-4 if start != "none" else 1e-3,
+            learning_rate=TrainingArguments.learning_rate if start != "none" else 1e-3,
         )
     )
 

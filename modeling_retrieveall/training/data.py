@@ -72,6 +72,11 @@ def has_split(dataset: str, split: str) -> bool:
         return False
 
 
+def dataset_name(dataset: str) -> str:
+    """How a card calls a dataset: a Hub id as it is, a path by its last two parts."""
+    return "/".join(Path(dataset).resolve().parts[-2:]) if Path(dataset).expanduser().exists() else dataset
+
+
 def sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:
     """At most ``limit`` examples, drawn by ``seed``; all of them, in order, when no limit is given."""
     if limit is None or limit >= len(examples):

@@ -1,0 +1,48 @@
+"""Cards, and adapters whose examples may be passed on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.publishing.cards import write_card
+from modeling_retrieveall.publishing.sharing import share
+from tests.conftest import SENTENCES
+
+
+def test_sharing_replaces_the_sentences_and_keeps_weights_votes_and_hashes(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    trained = LanguageAdapter.load(tiny_adapter("de"))
+    model = RetrieveAllModel.from_pretrained(trained.path)
+    folder = share(trained.path, [str(SENTENCES / "es.conll")], tmp_path / "de", model)
+    shared = LanguageAdapter.load(folder)
+    trained_keys = {example.key for example in trained.index.examples}
+    assert not trained_keys & {example.key for example in shared.index.examples}
+    assert len(shared.voting_vectors()) == len(shared.index.examples) + len(trained.voting_vectors())
+    assert shared.training_hashes.equal(trained.training_hashes)
+    weights = "adapter_model.safetensors"
+    assert (folder / weights).read_bytes() == (trained.path / weights).read_bytes()
+    for key in trained_keys:
+        assert key not in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_shared_adapter_gets_no_vote(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("mul"))
+    folder = share(tiny_adapter("mul"), [str(SENTENCES / "es.conll")], tmp_path / "mul", model)
+    assert len(LanguageAdapter.load(folder).routing_vectors) == 0
+
+
+def test_a_card_tells_the_hub_language_library_and_figures(loaded_tiny_adapter: LanguageAdapter, tmp_path: Path) -> None:
+    adapter = loaded_tiny_adapter
+    measured = {"dataset": "panx/de", "split": "validation", "f1": 81.5, "precision": 82.0, "recall": 81.0, "n_test": 100}
+    adapter.manifest.metrics.append(measured)
+    adapter.path = tmp_path
+    card = ModelCard.load(write_card(adapter))
+    adapter.manifest.metrics.remove(measured)
+    assert (card.data.language, card.data.library_name, card.data.pipeline_tag) == ("de", "peft", "token-classification")
+    (result,) = card.data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("f1", 81.5, "validation")
+    assert "| panx/de | validation | 81.5 |" in card.text
+    assert "LOC, ORG, PER" in card.text
