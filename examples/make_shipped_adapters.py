@@ -13,6 +13,7 @@ import typer
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.collection import shipped_adapters
 from modeling_retrieveall.publishing.sharing import share
+from modeling_retrieveall.training.data import load_examples
 from modeling_retrieveall.training.trainer import TrainingArguments, train
 
 SHARED = [f"panx/{language}" for language in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")]
@@ -60,13 +61,10 @@ def main(
 def ship(runs: Path) -> None:
     """Puts the package's own sentences in place of the training sentences, whose text is not passed on."""
     model = RetrieveAllModel.from_pretrained(runs / "mul")
-    for language in LANGUAGES:
-        share(runs / language, [_own_sentences(language)], shipped_adapters() / language, model)
-    share(runs / "mul", [_own_sentences(language) for language in LANGUAGES], shipped_adapters() / "mul", model)
-
-
-def _own_sentences(language: str) -> str:
-    return str(SENTENCES / f"{language}.conll")
+    own = {language: load_examples(str(SENTENCES / f"{language}.conll"), "train").examples for language in LANGUAGES}
+    for language, examples in own.items():
+        share(runs / language, examples, shipped_adapters() / language, model)
+    share(runs / "mul", [example for examples in own.values() for example in examples], shipped_adapters() / "mul", model)
 
 
 if __name__ == "__main__":

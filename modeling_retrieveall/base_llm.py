@@ -29,12 +29,12 @@ def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedT
         tokenizer = AutoTokenizer.from_pretrained(path, **hub)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"The base LLM {name!r} could not be loaded: {str(error).strip().splitlines()[0]} "
+            f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
     return base, tokenizer
 
 
-def base_revision(base_model: str, revision: str | None = None) -> str | None:
-    """The revision that a manifest records for a base: the checksum of the embedded one, else what the caller pinned."""
-    return EMBEDDED_REVISION if base_model == EMBEDDED_BASE else revision
+def base_revision(name: str, base: PreTrainedModel) -> str | None:
+    """What a manifest records for a loaded base: the checksum of the embedded one, the commit of a Hub model, else ``None``."""
+    return EMBEDDED_REVISION if name == EMBEDDED_BASE else getattr(base.config, "_commit_hash", None)

@@ -34,7 +34,10 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         _quiet_libraries()
         try:
             command(*args, **kwargs)
-        except (ValueError, OSError, ImportError, TypeError) as error:
+        except ModuleNotFoundError as error:
+            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
+            raise typer.Exit(2) from error
+        except (ValueError, OSError, ImportError, TypeError, ArithmeticError) as error:
             _errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
 
@@ -119,6 +122,8 @@ def evaluate(
     """
     from .training.evaluation import evaluate as measure
 
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
     report = measure(
         _load(model, base, add or [], dtype),
         dataset,
@@ -214,17 +219,16 @@ def _show_json(result: Any) -> None:
 
 
 def _show_conll(result: Any) -> None:
-    from .entities import Example, Sentence
-    from .training.evaluation import predicted_tags
+    from .entities import Sentence, tags_from_entities
 
     sentence = Sentence.from_text(result.text)
-    for word, tag in zip(sentence.words, predicted_tags(Example(sentence, ()), result), strict=True):
+    for word, tag in zip(sentence.words, tags_from_entities(result.entities, sentence), strict=True):
         typer.echo(f"{word.text}\t{tag}")
     typer.echo()
 
 
 def _show_explained(result: Any) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     route = result.route
     console.rule(_escaped(result.text[:80]))
     served = ", ".join(f"{name} {weight:.2f}" for name, weight in route.mixture.items()) or "none"
@@ -237,9 +241,7 @@ def _show_explained(result: Any) -> None:
     for prompt in result.prompts:
         console.print(_escaped(prompt), style="dim")
     for entity in result.entities:
-        console.print(
-            f"  {entity.label:5} {_escaped(entity.text)}  [{entity.start}:{entity.end}]  {entity.score:.2f}", markup=False
-        )
+        console.print(f"  {entity.label:5} {_escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
 
 
 class _TableView:
@@ -255,7 +257,7 @@ class _TableView:
 
     def close(self) -> None:
         """Prints the table."""
-        Console().print(self._table)
+        Console(emoji=False).print(self._table)
 
 
 def _escaped(text: str) -> str:

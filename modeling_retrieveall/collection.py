@@ -50,7 +50,7 @@ def resolve(source: str | Path) -> Collection:
     if (path / "config.json").is_file():
         config = _read_config(path)
         return Collection(config, {language: path / folder for language, folder in config.adapters.items()})
-    folders = [path] if (path / MANIFEST).is_file() else sorted(file.parent for file in path.glob(f"*/{MANIFEST}"))
+    folders = [path] if (path / MANIFEST).is_file() else sorted(f.parent for f in path.glob(f"[!.]*/{MANIFEST}"))
     if not folders:
         raise FileNotFoundError(
             f"{path} holds no model: neither config.json nor {MANIFEST}, nor a folder with one. "

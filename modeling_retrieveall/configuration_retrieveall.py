@@ -1,5 +1,6 @@
 """Every number of the method, with the reason for its default."""
 
+from inspect import signature
 from typing import Any
 
 from transformers import PreTrainedConfig
@@ -69,3 +70,9 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.adapter_slots = adapter_slots
         self.batch_size = batch_size
         super().__init__(**kwargs)
+
+    @classmethod
+    def numbers(cls) -> set[str]:
+        """The names of the fields that say how to route, retrieve, prompt and batch."""
+        parameters = set(signature(cls.__init__).parameters)
+        return parameters - {"self", "base_model", "base_revision", "adapters", "encoder_layer", "kwargs"}

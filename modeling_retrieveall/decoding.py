@@ -242,6 +242,8 @@ def _step(rows: list[_Row], states: Tensor, head: LMHead) -> list[int]:
     tokens = sorted({token for row in allowed for token in row})
     column = {token: i for i, token in enumerate(tokens)}
     logits = head(states, torch.tensor(tokens, device=states.device)).cpu()
+    if not logits.isfinite().all():
+        raise FloatingPointError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
     chosen = []
     for row, row_allowed, row_logits in zip(rows, allowed, logits, strict=True):
         if not row_allowed:

@@ -258,6 +258,18 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     return tags
 
 
+def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[str]:
+    """BIO tags of a sentence's words from entities that begin and end at them.
+
+    Example:
+        >>> tags_from_entities([Entity("Bonn", "LOC", 0, 4)], Sentence.from_text("Bonn!"))
+        ['B-LOC', 'O']
+    """
+    first = {word.start: i for i, word in enumerate(sentence.words)}
+    last = {word.end: i + 1 for i, word in enumerate(sentence.words)}
+    return tags_from_spans([Span(first[e.start], last[e.end], e.label) for e in entities], len(sentence.words))
+
+
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
     """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
 

@@ -62,6 +62,8 @@ class Manifest:
         hidden_size: Width of the LLM's hidden states, and so of all vectors.
         encoder_layer: Layer the vectors were read from.
         prompt_version: The prompt it was trained with.
+        n_entities: Retrieved entities in a prompt at most; 0 when it was trained without.
+        n_sentences: Retrieved sentences in a prompt at most; 0 when it was trained without.
         initialised_from: The adapter it started from, such as ``"mul@1f0c..."``, or ``None``.
         training: Data, duplicates dropped and hyper-parameters, for the card.
         metrics: Figures measured on a dataset, for the card.
@@ -75,6 +77,8 @@ class Manifest:
     hidden_size: int
     encoder_layer: int
     prompt_version: int = PROMPT_VERSION
+    n_entities: int = 6
+    n_sentences: int = 2
     initialised_from: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -233,9 +237,23 @@ def read_manifest(path: Path) -> Manifest:
         )
     known = {f.name for f in fields(Manifest)}
     try:
-        return Manifest(**{key: value for key, value in data.items() if key in known})
-    except TypeError as error:
-        raise AdapterError(f"{file} is incomplete: {error}. Train or download the adapter again.") from error
+        manifest = Manifest(**{key: value for key, value in data.items() if key in known})
+        check_language(manifest.language)
+        if not isinstance(manifest.entity_types, list) or not all(isinstance(label, str) for label in manifest.entity_types):
+            raise ValueError(f"entity_types is {manifest.entity_types!r}, not a list of labels")
+    except (TypeError, ValueError) as error:
+        raise AdapterError(f"{file} is damaged or incomplete: {error}. Train or download the adapter again.") from error
+    return manifest
+
+
+def check_language(language: object) -> None:
+    """Makes sure that a language code can be one, for it names folders too.
+
+    Raises:
+        ValueError: It does not have the form of a BCP-47 code.
+    """
+    if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
+        raise ValueError(f"{language!r} is no language code; write it like 'de', 'sw', 'zh-Hant' or 'mul'.")
 
 
 def _compact(vectors: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ so a layer costs the same two extra products whether the batch holds one languag
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -94,6 +94,20 @@ class LoraBank:
         self.slots = slots
         while len(self._resident) > slots:
             self._resident.popitem(last=False)
+
+    def make_resident(self, names: Collection[str], read: Callable[[str], LoraWeights]) -> None:
+        """Loads those of the named adapters that are not resident; the others leave before any of these does.
+
+        Args:
+            names: The adapters that a batch needs; not more than there are slots.
+            read: Gives the weights of an adapter.
+        """
+        for name in names:
+            if name in self._resident:
+                self._resident.move_to_end(name)
+        for name in names:
+            if name not in self._resident:
+                self.load(name, read(name))
 
     def unload(self, name: str) -> None:
         """Drops an adapter if it is resident."""

@@ -6,6 +6,7 @@
 """
 
 import shutil
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from .prompting import PROMPT_VERSION, Prompt, PromptWriter
 from .retrieval import Retrieved
 from .routing import Route, VoteRouter
 from .windows import split_windows
+
+_WINDOWS_AT_A_TIME = 1024
 
 
 @dataclass
@@ -71,6 +74,7 @@ class RetrieveAllModel(PreTrainedModel):
         self.router = VoteRouter(config.k_neighbours, config.min_confidence)
         self._head = LMHead(base)
         self._writer = PromptWriter(self.answers, config.max_example_tokens)
+        self._lock = threading.RLock()  # base and bank serve one call at a time; other threads wait
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -85,7 +89,6 @@ class RetrieveAllModel(PreTrainedModel):
         *,
         base_model: str | None = None,
         languages: Sequence[str] | None = None,
-        adapter_slots: int | None = None,
         **base_arguments: Any,
     ) -> "RetrieveAllModel":
         """Loads a base LLM and the adapters of a model.
@@ -95,9 +98,9 @@ class RetrieveAllModel(PreTrainedModel):
                 adapter as ``retrieveall train`` writes it; or a folder of such folders.
             base_model: Where to take the base LLM from, instead of where the configuration says.
             languages: Load these languages only; the shared ``mul`` adapter is loaded as well where there is one.
-            adapter_slots: LoRA adapters resident at a time, instead of the configuration's number.
-            **base_arguments: Handed to the base's ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``,
-                ``quantization_config``, ``token``, ...
+            **base_arguments: Fields of :class:`RetrieveAllConfig`, which replace the model's own (``n_sentences=1``); all others
+                go to the base's ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``, ``quantization_config``,
+                ``token``, ...
 
         Raises:
             FileNotFoundError: There is no such model.
@@ -113,12 +116,14 @@ class RetrieveAllModel(PreTrainedModel):
         base_arguments.pop("config", None)
         base_arguments.pop("trust_remote_code", None)
         config = collection.config
-        config.adapter_slots = adapter_slots or config.adapter_slots
+        for field in base_arguments.keys() & RetrieveAllConfig.numbers():
+            setattr(config, field, base_arguments.pop(field))
         name = base_model or config.base_model
-        if config.base_revision and name == config.base_model and name != EMBEDDED_BASE:
+        if config.base_revision and name not in (base_model, EMBEDDED_BASE):
             base_arguments.setdefault("revision", config.base_revision)
-        config.base_revision = base_revision(name, config.base_revision)
-        model = cls(config, *load_base(name, **base_arguments))
+        base, tokenizer = load_base(name, **base_arguments)
+        config.base_revision = config.base_revision or base_revision(name, base)
+        model = cls(config, base, tokenizer)
         for language in wanted:
             model.add_language(collection.adapters[language])
         return model
@@ -251,15 +256,22 @@ class RetrieveAllModel(PreTrainedModel):
         """
         sentences = _sentences(texts, words)
         forced = self._forced(languages, len(sentences))
-        windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
-        self._route_and_retrieve(windows, forced)
-        windows.sort(key=lambda window: len(window.prompt.ids) if window.prompt else 0)
         size = self.config.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size is {size}; give at least 1.")
-        for start in range(0, len(windows), size):
-            self._answer(windows[start : start + size])
+        windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
+        # Vectors are kept for a part of the windows at a time, however many texts there are.
+        part = max(size, _WINDOWS_AT_A_TIME)
+        for start in range(0, len(windows), part):
+            with self._lock:
+                self._serve(windows[start : start + part], forced, size)
         return self._assemble(sentences, windows)
+
+    def _serve(self, windows: list[_Window], forced: list[str] | None, batch_size: int) -> None:
+        self._route_and_retrieve(windows, forced)
+        by_length = sorted(windows, key=lambda window: len(window.prompt.ids) if window.prompt else 0)
+        for start in range(0, len(windows), batch_size):
+            self._answer(by_length[start : start + batch_size])
 
     def _forced(self, languages: str | Sequence[str] | None, count: int) -> list[str] | None:
         if languages is None:
@@ -277,8 +289,6 @@ class RetrieveAllModel(PreTrainedModel):
         return [_Window(owner, part, self.answers.word_ids(part), Route.nowhere(), Retrieved([], [])) for part in parts]
 
     def _route_and_retrieve(self, windows: list[_Window], forced: list[str] | None) -> None:
-        if not windows:
-            return
         vectors = self.encoder.encode([window.word_ids for window in windows])
         if forced is None:
             routes = self.router.route(torch.stack([v.sentence for v in vectors]))
@@ -296,30 +306,33 @@ class RetrieveAllModel(PreTrainedModel):
     def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
         if not route.adapters:
             return Retrieved([], [])
-        config = self.config
-        return self.adapters[route.adapters[0]].index.search(
-            query, config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold
+        config, adapter = self.config, self.adapters[route.adapters[0]]
+        return adapter.index.search(
+            query,
+            # Never more than the adapter has met in training.
+            min(config.n_entities, adapter.manifest.n_entities),
+            min(config.n_sentences, adapter.manifest.n_sentences),
+            config.entity_threshold,
+            config.sentence_threshold,
         )
 
     def _answer(self, batch: list[_Window]) -> None:
         """Decodes a batch of windows, each with its own adapters."""
         grammars = [AnswerGrammar(self.answers, window.sentence, self._labels(window.route)) for window in batch]
-        self._make_resident({name for window in batch for name in window.route.adapters})
-        with self.bank.rows([window.route.mixture for window in batch]):
-            answers = decode_answers(self.base, self._head, [w.prompt.ids for w in batch if w.prompt], grammars)
-        self.bank.resize(self.config.adapter_slots)
+        names = sorted({name for window in batch for name in window.route.adapters})
+        # A batch of more languages than slots widens the bank for its time.
+        self.bank.resize(max(self.config.adapter_slots, len(names)))
+        try:
+            self.bank.make_resident(names, lambda name: self.adapters[name].lora_weights(self.base.dtype))
+            with self.bank.rows([window.route.mixture for window in batch]):
+                answers = decode_answers(self.base, self._head, [w.prompt.ids for w in batch if w.prompt], grammars)
+        finally:
+            self.bank.resize(self.config.adapter_slots)
         for window, answer in zip(batch, answers, strict=True):
             window.answer = answer
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self.adapters[name].manifest.entity_types})
-
-    def _make_resident(self, names: set[str]) -> None:
-        """Loads the LoRA weights that a batch needs; a batch of more languages than slots widens the bank for its time."""
-        self.bank.resize(max(self.config.adapter_slots, len(names)))
-        for name in sorted(names):
-            if name not in self.bank:
-                self.bank.load(name, self.adapters[name].lora_weights(self.base.dtype))
 
     def _assemble(self, sentences: list[Sentence], windows: list[_Window]) -> list[Extraction]:
         """Puts the windows of each text together again, in the order of the texts."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
-from modeling_retrieveall.entities import Span
+from modeling_retrieveall.entities import Sentence, Span, tags_from_entities
 from modeling_retrieveall.training.data import DatasetError
-from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples, predicted_tags
+from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples
 from tests.conftest import SENTENCES, example
 
 
@@ -42,10 +42,9 @@ def test_no_entity_anywhere_gives_zeros_not_an_error() -> None:
     assert report.f1 == 0.0
 
 
-def test_predicted_tags_are_those_of_the_words() -> None:
-    sentence = example("Angela Merkel in Bonn", (0, 2, "PER"))
-    result = Extraction(sentence.sentence.text, [sentence.sentence.entity(Span(0, 2, "PER"))], Route.certain("de"), [], [], [])
-    assert predicted_tags(sentence, result) == ["B-PER", "I-PER", "O", "O"]
+def test_tags_of_entities_are_those_of_the_words() -> None:
+    sentence = Sentence.from_text("Angela Merkel in Bonn")
+    assert tags_from_entities([sentence.entity(Span(0, 2, "PER"))], sentence) == ["B-PER", "I-PER", "O", "O"]
 
 
 def test_sentences_that_the_adapter_has_seen_are_dropped(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.publishing.cards import write_card
 from modeling_retrieveall.publishing.sharing import share
+from modeling_retrieveall.training.data import load_examples
 from tests.conftest import SENTENCES
 
 
@@ -16,7 +17,7 @@ def test_sharing_replaces_the_sentences_and_keeps_weights_votes_and_hashes(
 ) -> None:
     trained = LanguageAdapter.load(tiny_adapter("de"))
     model = RetrieveAllModel.from_pretrained(trained.path)
-    folder = share(trained.path, [str(SENTENCES / "es.conll")], tmp_path / "de", model)
+    folder = share(trained.path, load_examples(str(SENTENCES / "es.conll"), "train").examples, tmp_path / "de", model)
     shared = LanguageAdapter.load(folder)
     trained_keys = {example.key for example in trained.index.examples}
     assert not trained_keys & {example.key for example in shared.index.examples}
@@ -30,7 +31,7 @@ def test_sharing_replaces_the_sentences_and_keeps_weights_votes_and_hashes(
 
 def test_the_shared_adapter_gets_no_vote(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("mul"))
-    folder = share(tiny_adapter("mul"), [str(SENTENCES / "es.conll")], tmp_path / "mul", model)
+    folder = share(tiny_adapter("mul"), load_examples(str(SENTENCES / "es.conll"), "train").examples, tmp_path / "mul", model)
     assert len(LanguageAdapter.load(folder).routing_vectors) == 0
 
 

@@ -41,8 +41,11 @@ def write_card(adapter: LanguageAdapter) -> Path:
 
 
 def _card_data(manifest: Manifest) -> ModelCardData:
+    embedded = manifest.base_model == EMBEDDED_BASE
     return ModelCardData(
         language=manifest.language,
+        license="gemma" if embedded else None,
+        base_model="google/gemma-3-270m" if embedded else manifest.base_model,
         library_name="peft",
         pipeline_tag="token-classification",
         tags=["retrieveall", "named-entity-recognition", "lora"],

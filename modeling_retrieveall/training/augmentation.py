@@ -1,7 +1,8 @@
-"""Knowledge-augmented training samples: the prompt a sentence will meet in use, drawn afresh every epoch.
+"""Knowledge-augmented training samples: the prompt a sentence will meet in use.
 
 The paper calls it prompt-driven learning: retrieved knowledge stands in the prompt while the LoRA is trained. A sentence never
-retrieves itself or an exact duplicate of itself, or the model would learn to look answers up instead of reading.
+retrieves itself or an exact duplicate of itself, or the model would learn to look answers up instead of reading. Which sentences
+see their knowledge is drawn afresh every epoch.
 """
 
 import random

@@ -127,10 +127,10 @@ def _from_columns(table: Any, source: str) -> LabelledData:
         )
     feature = table.features["ner_tags"]
     names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
-    rows = zip(table["tokens"], table["ner_tags"], strict=True)
+    rows = [(tokens, tags or []) for tokens, tags in zip(table["tokens"], table["ner_tags"], strict=True)]
     if names is None:
-        sequences = [(tokens, tags) for tokens, tags in rows]
-        if any(isinstance(tag, int) for _, tags in sequences for tag in tags):
+        sequences = rows
+        if any(isinstance(tag, int) for _, tags in rows for tag in tags):
             raise DatasetError(
                 f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
             )
@@ -147,11 +147,11 @@ def _tag_name(tag: int, names: list[str], source: str) -> str:
 
 def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, source: str) -> LabelledData:
     try:
+        for number, row in enumerate(rows):
+            _check_row(number, *row)
         scheme = detect_scheme(tags for _, tags in rows)
         examples, repairs = [], 0
-        for number, (tokens, tags) in enumerate(rows):
-            if len(tokens) != len(tags):
-                raise ValueError(f"Sentence {number} has {len(tokens)} words and {len(tags)} tags; give one tag a word.")
+        for tokens, tags in rows:
             spans, repaired = spans_from_tags(tags, scheme)
             repairs += repaired
             if tokens:
@@ -162,6 +162,14 @@ def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, 
         raise DatasetError(f"{source} has no sentences. Give a file with a word and a tag on each line, or with filled columns.")
     seen = names if names is not None else {tag for _, tags in rows for tag in tags}
     return LabelledData(examples, sorted({name.partition("-")[2] for name in seen} - {""}), repairs)
+
+
+def _check_row(number: int, tokens: object, tags: object) -> None:
+    for name, cells in (("words", tokens), ("tags", tags)):
+        if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
+            raise ValueError(f"the {name} of sentence {number} are {cells!r}, not a list of strings.")
+    if isinstance(tokens, list) and isinstance(tags, list) and len(tokens) != len(tags):
+        raise ValueError(f"sentence {number} has {len(tokens)} words and {len(tags)} tags; give one tag a word.")
 
 
 def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:

@@ -13,10 +13,9 @@ from typing import Any
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
-from ..entities import Entity, Example, Span, tags_from_spans
+from ..entities import Example, tags_from_entities, tags_from_spans
 from ..language_adapter import sentence_hash
 from ..modeling_retrieveall import RetrieveAllModel
-from ..outputs import Extraction
 from .data import DatasetError, load_examples, sample
 
 
@@ -30,7 +29,7 @@ class Report:
         recall: Share of the labelled entities that were extracted.
         per_type: The same, and the number of labelled entities (``support``), for each entity type.
         n_test: Sentences measured on.
-        n_dropped: Sentences left out because the adapter has seen them.
+        n_dropped: Sentences left out because an adapter of the model has seen them.
         routing_accuracy: Share of the sentences that were routed to ``language``; ``None`` with oracle routing.
         sentences_per_second: Speed of the extraction, from text to entities.
     """
@@ -69,22 +68,22 @@ def evaluate(
         split: As for :func:`load_examples`.
         language: The language of the sentences.
         oracle_routing: Serve all sentences by the adapter of ``language`` instead of routing them.
-        keep_duplicates: Measure also on sentences that the adapter of ``language`` was trained on or has as examples.
+        keep_duplicates: Measure also on sentences that an adapter of the model was trained on or has as examples.
         limit: Sentences at most, drawn by ``seed`` after duplicates are dropped.
         seed: Decides which sentences ``limit`` leaves.
         batch_size: As for :meth:`RetrieveAllModel.extract`.
 
     Raises:
         DatasetError: The data cannot be read, or nothing is left to measure on.
-        ValueError: The model has no adapter for ``language`` and routing is off.
+        ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
     """
     examples = load_examples(dataset, split).examples
-    adapter = model.adapters.get(language)
-    seen = adapter.known_hashes() if adapter and not keep_duplicates else set()
+    # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.
+    seen = set() if keep_duplicates else {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     fresh = [example for example in examples if sentence_hash(example.key) not in seen]
     if not fresh:
         raise DatasetError(
-            f"No {split} sentence of {dataset} is left: the adapter has seen all {len(examples)}. Use --keep-duplicates."
+            f"No {split} sentence of {dataset} is left: the adapters have seen all {len(examples)}. Use --keep-duplicates."
         )
     report = evaluate_examples(model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size)
     return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
@@ -104,7 +103,7 @@ def evaluate_examples(
     results = model.explain(words=words, languages=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
-    found = [predicted_tags(example, result) for example, result in zip(examples, results, strict=True)]
+    found = [tags_from_entities(r.entities, e.sentence) for e, r in zip(examples, results, strict=True)]
     scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
     averages = {"micro avg", "macro avg", "weighted avg"}
@@ -117,17 +116,6 @@ def evaluate_examples(
         routing_accuracy=None if oracle_routing else _percent(sum(r.route.language == language for r in results) / len(results)),
         sentences_per_second=round(len(examples) / seconds, 2),
     )
-
-
-def predicted_tags(example: Example, result: Extraction) -> list[str]:
-    """The extracted entities of a sentence as BIO tags of its words."""
-    first = {word.start: i for i, word in enumerate(example.sentence.words)}
-    last = {word.end: i + 1 for i, word in enumerate(example.sentence.words)}
-
-    def span(entity: Entity) -> Span:
-        return Span(first[entity.start], last[entity.end], entity.label)
-
-    return tags_from_spans([span(entity) for entity in result.entities], len(example.sentence.words))
 
 
 def _percent(share: float) -> float:

@@ -10,12 +10,11 @@ The same from Python:
     'Wangari Maathai'
 """
 
-import json
 import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +29,25 @@ from tqdm.auto import tqdm
 from transformers import get_scheduler
 
 from ..base_llm import base_revision, load_base
-from ..collection import SHIPPED, resolve
+from ..collection import shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE
 from ..entities import Example
-from ..language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter, Manifest, hash_sentences, read_manifest
+from ..language_adapter import (
+    SHARED_LANGUAGE,
+    AdapterError,
+    LanguageAdapter,
+    Manifest,
+    check_language,
+    hash_sentences,
+    read_manifest,
+    sentence_hash,
+)
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import write_card
 from ..retrieval import ExampleIndex
 from .augmentation import KnowledgeSampler, Sample, bucketed
-from .data import DatasetError, LabelledData, dataset_name, has_split, load_examples, sample
+from .data import DatasetError, dataset_name, has_split, load_examples, sample, without
 from .evaluation import evaluate_examples
 
 
@@ -72,10 +80,10 @@ class TrainingArguments:
         "where it fits the base: with hundreds of sentences it is worth several points of F1.",
     )
     epochs: int = _flag(2, "Passes over the data. A third mostly memorises.")
-    learning_rate: float = _flag(
-        2e-4,
-        "Peak rate after the warm-up; falls linearly to zero. Gentle, for a start from `mul`: 5e-4 lost two points on German. "
-        "From nothing, take 1e-3.",
+    learning_rate: float | None = _flag(
+        None,
+        "Peak rate after the warm-up; falls linearly to zero. When not given: 2e-4 from another adapter, whose knowledge a "
+        "higher one would overwrite; 1e-3 from nothing.",
     )
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
@@ -96,6 +104,21 @@ class TrainingArguments:
     mixed_precision: str = _flag("auto", "no, bf16 or fp16; auto takes bf16 where the hardware multiplies it natively.")
     resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
 
+    def __post_init__(self) -> None:
+        """Refuses what cannot be meant, before anything is loaded."""
+        check_language(self.language)
+        for name, least in (
+            ("epochs", 0),
+            ("rank", 1),
+            ("batch_size", 1),
+            ("max_batch_tokens", 1),
+            ("max_validation_examples", 0),
+        ):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least {least}.")
+        if not 0 <= self.knowledge_share <= 1:
+            raise ValueError(f"knowledge_share is {self.knowledge_share}; give a share between 0 and 1.")
+
 
 def train(arguments: TrainingArguments) -> Path:
     """Trains an adapter and writes its folder.
@@ -113,18 +136,43 @@ def train(arguments: TrainingArguments) -> Path:
     """
     _check_output(Path(arguments.output))
     data = [load_examples(name, "train") for name in arguments.dataset]
-    groups = [sample(part.examples, arguments.max_train_examples, arguments.seed) for part in data]
-    labels = _labels(data, groups, arguments)
-    start = find_start(arguments)
-    return _Training(arguments, groups, labels, start).run()
+    lessons = [_lessons(name, part.examples, arguments) for name, part in zip(arguments.dataset, data, strict=True)]
+    labels = sorted({label for part in data for label in part.labels})
+    return _Training(arguments, lessons, labels, find_start(arguments)).run()
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """The sentences of one dataset: those to learn from, and those to be measured on, none of which is among the former."""
+
+    name: str
+    train: list[Example]
+    validation: list[Example]
+
+
+def _lessons(name: str, examples: list[Example], arguments: TrainingArguments) -> _Lessons:
+    """Draws the sentences of a run; without a validation split a tenth of the training sentences is held out."""
+    limit, seed = arguments.max_validation_examples, arguments.seed
+    if not limit:
+        validation: list[Example] = []
+    elif has_split(name, "validation"):
+        validation = load_examples(name, "validation").examples
+    else:
+        validation = sample(examples, max(1, len(examples) // 10), seed)
+        examples = without(examples, {example.key for example in validation})
+    train = sample(examples, arguments.max_train_examples, seed)
+    if not any(example.spans for example in train):
+        raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
+    validation = without(validation, {example.key for example in train})
+    return _Lessons(name, train, sample(validation, limit, seed))
 
 
 class _Training:
     """One run: base, sampler and LoRA, and the loop over them."""
 
-    def __init__(self, arguments: TrainingArguments, groups: list[list[Example]], labels: list[str], start: Path | None) -> None:
+    def __init__(self, arguments: TrainingArguments, lessons: list[_Lessons], labels: list[str], start: Path | None) -> None:
         self.arguments = arguments
-        self.groups = groups
+        self.lessons = lessons
         self.labels = labels
         self.start = start
         set_seed(arguments.seed)
@@ -132,16 +180,23 @@ class _Training:
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         config = RetrieveAllConfig(
             arguments.base,
-            base_revision(arguments.base),
             encoder_layer=arguments.encoder_layer,
             n_entities=arguments.n_entities,
             n_sentences=arguments.n_sentences,
         )
-        self.model = RetrieveAllModel(config, *load_base(arguments.base, dtype=dtype))
+        base, tokenizer = load_base(arguments.base, dtype=dtype)
+        config.base_revision = base_revision(arguments.base, base)
+        self.model = RetrieveAllModel(config, base, tokenizer)
         self.model.to(self.accelerator.device)
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
-        self.indices = [self._add_group(examples) for examples in groups]
+        self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate asked for, or the one that suits the start."""
+        asked = self.arguments.learning_rate
+        return asked if asked is not None else 1e-3 if self.start is None else 2e-4
 
     def run(self) -> Path:
         """Trains, writes the adapter and measures it on the validation split."""
@@ -170,23 +225,23 @@ class _Training:
 
     def _lora(self) -> PeftModel:
         arguments = self.arguments
-        rank, alpha = arguments.rank, arguments.lora_alpha
-        if self.start is not None:
-            saved = json.loads((self.start / "adapter_config.json").read_text(encoding="utf-8"))
-            rank, alpha = saved["r"], saved["lora_alpha"]
-        lora = get_peft_model(
-            self.model.base,
-            LoraConfig(
-                r=rank,
-                lora_alpha=alpha,
-                lora_dropout=arguments.lora_dropout,
+        if self.start is None:
+            config = LoraConfig(
+                r=arguments.rank,
+                lora_alpha=arguments.lora_alpha,
                 target_modules="all-linear",
                 task_type="CAUSAL_LM",
                 base_model_name_or_path=arguments.base,
-            ),
-        )
+            )
+        else:
+            config = LoraConfig.from_pretrained(str(self.start))
+            config.inference_mode = False
+        config.lora_dropout = arguments.lora_dropout
+        lora = get_peft_model(self.model.base, config)
         if self.start is not None:
-            set_peft_model_state_dict(lora, load_file(self.start / "adapter_model.safetensors"))
+            loaded = set_peft_model_state_dict(lora, load_file(self.start / "adapter_model.safetensors"))
+            if loaded.unexpected_keys:
+                raise AdapterError(f"{self.start} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM lacks.")
         return lora
 
     # The loop
@@ -195,7 +250,7 @@ class _Training:
         """All epochs; returns the mean loss of the last."""
         arguments, accelerator = self.arguments, self.accelerator
         trainable = [p for p in self.lora.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trainable, lr=arguments.learning_rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=0.0)
         steps = sum(len(self._batches(epoch)) for epoch in range(arguments.epochs))
         steps = max(1, steps // accelerator.num_processes)
         scheduler = get_scheduler("linear", optimizer, int(arguments.warmup * steps), steps)
@@ -282,7 +337,7 @@ class _Training:
         self.lora.peft_config["default"].inference_mode = True
         self.lora.peft_config["default"].save_pretrained(str(aside))
         save_file(_lora_tensors(self.lora, torch.bfloat16), aside / "adapter_model.safetensors", metadata={"format": "pt"})
-        examples = [example for group in self.groups for example in group]
+        examples = [example for group in self.lessons for example in group.train]
         adapter = LanguageAdapter(
             self._manifest(run),
             _joined(self.indices),
@@ -304,23 +359,20 @@ class _Training:
 
     def _measure(self, adapter: LanguageAdapter) -> None:
         """F1 on the validation splits, into manifest and card."""
-        arguments = self.arguments
         base = self.lora.unload()
         model = RetrieveAllModel(self.model.config, base.eval(), self.model.tokenizer)
         model.add_language(adapter.path)
-        for name in arguments.dataset:
-            if not arguments.max_validation_examples or not has_split(name, "validation"):
+        for group in self.lessons:
+            # Neither this run nor the one it started from has seen what it is measured on.
+            known = adapter.known_hashes()
+            fresh = [example for example in group.validation if sentence_hash(example.key) not in known]
+            if not fresh:
+                self.accelerator.print(f"{group.name}: no validation sentences, F1 is not measured")
                 continue
-            examples = load_examples(name, "validation").examples
             with torch.no_grad(), self.accelerator.autocast():
-                report = evaluate_examples(
-                    model,
-                    sample(examples, arguments.max_validation_examples, arguments.seed),
-                    adapter.language,
-                    oracle_routing=True,
-                )
-            self.accelerator.print(f"{name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
-            adapter.manifest.metrics.append({"dataset": dataset_name(name), "split": "validation", **asdict(report)})
+                report = evaluate_examples(model, fresh, adapter.language, oracle_routing=True)
+            self.accelerator.print(f"{group.name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
+            adapter.manifest.metrics.append({"dataset": dataset_name(group.name), "split": "validation", **report.to_dict()})
         adapter.save_knowledge(adapter.path)
         write_card(adapter)
 
@@ -328,7 +380,9 @@ class _Training:
         arguments = self.arguments
         config = self.model.config
         start = read_manifest(self.start) if self.start else None
-        kept = ("epochs", "learning_rate", "rank", "lora_alpha", "batch_size", "knowledge_share", "seed", "max_train_examples")
+        kept = ("epochs", "batch_size", "knowledge_share", "seed", "max_train_examples")
+        lora = self.lora.peft_config["default"]
+        shown = arguments.knowledge_share > 0
         return Manifest(
             language=arguments.language,
             entity_types=self.labels,
@@ -336,10 +390,15 @@ class _Training:
             base_revision=config.base_revision,
             hidden_size=self.model.base.config.get_text_config().hidden_size,
             encoder_layer=config.encoder_layer,
+            n_entities=config.n_entities if shown else 0,
+            n_sentences=config.n_sentences if shown else 0,
             initialised_from=start.language if start else None,
             training={
                 "datasets": [dataset_name(name) for name in arguments.dataset],
-                "sentences": sum(map(len, self.groups)),
+                "sentences": sum(len(group.train) for group in self.lessons),
+                "learning_rate": self.learning_rate,
+                "rank": lora.r,
+                "lora_alpha": lora.lora_alpha,
                 **{name: getattr(arguments, name) for name in kept},
                 "mixed_precision": self.accelerator.mixed_precision,
                 "processes": self.accelerator.num_processes,
@@ -358,9 +417,9 @@ def find_start(arguments: TrainingArguments) -> Path | None:
     if arguments.init == "none" or (arguments.init == "auto" and arguments.language == SHARED_LANGUAGE):
         return None
     if arguments.init in ("auto", SHARED_LANGUAGE):
-        shipped = resolve(SHIPPED).adapters.get(SHARED_LANGUAGE)
-        if shipped is not None and read_manifest(shipped).base_model == arguments.base:
-            return shipped
+        shared = shipped_adapters() / SHARED_LANGUAGE
+        if shared.is_dir() and read_manifest(shared).base_model == arguments.base:
+            return shared
         if arguments.init == "auto":
             return None
         raise AdapterError(
@@ -391,14 +450,6 @@ def _collate_only(batches: list[list[Sample]]) -> dict[str, Tensor]:
     return collate(batches[0])
 
 
-def _labels(data: list[LabelledData], groups: list[list[Example]], arguments: TrainingArguments) -> list[str]:
-    """The entity types of all datasets, once it is sure that there is something to learn."""
-    for name, group in zip(arguments.dataset, groups, strict=True):
-        if not any(example.spans for example in group):
-            raise DatasetError(f"{name} has {len(group)} training sentences and no entity in them: there is nothing to learn.")
-    return sorted({label for part in data for label in part.labels})
-
-
 def _check_output(output: Path) -> None:
     """Refuses a folder that is something else than an adapter: it would be replaced."""
     if output.exists() and not (output / "retrieveall.json").is_file() and (output.is_file() or any(output.iterdir())):
@@ -426,7 +477,10 @@ def _precision(asked: str) -> str | None:
     """What Accelerate takes: ``None`` leaves it to ``accelerate launch``."""
     if asked != "auto":
         return asked
-    native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
+    if torch.cuda.is_available():
+        native = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
     return "bf16" if native else None
 
 
