@@ -11,8 +11,9 @@ import torch
 import typer
 
 from benchmarks.report import Figure, publish
-from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.training.evaluation import evaluate
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.publishing.cards import write_card
+from modeling_retrieveall.training.evaluation import Report, evaluate
 
 GOALS = {"de": 83.0, "ru": 85.0, "ta": 73.0}
 
@@ -23,6 +24,7 @@ def main(
     languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,en,es,ru,bg,ta",
     limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="50 sentences a language.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
 ) -> None:
@@ -46,8 +48,16 @@ def main(
                 }
             )
             print(rows[-1], flush=True)
+            if oracle and write_cards:
+                _write_card(loaded.adapters[language], report)
     publish("Strict typed span F1, PAN-X test", _figures(rows), rows, json_file)
     print(f"{time.perf_counter() - began:.0f} s")
+
+
+def _write_card(adapter: LanguageAdapter, report: Report) -> None:
+    adapter.manifest.metrics = [{"dataset": f"panx/{adapter.language}", "split": "test", **report.to_dict()}]
+    adapter.save_knowledge(adapter.path)
+    write_card(adapter)
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
