@@ -126,7 +126,7 @@ def test_an_unlabelled_word_among_class_labels_is_refused(tmp_path: Path) -> Non
 
 def test_as_many_tags_as_words_are_wanted(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", TOKENS, [TAGS[0], ["O"]], Value("string"))
-    with pytest.raises(DatasetError, match="Sentence 1 has 2 words and 1 tags; give one tag a word"):
+    with pytest.raises(DatasetError, match="sentence 1 has 2 words and 1 tags; give one tag a word"):
         load_examples(str(tmp_path), "train")
 
 

@@ -4,10 +4,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from modeling_retrieveall import embedded
 from modeling_retrieveall.base_llm import base_revision
-from modeling_retrieveall.embedded import EMBEDDED_BASE, cache_dir, embedded_path, prepare_embedded, resolve_base
+from modeling_retrieveall.embedded import (
+    EMBEDDED_BASE,
+    EMBEDDED_REVISION,
+    cache_dir,
+    embedded_path,
+    prepare_embedded,
+    resolve_base,
+)
 
 
 def test_the_cache_directory_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -18,7 +26,13 @@ def test_the_cache_directory_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_another_base_is_left_to_transformers() -> None:
     assert resolve_base("some/model") == "some/model"
-    assert base_revision("some/model", "abc") == "abc"
+
+
+def test_the_revision_of_a_base_is_its_checksum_or_its_commit() -> None:
+    base = LlamaForCausalLM(LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1))
+    base.config._commit_hash = "c0ffee"
+    assert base_revision(EMBEDDED_BASE, base) == EMBEDDED_REVISION
+    assert base_revision("some/model", base) == "c0ffee"
 
 
 def test_missing_packages_name_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -70,4 +84,3 @@ def test_the_second_call_is_instant_and_the_licence_is_there(embedded_base: str)
     assert path == embedded_path()
     assert "Gemma Terms of Use" in (path / "NOTICE").read_text()
     assert not [file for file in path.parent.iterdir() if file.name.startswith(".gemma") and file.stat().st_mtime == 0]
-    assert base_revision(EMBEDDED_BASE) == embedded.EMBEDDED_REVISION

@@ -1,8 +1,10 @@
 """Cards, and adapters whose examples may be passed on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import torch
 from huggingface_hub import ModelCard
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
@@ -38,10 +40,9 @@ def test_the_shared_adapter_gets_no_vote(tiny_adapter: Callable[[str], Path], tm
 def test_a_card_tells_the_hub_language_library_and_figures(loaded_tiny_adapter: LanguageAdapter, tmp_path: Path) -> None:
     adapter = loaded_tiny_adapter
     measured = {"dataset": "panx/de", "split": "validation", "f1": 81.5, "precision": 82.0, "recall": 81.0, "n_test": 100}
-    adapter.manifest.metrics.append(measured)
-    adapter.path = tmp_path
-    card = ModelCard.load(write_card(adapter))
-    adapter.manifest.metrics.remove(measured)
+    manifest = replace(adapter.manifest, metrics=[measured])
+    nothing = torch.zeros(0)
+    card = ModelCard.load(write_card(LanguageAdapter(manifest, adapter.index, nothing, nothing, tmp_path)))
     assert (card.data.language, card.data.library_name, card.data.pipeline_tag) == ("de", "peft", "token-classification")
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value, result.dataset_split) == ("f1", 81.5, "validation")
