@@ -29,7 +29,9 @@ def test_another_base_is_left_to_transformers() -> None:
 
 
 def test_the_revision_of_a_base_is_its_checksum_or_its_commit() -> None:
-    base = LlamaForCausalLM(LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1))
+    base = LlamaForCausalLM(
+        LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    )
     base.config._commit_hash = "c0ffee"
     assert base_revision(EMBEDDED_BASE, base) == EMBEDDED_REVISION
     assert base_revision("some/model", base) == "c0ffee"
