@@ -46,6 +46,7 @@ def test_a_trained_adapter_is_complete_and_serves_at_once(arguments: TrainingArg
     folder = train(arguments)
     expected = ["README.md", "adapter_config.json", "adapter_model.safetensors", "examples.parquet"]
     assert sorted(file.name for file in folder.iterdir()) == [*expected, "retrieval.safetensors", "retrieveall.json"]
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == arguments.base
     adapter = LanguageAdapter.load(folder)
     assert adapter.manifest.entity_types == ["LOC", "ORG", "PER"]
     assert len(adapter.index.examples) == 24

@@ -231,7 +231,6 @@ class _Training:
                 lora_alpha=arguments.lora_alpha,
                 target_modules="all-linear",
                 task_type="CAUSAL_LM",
-                base_model_name_or_path=arguments.base,
             )
         else:
             config = LoraConfig.from_pretrained(str(self.start))
@@ -335,6 +334,8 @@ class _Training:
         aside = output.with_name(f".{output.name}.unfinished")
         shutil.rmtree(aside, ignore_errors=True)
         self.lora.peft_config["default"].inference_mode = True
+        # PEFT wrote the folder the base was loaded from, which is a path of this machine.
+        self.lora.peft_config["default"].base_model_name_or_path = self.arguments.base
         self.lora.peft_config["default"].save_pretrained(str(aside))
         save_file(_lora_tensors(self.lora, torch.bfloat16), aside / "adapter_model.safetensors", metadata={"format": "pt"})
         examples = [example for group in self.lessons for example in group.train]
