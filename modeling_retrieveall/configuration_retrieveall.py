@@ -29,6 +29,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.
         adapter_slots: LoRA adapters resident at a time; the least recently used leaves first.
         batch_size: Sentences decoded together unless the caller says otherwise.
+        max_batch_tokens: Tokens of one forward pass, padding included, to begin with; running out of memory halves it.
 
     Example:
         >>> RetrieveAllConfig(n_sentences=1).n_sentences
@@ -53,6 +54,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         max_sentence_tokens: int = 256,
         adapter_slots: int = 16,
         batch_size: int = 16,
+        max_batch_tokens: int = 8192,
         **kwargs: Any,
     ) -> None:
         self.base_model = base_model
@@ -69,6 +71,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.max_sentence_tokens = max_sentence_tokens
         self.adapter_slots = adapter_slots
         self.batch_size = batch_size
+        self.max_batch_tokens = max_batch_tokens
         super().__init__(**kwargs)
 
     @classmethod

@@ -1,31 +1,28 @@
-"""Answers that cannot be wrong in form: a grammar per sentence, and greedy decoding of a batch under it.
+"""Greedy decoding of a batch of answers, each under its own grammar and with its own adapters.
 
-The grammar admits exactly the answers of :mod:`answers` whose mentions are runs of words of the sentence, in order and
-without overlap, and whose labels are entity types of the adapter. It is a small automaton over tokens, so the tokens it
-allows are known before the logits are: only their rows of the LM head are multiplied.
+Only the rows of the LM head that a grammar allows are multiplied, tokens without alternative are read together with the next
+choice, and finished answers leave the batch.
+
+>>> decoder = AnswerDecoder(base, bank)
+>>> answer = decoder.decode([prompt.ids], [AnswerGrammar(answers, sentence, ["LOC", "PER"])], [{"de": 1.0}])[0]
+>>> answer.spans
+[ScoredSpan(span=Span(start=0, end=2, label='PER'), score=0.98)]
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from .answers import AnswerFormat
-from .entities import Sentence, Span
+from .entities import Span
+from .grammar import AnswerGrammar
+from .lora_bank import LoraBank
 
-
-class _State(NamedTuple):
-    """A place in the answer: which tokens come next, and what has been read of the current mention."""
-
-    part: str  # "word", "separator", "label", "next" or "end"
-    position: int  # of the next token within the part
-    start: int = 0  # word at which the mention began
-    word: int = 0  # word being copied, or the last one copied
-    label: int = -1  # label of the mention, once it is being written
+# Leaving costs a copy of the cache, staying a row of every further step: a quarter is where they are about even.
+_SHARE_TO_LEAVE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,116 +33,18 @@ class ScoredSpan:
     score: float
 
 
-class AnswerGrammar:
-    """The automaton of one sentence's answers, and how far one answer has come.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One decoded answer: its tokens, end included, and the mentions in it."""
 
-    Args:
-        answers: The answer format.
-        sentence: The sentence to be answered.
-        labels: The entity types that may stand in the answer.
-
-    Example:
-        >>> grammar = AnswerGrammar(answers, Sentence.from_text("Bonn!"), ["LOC"])
-        >>> for token in answers.ids(" Bonn = LOC") + answers.end:
-        ...     assert token in grammar.allowed()
-        ...     grammar.advance(token)
-        >>> grammar.finished, grammar.spans
-        (True, [Span(start=0, end=1, label='LOC')])
-    """
-
-    def __init__(self, answers: AnswerFormat, sentence: Sentence, labels: Sequence[str]) -> None:
-        self.labels = list(labels)
-        self.spans: list[Span] = []
-        self.finished = False
-        self._words = answers.word_ids(sentence)
-        self._separator, self._next, self._end = answers.separator, answers.next_mention, answers.end
-        self._labels = [answers.label_ids(label) for label in self.labels]
-        self._states = {*self._mention_starts(0), _State("end", 0)}
-
-    def allowed(self) -> list[int]:
-        """The tokens that may come next; empty once the answer is finished."""
-        return sorted({self._token(state) for state in self._states})
-
-    def advance(self, token: int) -> Span | None:
-        """Takes one more token.
-
-        Returns:
-            The mention that this token ends, if it does: only what follows a label tells that it is not the beginning of a
-            longer one.
-
-        Raises:
-            ValueError: The token is not allowed here.
-        """
-        matching = [state for state in self._states if self._token(state) == token]
-        if not matching:
-            raise ValueError(f"Token {token} is not allowed here; allowed are {self.allowed()}.")
-        span = None
-        ending = [state for state in matching if state.part in ("next", "end") and state.position == 0 and state.label >= 0]
-        if ending:
-            # The same words may stand in several places: the answer is in order, so the earliest is meant.
-            best = min(ending, key=lambda state: (state.word, -state.start))
-            matching = [best]
-            span = Span(best.start, best.word + 1, self.labels[best.label])
-            self.spans.append(span)
-        self._states = set()
-        for state in matching:
-            if state.position + 1 < len(self._part(state)):
-                self._states.add(state._replace(position=state.position + 1))
-            else:
-                self._states |= self._after(state)
-        return span
-
-    def accepts(self, answer: Sequence[int]) -> bool:
-        """Whether an answer, from here to its end, is one of the grammar's. Leaves the grammar advanced."""
-        for token in answer:
-            if token not in self.allowed():
-                return False
-            self.advance(token)
-        return self.finished
-
-    def _mention_starts(self, first: int) -> set[_State]:
-        return {_State("word", 0, start=i, word=i) for i in range(first, len(self._words))} if self._labels else set()
-
-    def _part(self, state: _State) -> list[int]:
-        match state.part:
-            case "word":
-                return self._words[state.word]
-            case "separator":
-                return self._separator
-            case "label":
-                return self._labels[state.label]
-            case "next":
-                return self._next
-            case _:
-                return self._end
-
-    def _token(self, state: _State) -> int:
-        return self._part(state)[state.position]
-
-    def _after(self, state: _State) -> set[_State]:
-        """The states that follow a part whose last token was taken."""
-        match state.part:
-            case "word":
-                following = {state._replace(part="separator", position=0)}
-                if state.word + 1 < len(self._words):
-                    following.add(state._replace(position=0, word=state.word + 1))
-                return following
-            case "separator":
-                return {state._replace(part="label", position=0, label=i) for i in range(len(self._labels))}
-            case "label":
-                end = state._replace(part="end", position=0)
-                return {end, end._replace(part="next")} if state.word + 1 < len(self._words) else {end}
-            case "next":
-                return self._mention_starts(state.word + 1)
-            case _:
-                self.finished = True
-                return set()
+    ids: list[int]
+    spans: list[ScoredSpan]
 
 
 class LMHead:
     """The output layer of a base LLM, multiplied only for the tokens that matter.
 
-    Soft-capping of the logits is respected as the base's configuration states it.
+    Scaling and soft-capping of the logits are respected as the base's configuration states them.
 
     Args:
         base: A causal LM of transformers.
@@ -154,12 +53,17 @@ class LMHead:
     def __init__(self, base: PreTrainedModel) -> None:
         self._layer = base.get_output_embeddings()
         config = base.config.get_text_config()
-        self._soft_cap: float | None = getattr(config, "final_logit_softcapping", None)
-        self._scale: float = getattr(config, "logit_scale", None) or 1.0
+        self._soft_cap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma
+        self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
+        self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
 
     def __call__(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Logits [rows, tokens] of ``hidden`` [rows, hidden] for the given ``tokens`` [tokens], float32."""
-        logits = (hidden @ self._layer.weight[tokens].to(hidden.dtype).T).float()
+        weight = self._layer.weight
+        if weight.is_meta or not weight.is_floating_point():  # offloaded or quantised: its rows cannot be read one by one
+            return self.full(hidden)[:, tokens.to(hidden.device)]
+        tokens = tokens.to(weight.device)
+        logits = (hidden.to(weight.device) @ weight[tokens].to(hidden.dtype).T).float()
         if getattr(self._layer, "bias", None) is not None:
             logits = logits + self._layer.bias[tokens].float()
         return self._scaled(logits)
@@ -173,25 +77,92 @@ class LMHead:
         return self._soft_cap * torch.tanh(logits / self._soft_cap) if self._soft_cap else logits
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One decoded answer: its tokens, end included, and the mentions in it."""
+class AnswerDecoder:
+    """Decodes answers with one base LLM.
 
-    ids: list[int]
-    spans: list[ScoredSpan]
+    Args:
+        base: The causal LM.
+        bank: Its LoRA bank, in which the adapters of a batch are resident.
+    """
+
+    def __init__(self, base: PreTrainedModel, bank: LoraBank) -> None:
+        self.head = LMHead(base)
+        self._base = base
+        self._bank = bank
+
+    @torch.no_grad()
+    def decode(
+        self, prompts: Sequence[list[int]], grammars: Sequence[AnswerGrammar], mixtures: Sequence[dict[str, float]]
+    ) -> list[Answer]:
+        """Greedily decodes the answers to a batch of prompts.
+
+        Args:
+            prompts: Tokens of each prompt.
+            grammars: The fresh grammar of each sentence; advanced to its end.
+            mixtures: The adapters of each row and their weights.
+
+        Returns:
+            The answers, in the order of the prompts. A mention's score is the product of the probabilities, under the
+            grammar, of the tokens since the mention before.
+
+        Raises:
+            FloatingPointError: The base overflows in its dtype.
+        """
+        answers = [_Growing(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
+        active = answers
+        with self._bank.rows(mixtures) as rows:
+            sequences = _Sequences(self._base, len(active))
+            while not all(answer.finished for answer in active):
+                staying = [row for row, answer in enumerate(active) if not answer.finished]
+                if len(staying) <= len(active) * (1 - _SHARE_TO_LEAVE):
+                    active = [active[row] for row in staying]
+                    rows.keep(staying)
+                    sequences.keep(staying)
+                states = sequences.read([answer.unread for answer in active])
+                self._choose(active, states)
+        return [Answer(answer.ids, answer.spans) for answer in answers]
+
+    def _choose(self, active: Sequence["_Growing"], states: Tensor) -> None:
+        """Appends to each unfinished answer its most probable allowed token, and what it forces; states [rows, hidden]."""
+        allowed = [answer.grammar.allowed() for answer in active]
+        tokens = sorted({token for row in allowed for token in row})
+        column = {token: i for i, token in enumerate(tokens)}
+        logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()
+        if not logits.isfinite().all():
+            raise FloatingPointError(
+                f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32."
+            )
+        for answer, row_allowed, row_logits in zip(active, allowed, logits, strict=True):
+            answer.unread = []
+            if row_allowed:
+                log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
+                best = int(log_probabilities.argmax())
+                answer.take(row_allowed[best], float(log_probabilities[best]))
 
 
-class _Row:
-    """One answer in the making."""
+@dataclass
+class _Growing:
+    """An answer in the making."""
 
-    def __init__(self, grammar: AnswerGrammar) -> None:
-        self.grammar = grammar
-        self.ids: list[int] = []
-        self.spans: list[ScoredSpan] = []
-        self.log_probability = 0.0  # of the tokens since the mention before
+    grammar: AnswerGrammar
+    unread: list[int]  # tokens that the LLM has not read yet: the prompt at first
+    ids: list[int] = field(default_factory=list)
+    spans: list[ScoredSpan] = field(default_factory=list)
+    log_probability: float = 0.0  # of the tokens since the mention before
+
+    @property
+    def finished(self) -> bool:
+        return self.grammar.finished
 
     def take(self, token: int, log_probability: float) -> None:
+        """Appends a chosen token, and all that follow without alternative."""
+        self._append(token, log_probability)
+        while len(forced := self.grammar.allowed()) == 1:
+            self._append(forced[0], 0.0)
+
+    def _append(self, token: int, log_probability: float) -> None:
         self.ids.append(token)
+        self.unread.append(token)
         span = self.grammar.advance(token)
         if span is not None:
             self.spans.append(ScoredSpan(span, min(1.0, math.exp(self.log_probability))))
@@ -199,58 +170,34 @@ class _Row:
         self.log_probability += log_probability
 
 
-@torch.no_grad()
-def decode_answers(
-    base: PreTrainedModel, head: LMHead, prompts: Sequence[list[int]], grammars: Sequence[AnswerGrammar]
-) -> list[Answer]:
-    """Greedily decodes the answers to a batch of prompts, each under its own grammar.
-
-    The adapters in force are those of the surrounding ``bank.rows(...)``.
+class _Sequences:
+    """What the LLM has read of each row: its cache, with a mask over the padding between reads.
 
     Args:
         base: The causal LM.
-        head: Its output layer.
-        prompts: Tokens of each prompt.
-        grammars: The fresh grammar of each sentence; advanced to its end.
-
-    Returns:
-        The answers, in the order of the prompts. A mention's score is the product of the probabilities, under the grammar,
-        of the tokens since the mention before.
+        rows: Rows of the batch.
     """
-    rows = [_Row(grammar) for grammar in grammars]
-    decoder, device = base.get_decoder(), base.device
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=base.config)
-    while True:
-        states = decoder(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state[:, -1]
-        tokens = _step(rows, states, head)
-        if all(row.grammar.finished for row in rows):
-            return [Answer(row.ids, row.spans) for row in rows]
-        ids = torch.tensor(tokens, device=device)[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        positions = positions[:, -1:] + 1
 
+    def __init__(self, base: PreTrainedModel, rows: int) -> None:
+        self._decoder = base.get_decoder()
+        self._device = base.device
+        self._cache = DynamicCache(config=base.config)
+        self._mask = torch.zeros(rows, 0, dtype=torch.int64, device=self._device)  # [rows, read]
 
-def _step(rows: list[_Row], states: Tensor, head: LMHead) -> list[int]:
-    """Appends the most probable allowed token to each unfinished row; finished rows get the filler 0."""
-    allowed = [row.grammar.allowed() for row in rows]
-    tokens = sorted({token for row in allowed for token in row})
-    column = {token: i for i, token in enumerate(tokens)}
-    logits = head(states, torch.tensor(tokens, device=states.device)).cpu()
-    if not logits.isfinite().all():
-        raise FloatingPointError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
-    chosen = []
-    for row, row_allowed, row_logits in zip(rows, allowed, logits, strict=True):
-        if not row_allowed:
-            chosen.append(0)
-            continue
-        log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
-        best = int(log_probabilities.argmax())
-        row.take(row_allowed[best], float(log_probabilities[best]))
-        chosen.append(row_allowed[best])
-    return chosen
+    def read(self, tokens: Sequence[list[int]]) -> Tensor:
+        """Reads more tokens of each row, of some rows none; returns the states [rows, hidden] after the last."""
+        width = max(map(len, tokens))
+        ids = torch.tensor([[0] * (width - len(row)) + row for row in tokens], device=self._device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=self._device)
+        positions = (self._mask.sum(1, keepdim=True) + mask.cumsum(1) - 1).clamp(min=0)
+        self._mask = torch.cat([self._mask, mask], dim=1)
+        states = self._decoder(
+            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
+        ).last_hidden_state
+        return torch.as_tensor(states[:, -1])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with some of the rows."""
+        kept = torch.tensor(rows, device=self._device)
+        self._mask = self._mask[kept]
+        self._cache.batch_select_indices(kept)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .batching import TokenBudget
+
 
 @dataclass(frozen=True, slots=True)
 class SentenceVectors:
@@ -46,12 +48,13 @@ class SentenceEncoder:
     Args:
         base: A causal LM of transformers.
         layer: Which hidden states to read: 0 the embeddings, then the output of each layer.
+        max_batch_tokens: Tokens of one forward pass, padding included, to begin with.
 
     Raises:
         ValueError: The base has no such layer.
     """
 
-    def __init__(self, base: PreTrainedModel, layer: int) -> None:
+    def __init__(self, base: PreTrainedModel, layer: int, max_batch_tokens: int = 4096) -> None:
         self.decoder = base.get_decoder()
         depth = base.config.get_text_config().num_hidden_layers
         if not 0 <= layer <= depth:
@@ -62,25 +65,23 @@ class SentenceEncoder:
         self._stop_at = _embeddings_or_layer(base, self.decoder, layer, depth)
         bos = base.config.get_text_config().bos_token_id
         self._bos = [] if bos is None else [bos]
+        self._budget = TokenBudget(max_batch_tokens)
 
-    def encode(self, sentences: Sequence[list[list[int]]], max_batch_tokens: int = 2048) -> list[SentenceVectors]:
+    def encode(self, sentences: Sequence[list[list[int]]]) -> list[SentenceVectors]:
         """Vectors of sentences, in the order given.
 
         Args:
             sentences: For each sentence the tokens of each of its words.
-            max_batch_tokens: Tokens of one forward pass, padding included; sentences are batched by length.
+
+        Raises:
+            MemoryError: A sentence does not fit into memory, even alone.
         """
-        order = sorted(range(len(sentences)), key=lambda i: sum(map(len, sentences[i])))
         vectors: dict[int, SentenceVectors] = {}
-        batch: list[int] = []
-        for i in order:
-            longest = len(self._bos) + sum(map(len, sentences[i]))
-            if batch and longest * (len(batch) + 1) > max_batch_tokens:
-                vectors |= zip(batch, self._encode_batch([sentences[j] for j in batch]), strict=True)
-                batch = []
-            batch.append(i)
-        if batch:
-            vectors |= zip(batch, self._encode_batch([sentences[j] for j in batch]), strict=True)
+
+        def encode_batch(batch: list[int]) -> None:
+            vectors.update(zip(batch, self._encode_batch([sentences[i] for i in batch]), strict=True))
+
+        self._budget.run([len(self._bos) + sum(map(len, words)) for words in sentences], encode_batch)
         return [vectors[i] for i in range(len(sentences))]
 
     def _encode_batch(self, sentences: list[list[list[int]]]) -> list[SentenceVectors]:

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -156,43 +156,66 @@ class LanguageAdapter:
         """Reads the LoRA weights.
 
         Raises:
+            AdapterError: The weights are not those of a plain PEFT LoRA, or not all finite.
+        """
+        weights = read_lora_weights(self.path, dtype)
+        for name in weights.a:
+            if not (weights.a[name].isfinite().all() and weights.b[name].isfinite().all()):
+                raise AdapterError(
+                    f"{self.path}: the weights of {name!r} are not all finite. Train or download the adapter again."
+                )
+        return weights
+
+    def lora_shapes(self) -> LoraWeights:
+        """The LoRA without values, on the meta device: only the header of its file is read.
+
+        Raises:
             AdapterError: The weights are not those of a plain PEFT LoRA.
         """
-        return read_lora_weights(self.path, dtype)
+        return read_lora_weights(self.path, None)
 
 
-def read_lora_weights(path: Path, dtype: torch.dtype) -> LoraWeights:
+def read_lora_weights(path: Path, dtype: torch.dtype | None) -> LoraWeights:
     """The LoRA of a folder that PEFT wrote.
+
+    Args:
+        path: The folder.
+        dtype: The dtype of the tensors; ``None`` reads their shapes alone.
 
     Raises:
         AdapterError: It is of another kind than plain LoRA, or damaged.
     """
     try:
         config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-        tensors = load_file(path / _WEIGHTS)
+        tensors = _shapes(path / _WEIGHTS) if dtype is None else load_file(path / _WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise AdapterError(f"{path}: the LoRA weights cannot be read: {error}. Train or download the adapter again.") from error
-    if (
-        not isinstance(config, dict)
-        or config.get("peft_type") != "LORA"
-        or config.get("use_dora")
-        or config.get("modules_to_save")
-    ):
-        raise AdapterError(f"{path} is not a plain LoRA (no DoRA, no modules_to_save). Train it with `retrieveall train`.")
+    _check_plain_lora(path, config)
     a: dict[str, Tensor] = {}
     b: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         name, dot, side = key.removeprefix(_PEFT_PREFIX).removesuffix(".weight").rpartition(".lora_")
-        if not dot or side not in ("A", "B"):
+        if not dot or side not in ("A", "B") or tensor.ndim != 2:
             raise AdapterError(f"{path}: tensor {key!r} is not of a plain LoRA. Train the adapter with `retrieveall train`.")
         (a if side == "A" else b)[name] = tensor.to(dtype)
     if a.keys() != b.keys():
         raise AdapterError(f"{path}: A or B is missing for {sorted(a.keys() ^ b.keys())[0]!r}. Download the adapter again.")
     if any(name.rpartition(".")[2] == "lm_head" for name in a):
         raise AdapterError(f"{path} adapts the LM head, which decoding reads row by row. Train it with `retrieveall train`.")
+    return LoraWeights(a, b, {name: _scaling(config, name, a[name].shape[0]) for name in a})
+
+
+def _shapes(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, "pt") as tensors:
+        return {name: torch.empty(tensors.get_slice(name).get_shape(), device="meta") for name in tensors.keys()}  # noqa: SIM118
+
+
+def _check_plain_lora(path: Path, config: Any) -> None:
+    plain = isinstance(config, dict) and config.get("peft_type") == "LORA"
+    if not plain or config.get("use_dora") or config.get("modules_to_save"):
+        raise AdapterError(f"{path} is not a plain LoRA (no DoRA, no modules_to_save). Train it with `retrieveall train`.")
     if not isinstance(config.get("lora_alpha"), int | float):
         raise AdapterError(f"{path}: adapter_config.json has no lora_alpha. Train or download the adapter again.")
-    return LoraWeights(a, b, {name: _scaling(config, name, a[name].shape[0]) for name in a})
 
 
 def sentence_hash(key: str) -> int:

@@ -19,14 +19,16 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from .answers import AnswerFormat
 from .base_llm import base_revision, load_base
+from .batching import TokenBudget
 from .collection import resolve
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import Answer, AnswerGrammar, LMHead, decode_answers
+from .decoding import Answer, AnswerDecoder
 from .embedded import EMBEDDED_BASE
 from .encoding import SentenceEncoder, SentenceVectors
 from .entities import Entity, Sentence
+from .grammar import AnswerGrammar
 from .language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter
-from .lora_bank import LoraBank
+from .lora_bank import LoraBank, check_fits
 from .outputs import Extraction, RetrieveAllOutput
 from .prompting import PROMPT_VERSION, Prompt, PromptWriter
 from .retrieval import Retrieved
@@ -69,10 +71,11 @@ class RetrieveAllModel(PreTrainedModel):
         self.tokenizer = tokenizer
         self.adapters: dict[str, LanguageAdapter] = {}
         self.answers = AnswerFormat(tokenizer)
-        self.encoder = SentenceEncoder(base, config.encoder_layer)
+        self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
         self.bank = LoraBank(base, config.adapter_slots)
         self.router = VoteRouter(config.k_neighbours, config.min_confidence)
-        self._head = LMHead(base)
+        self._decoder = AnswerDecoder(base, self.bank)
+        self._budget = TokenBudget(config.max_batch_tokens)
         self._writer = PromptWriter(self.answers, config.max_example_tokens)
         self._lock = threading.RLock()  # base and bank serve one call at a time; other threads wait
         self.post_init()
@@ -165,12 +168,13 @@ class RetrieveAllModel(PreTrainedModel):
         adapter = LanguageAdapter.load(path)
         self._check_fits(adapter)
         language = adapter.language
-        self.bank.unload(language)
-        self.adapters[language] = adapter
-        if language == SHARED_LANGUAGE:
-            self.router.fallback = language
-        else:
-            self.router.add(language, adapter.voting_vectors())
+        with self._lock:
+            self.bank.unload(language)
+            self.adapters[language] = adapter
+            if language == SHARED_LANGUAGE:
+                self.router.fallback = language
+            else:
+                self.router.add(language, adapter.voting_vectors())
         return language
 
     def remove_language(self, language: str) -> None:
@@ -180,11 +184,12 @@ class RetrieveAllModel(PreTrainedModel):
             ValueError: There is no such language.
         """
         self._check_languages([language])
-        del self.adapters[language]
-        self.bank.unload(language)
-        self.router.remove(language)
-        if language == SHARED_LANGUAGE:
-            self.router.fallback = None
+        with self._lock:
+            del self.adapters[language]
+            self.bank.unload(language)
+            self.router.remove(language)
+            if language == SHARED_LANGUAGE:
+                self.router.fallback = None
 
     def _check_fits(self, adapter: LanguageAdapter) -> None:
         manifest = adapter.manifest
@@ -201,6 +206,11 @@ class RetrieveAllModel(PreTrainedModel):
                     f"{adapter.path}: the {adapter.language!r} adapter has {what} {theirs!r}, the model {ours!r}. "
                     "Load it into a model of its own base, or train it again on this one."
                 )
+        shapes = adapter.lora_shapes()
+        try:
+            check_fits(adapter.language, shapes, dict(self.base.named_modules()))
+        except ValueError as error:
+            raise AdapterError(f"{adapter.path}: {error}") from error
 
     def _check_languages(self, languages: Sequence[str]) -> None:
         if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
@@ -217,6 +227,7 @@ class RetrieveAllModel(PreTrainedModel):
         batch_size: int | None = None,
         *,
         words: Sequence[Sequence[str]] | None = None,
+        threshold: float = 0.0,
     ) -> list[list[Entity]]:
         """Finds the named entities of texts, whatever mixture of languages they are in.
 
@@ -225,19 +236,21 @@ class RetrieveAllModel(PreTrainedModel):
             languages: The language of all texts or of each, instead of routing.
             batch_size: Sentences decoded together; the configuration's when not given.
             words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
+            threshold: Entities of a lower score are left out.
 
         Returns:
             For each text its entities, in order of appearance and without overlap; ``text[e.start:e.end] == e.text``.
 
         Raises:
             TypeError: A text is not a string.
-            ValueError: A language is not among the model's.
+            ValueError: A language is not among the model's, or a number is out of its range.
+            MemoryError: A text does not fit into memory, even alone.
 
         Example:
             >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
             'Wangari Maathai'
         """
-        return [result.entities for result in self.explain(texts, languages, batch_size, words=words)]
+        return [r.entities for r in self.explain(texts, languages, batch_size, words=words, threshold=threshold)]
 
     @torch.no_grad()
     def explain(
@@ -247,6 +260,7 @@ class RetrieveAllModel(PreTrainedModel):
         batch_size: int | None = None,
         *,
         words: Sequence[Sequence[str]] | None = None,
+        threshold: float = 0.0,
     ) -> list[Extraction]:
         """As :meth:`extract`, with the route, the retrieved examples and the prompt of each text.
 
@@ -259,19 +273,25 @@ class RetrieveAllModel(PreTrainedModel):
         size = self.config.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size is {size}; give at least 1.")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; give a probability between 0 and 1.")
         windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
         # Vectors are kept for a part of the windows at a time, however many texts there are.
         part = max(size, _WINDOWS_AT_A_TIME)
         for start in range(0, len(windows), part):
             with self._lock:
                 self._serve(windows[start : start + part], forced, size)
-        return self._assemble(sentences, windows)
+        return self._assemble(sentences, windows, threshold)
 
     def _serve(self, windows: list[_Window], forced: list[str] | None, batch_size: int) -> None:
         self._route_and_retrieve(windows, forced)
-        by_length = sorted(windows, key=lambda window: len(window.prompt.ids) if window.prompt else 0)
-        for start in range(0, len(windows), batch_size):
-            self._answer(by_length[start : start + batch_size])
+        self._budget.run(
+            [len(window.prompt.ids) if window.prompt else 0 for window in windows],
+            lambda batch: self._answer([windows[i] for i in batch]),
+            max_rows=batch_size,
+            adapters=[window.route.adapters for window in windows],
+            max_adapters=self.bank.slots,
+        )
 
     def _forced(self, languages: str | Sequence[str] | None, count: int) -> list[str] | None:
         if languages is None:
@@ -320,21 +340,16 @@ class RetrieveAllModel(PreTrainedModel):
         """Decodes a batch of windows, each with its own adapters."""
         grammars = [AnswerGrammar(self.answers, window.sentence, self._labels(window.route)) for window in batch]
         names = sorted({name for window in batch for name in window.route.adapters})
-        # A batch of more languages than slots widens the bank for its time.
-        self.bank.resize(max(self.config.adapter_slots, len(names)))
-        try:
-            self.bank.make_resident(names, lambda name: self.adapters[name].lora_weights(self.base.dtype))
-            with self.bank.rows([window.route.mixture for window in batch]):
-                answers = decode_answers(self.base, self._head, [w.prompt.ids for w in batch if w.prompt], grammars)
-        finally:
-            self.bank.resize(self.config.adapter_slots)
+        self.bank.make_resident(names, lambda name: self.adapters[name].lora_weights(self.base.dtype))
+        prompts = [window.prompt.ids for window in batch if window.prompt]
+        answers = self._decoder.decode(prompts, grammars, [window.route.mixture for window in batch])
         for window, answer in zip(batch, answers, strict=True):
             window.answer = answer
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self.adapters[name].manifest.entity_types})
 
-    def _assemble(self, sentences: list[Sentence], windows: list[_Window]) -> list[Extraction]:
+    def _assemble(self, sentences: list[Sentence], windows: list[_Window], threshold: float) -> list[Extraction]:
         """Puts the windows of each text together again, in the order of the texts."""
         of_text: list[list[_Window]] = [[] for _ in sentences]
         for window in windows:
@@ -342,7 +357,7 @@ class RetrieveAllModel(PreTrainedModel):
         results = []
         for sentence, parts in zip(sentences, of_text, strict=True):
             parts.sort(key=lambda window: window.sentence.words[0].start)
-            spans = [(w.sentence, scored) for w in parts if w.answer for scored in w.answer.spans]
+            spans = [(w.sentence, scored) for w in parts if w.answer for scored in w.answer.spans if scored.score >= threshold]
             results.append(
                 Extraction(
                     sentence.text,
@@ -419,10 +434,10 @@ class RetrieveAllModel(PreTrainedModel):
         """
         states = self.base.get_decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         if labels is None:
-            return CausalLMOutput(logits=self._head.full(states))
+            return CausalLMOutput(logits=self._decoder.head.full(states))
         targets = labels[:, 1:]
         answer = targets != -100
-        logits = self._head.full(states[:, :-1][answer])
+        logits = self._decoder.head.full(states[:, :-1][answer])
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 

@@ -58,8 +58,8 @@ def test_vectors_are_means_of_the_hidden_states_of_every_layer(base: PreTrainedM
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 12, 2048])
 def test_vectors_do_not_depend_on_what_they_are_batched_with(base: PreTrainedModel, max_batch_tokens: int) -> None:
-    encoder = SentenceEncoder(base, 1)
-    together = encoder.encode(SENTENCES, max_batch_tokens)
+    encoder = SentenceEncoder(base, 1, max_batch_tokens)
+    together = encoder.encode(SENTENCES)
     for sentence, vectors in zip(SENTENCES, together, strict=True):
         alone = encoder.encode([sentence])[0]
         torch.testing.assert_close(vectors.sentence, alone.sentence, rtol=1e-4, atol=1e-5)
@@ -69,7 +69,7 @@ def test_vectors_do_not_depend_on_what_they_are_batched_with(base: PreTrainedMod
 def test_no_forward_pass_exceeds_the_budget_of_tokens(base: PreTrainedModel) -> None:
     shapes: list[torch.Size] = []
     handle = base.get_input_embeddings().register_forward_hook(lambda module, args, output: shapes.append(args[0].shape))
-    SentenceEncoder(base, 1).encode(SENTENCES * 3, max_batch_tokens=24)
+    SentenceEncoder(base, 1, max_batch_tokens=24).encode(SENTENCES * 3)
     handle.remove()
     assert sum(rows for rows, _ in shapes) == 3 * len(SENTENCES)
     assert all(rows * tokens <= 24 for rows, tokens in shapes)
@@ -83,7 +83,7 @@ sentence = st.lists(word, min_size=1, max_size=6)
 @given(sentences=st.lists(sentence, max_size=6), max_batch_tokens=st.integers(1, 60))
 @settings(deadline=None, max_examples=40)
 def test_vectors_come_in_the_order_of_the_sentences(base: PreTrainedModel, sentences: list[Words], max_batch_tokens: int) -> None:
-    vectors = SentenceEncoder(base, 1).encode(sentences, max_batch_tokens)
+    vectors = SentenceEncoder(base, 1, max_batch_tokens).encode(sentences)
     assert len(vectors) == len(sentences)
     for own, row in zip(sentences, vectors, strict=True):
         assert row.words.dtype == row.sentence.dtype == torch.float32

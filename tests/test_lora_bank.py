@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from modeling_retrieveall.language_adapter import read_lora_weights
 from modeling_retrieveall.lora_bank import LoraBank, LoraWeights
+
+from .conftest import write_tiny_base
 
 # No adapter may be named like a module ("mlp"): PEFT would confuse the two when it saves them.
 MATRICES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -288,3 +290,177 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_changes(
     assert bank.resident == ["de"]
     with bank.rows([{"de": 1.0}]):
         assert torch.equal(base(x), before)
+
+
+# Slots
+
+
+def test_a_pinned_adapter_stays_and_the_next_oldest_leaves(base: TwoLayers) -> None:
+    bank = LoraBank(base, slots=2)
+    bank.load("mul", weights())
+    bank.pin("mul")
+    for name in ("de", "en", "sw"):
+        bank.load(name, weights())
+        assert bank.resident == ["mul", name]
+    bank.load("mul", weights(value=0.0))
+    bank.load("de", weights())
+    assert "mul" in bank  # new weights do not unpin it
+    bank.unpin("mul")
+    bank.load("en", weights())
+    bank.load("sw", weights())
+    assert bank.resident == ["en", "sw"]
+
+
+def test_one_slot_always_stays_free_of_pins(base: TwoLayers) -> None:
+    bank = LoraBank(base, slots=2)
+    bank.load("mul", weights())
+    bank.load("de", weights())
+    bank.pin("mul")
+    with pytest.raises(ValueError, match="one must stay free"):
+        bank.pin("de")
+    with pytest.raises(KeyError, match="not resident"):
+        bank.pin("en")
+    with pytest.raises(ValueError, match="at least 1"):
+        LoraBank(base, slots=0)
+
+
+def test_adapters_do_not_come_or_go_while_rows_are_in_force(base: TwoLayers) -> None:
+    bank = LoraBank(base, slots=2)
+    bank.load("de", weights())
+    with bank.rows([{"de": 1.0}]):
+        with pytest.raises(RuntimeError, match="in force"):
+            bank.load("en", weights())
+        with pytest.raises(RuntimeError, match="in force"):
+            bank.unload("de")
+    assert bank.resident == ["de"]
+
+
+def test_what_was_in_a_slot_before_leaves_no_trace(base: TwoLayers) -> None:
+    x = torch.randn(2, 3, 6)
+    bank = LoraBank(base, slots=1)
+    only_up = LoraWeights({"up": torch.ones(1, 6)}, {"up": torch.ones(9, 1)}, {"up": 1.0})
+    bank.load("en", only_up)
+    with bank.rows([{"en": 1.0}, {}]):
+        fresh = base(x)
+    bank.load("de", weights(rank=5, value=float("inf")))
+    bank.load("en", only_up)
+    with bank.rows([{"en": 1.0}, {}]):
+        assert torch.equal(base(x), fresh)
+
+
+def test_an_adapter_of_a_higher_rank_changes_no_bit_of_the_others(base: TwoLayers) -> None:
+    x = torch.randn(1, 3, 6)
+    bank = LoraBank(base, slots=2)
+    torch.manual_seed(4)
+    random = LoraWeights({"up": torch.randn(2, 6)}, {"up": torch.randn(9, 2)}, {"up": 0.7})
+    bank.load("de", random)
+    with bank.rows([{"de": 1.0}]):
+        before = base(x)
+    bank.load("en", weights(rank=5))
+    with bank.rows([{"de": 1.0}]):
+        assert torch.equal(base(x), before)
+
+
+def test_loading_that_fails_half_way_leaves_the_others_as_they_were(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(1, 3, 6)
+    bank = LoraBank(base, slots=2)
+    bank.load("de", weights())
+    with bank.rows([{"de": 1.0}]):
+        before = base(x)
+
+    def no_memory(*args: Any) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modeling_retrieveall.lora_bank._Stack.put", no_memory)
+        with pytest.raises(RuntimeError, match="memory"):
+            bank.load("en", weights())
+    assert bank.resident == ["de"]
+    with bank.rows([{"de": 1.0}]):
+        assert torch.equal(base(x), before)
+    bank.load("en", weights())
+    assert bank.resident == ["de", "en"]
+
+
+# Rows
+
+
+def test_rows_that_stay_keep_their_adapters(base: TwoLayers) -> None:
+    x = torch.randn(3, 2, 6)
+    bank = LoraBank(base, slots=2)
+    bank.load("de", weights(value=1.0))
+    bank.load("en", weights(value=-0.5))
+    with bank.rows([{"de": 1.0}, {}, {"en": 0.3, "de": 0.7}]) as rows:
+        all_of_them = base(x)
+        rows.keep([2, 0])
+        torch.testing.assert_close(base(x[[2, 0]]), all_of_them[[2, 0]])
+
+
+def test_a_batch_of_another_size_than_the_rows_is_an_error(base: TwoLayers) -> None:
+    bank = LoraBank(base, slots=1)
+    bank.load("de", weights())
+    with bank.rows([{"de": 1.0}] * 2), pytest.raises(ValueError, match="2 rows in force"):
+        base(torch.ones(3, 1, 6))
+
+
+# Layers of other kinds
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_near_as_it_can_be(base: TwoLayers, dtype: torch.dtype) -> None:
+    torch.manual_seed(5)
+    loaded = {"de": LoraWeights({"up": torch.randn(3, 6)}, {"up": torch.randn(9, 3)}, {"up": 0.5})}
+    x = torch.randn(2, 3, 6)
+    exact = merged_output(base, loaded, {"de": 1.0}, x)
+    half = base.to(dtype)
+    bank = LoraBank(half, slots=1)
+    bank.load("de", LoraWeights({"up": loaded["de"].a["up"].to(dtype)}, {"up": loaded["de"].b["up"].to(dtype)}, {"up": 0.5}))
+    with bank.rows([{"de": 1.0}] * 2):
+        ours = half(x.to(dtype))
+    assert ours.dtype == dtype
+    assert relative_error(ours.float(), exact) < 0.03
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_layers_give_what_peft_gives_over_them(tmp_path: Path, bits: int) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install -e '.[quantization]'")
+    wide_base = write_tiny_base(tmp_path / "base", hidden=64)  # bitsandbytes quantises in blocks of 64
+    arguments: dict[str, Any] = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+
+    def quantised() -> PreTrainedModel:
+        config = BitsAndBytesConfig(**arguments)
+        return AutoModelForCausalLM.from_pretrained(wide_base, quantization_config=config, dtype=torch.float32).eval()
+
+    torch.manual_seed(6)
+    peft = get_peft_model(quantised(), LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **CONFIGS["wide"])).eval()
+    peft.save_pretrained(tmp_path)
+    base = quantised()
+    bank = LoraBank(base, slots=1)
+    bank.load("de", read_lora_weights(tmp_path, torch.float32))
+    with torch.no_grad():
+        theirs = peft(IDS).logits
+        with bank.rows([{"de": 1.0}] * len(IDS)):
+            ours = base(IDS).logits
+        with bank.rows([{}] * len(IDS)):
+            bare = base(IDS).logits
+    assert relative_error(ours, theirs) <= 1e-4
+    assert relative_error(bare, theirs) > 1e-2
+
+
+@pytest.mark.parametrize("place", ["cpu", "disk"])
+def test_a_split_and_offloaded_base_gives_what_a_whole_one_gives(tiny_base: Path, tmp_path: Path, pair: Pair, place: str) -> None:
+    device_map = {
+        "model.embed_tokens": "cpu",
+        "model.layers.0": "cpu",
+        "model.layers.1": place,
+        "model.norm": place,
+        "model.rotary_emb": "cpu",
+        "lm_head": place,
+    }
+    base = AutoModelForCausalLM.from_pretrained(tiny_base, device_map=device_map, offload_folder=str(tmp_path)).eval()
+    bank = LoraBank(base, slots=1)
+    pair.peft.save_pretrained(tmp_path, selected_adapters=["wide"])
+    bank.load("wide", read_lora_weights(tmp_path / "wide", torch.float32))
+    with torch.no_grad(), bank.rows([{"wide": 1.0}] * len(IDS)):
+        ours = base(IDS).logits
+    torch.testing.assert_close(ours, bank_logits(pair, [{"wide": 1.0}] * len(IDS)), rtol=1e-5, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from modeling_retrieveall import Entity, RetrieveAllModel
-from modeling_retrieveall.decoding import AnswerGrammar
 from modeling_retrieveall.entities import Sentence, Span
+from modeling_retrieveall.grammar import AnswerGrammar
 
 from .loud_adapters import loud_copy, write_loud_adapters
 from .strategies import texts, word_lists
@@ -202,13 +203,25 @@ def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
     assert list(map(places, narrow.extract(MIXED, languages))) == list(map(places, model.extract(MIXED, languages)))
 
 
-def test_a_batch_of_many_languages_widens_the_slots_for_its_time_only(
-    tiny_adapter: Callable[[str], Path], tmp_path: Path
-) -> None:
-    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=1)
+def test_no_more_adapters_are_resident_than_there_are_slots(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
     narrow.extract(MIXED, ["de", "en", "mul"] * 3)
-    narrow.extract("Bonn", "de")
-    assert narrow.bank.resident == ["de"]
+    assert len(narrow.bank.resident) == 2
+
+
+def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
+    every = [entity for row in model.extract(MIXED) for entity in row]
+    middle = sorted(entity.score for entity in every)[len(every) // 2]
+    assert [e for row in model.extract(MIXED, threshold=middle) for e in row] == [e for e in every if e.score >= middle]
+    with pytest.raises(ValueError, match=r"threshold is 1\.5"):
+        model.extract(MIXED, threshold=1.5)
+
+
+def test_threads_that_extract_at_once_get_what_each_gets_alone(model: RetrieveAllModel) -> None:
+    before = model.extract(MIXED)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: model.extract(MIXED), range(8)))
+    assert all(result == before for result in results)
 
 
 # Every answer can be parsed

@@ -154,14 +154,40 @@ def test_an_adapter_whose_vectors_do_not_fit_is_refused_and_the_model_works_on(
     assert answered(model.explain(GERMAN + ENGLISH)) == before
 
 
-def test_a_language_with_damaged_weights_fails_alone(
+def test_a_language_with_damaged_weights_is_refused_when_it_is_added(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
     before = answered(model.explain(GERMAN, "de"))
     other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
     (other / "adapter_model.safetensors").write_bytes(b"\x00")
-    model.add_language(other)
     with pytest.raises(AdapterError, match="cannot be read"):
+        model.add_language(other)
+    assert model.languages == ["de", "en", "mul"]
+    assert answered(model.explain(GERMAN, "de")) == before
+
+
+def test_a_language_of_other_shapes_is_refused_when_it_is_added(
+    model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
+    weights = load_file(other / "adapter_model.safetensors")
+    save_file({name: torch.zeros(3, 5) for name in weights}, other / "adapter_model.safetensors")
+    with pytest.raises(AdapterError, match="another base LLM"):
+        model.add_language(other)
+    assert model.languages == ["de", "en", "mul"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_language_with_weights_that_are_no_numbers_fails_alone(
+    model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, value: float
+) -> None:
+    before = answered(model.explain(GERMAN, "de"))
+    other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
+    weights = load_file(other / "adapter_model.safetensors")
+    next(iter(weights.values()))[0, 0] = value
+    save_file(weights, other / "adapter_model.safetensors")
+    model.add_language(other)
+    with pytest.raises(AdapterError, match="not all finite"):
         model.extract(GERMAN, "sw")
     assert answered(model.explain(GERMAN, "de")) == before
 

@@ -1,0 +1,88 @@
+"""All items are worked on, once, whatever the budget and however often memory runs out."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.batching import TokenBudget
+
+OUT_OF_MEMORY = "[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 1 GB."
+
+lengths = st.lists(st.integers(0, 50), max_size=30)
+
+
+@given(lengths, st.integers(1, 200), st.integers(1, 8))
+def test_every_item_comes_once_within_budget_and_rows(lengths: list[int], tokens: int, rows: int) -> None:
+    batches: list[list[int]] = []
+    TokenBudget(tokens).run(lengths, batches.append, max_rows=rows)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) <= rows
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= tokens
+
+
+@given(lengths, st.lists(st.sampled_from(["de", "en", "sw", "mul"]), min_size=30, max_size=30), st.integers(1, 3))
+def test_no_batch_needs_more_adapters_than_it_may(lengths: list[int], languages: list[str], most: int) -> None:
+    batches: list[list[int]] = []
+    adapters = [{language} for language in languages[: len(lengths)]]
+    TokenBudget(100).run(lengths, batches.append, adapters=adapters, max_adapters=most)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len({languages[i] for i in batch}) <= most for batch in batches)
+
+
+@given(lengths.filter(any), st.integers(50, 100))
+def test_running_out_of_memory_halves_the_budget_and_nothing_is_lost(lengths: list[int], memory: int) -> None:
+    done: list[int] = []
+
+    def work(batch: list[int]) -> None:
+        if len(batch) * max(lengths[i] for i in batch) > memory:
+            raise RuntimeError(OUT_OF_MEMORY)
+        done.extend(batch)
+
+    budget = TokenBudget(100_000)
+    budget.run(lengths, work)
+    assert sorted(done) == list(range(len(lengths)))
+    calls = []
+    budget.run(lengths, calls.append)
+    assert all(len(batch) * max(lengths[i] for i in batch) <= memory for batch in calls)  # the lesson is kept
+
+
+def test_an_item_that_does_not_fit_alone_is_an_error_with_its_length() -> None:
+    def work(batch: list[int]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
+
+    with pytest.raises(MemoryError, match="700 tokens"):
+        TokenBudget(1000).run([700, 20], work)
+
+
+def test_other_errors_go_through() -> None:
+    def work(batch: list[int]) -> None:
+        raise RuntimeError("The size of tensor a must match.")
+
+    with pytest.raises(RuntimeError, match="must match"):
+        TokenBudget(1000).run([7], work)
+
+
+def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batches(
+    tiny_adapter: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = RetrieveAllModel.from_pretrained(str(tiny_adapter("de")))
+    texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Der Rhein fließt durch Köln.", "Graz"]
+    before = model.extract(texts, "de")
+    decode, sizes = model._decoder.decode, []
+
+    def short_of_memory(prompts, grammars, mixtures):  # type: ignore[no-untyped-def]
+        sizes.append(len(prompts))
+        if len(prompts) > 1:
+            with model.bank.rows(mixtures):
+                raise RuntimeError(OUT_OF_MEMORY)
+        return decode(prompts, grammars, mixtures)
+
+    monkeypatch.setattr(model._decoder, "decode", short_of_memory)
+    places = [[(e.start, e.end, e.label) for e in row] for row in model.extract(texts, "de")]
+    assert places == [[(e.start, e.end, e.label) for e in row] for row in before]
+    assert sizes[0] == 4 and sizes[-1] == 1
