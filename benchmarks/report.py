@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,21 @@ class Figure:
         value: The number.
         unit: Its unit.
         goal: What it should be at least, if there is a goal.
+        at_most: Whether it should be at most the goal instead.
     """
 
     name: str
     value: float
     unit: str
     goal: float | None = None
+    at_most: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The figure, and whether it reaches its goal."""
-        return {**asdict(self), "holds": None if self.goal is None else self.value >= self.goal}
+        shown = {"name": self.name, "value": self.value, "unit": self.unit, "goal": self.goal}
+        if self.goal is None:
+            return {**shown, "holds": None}
+        return {**shown, "holds": self.value <= self.goal if self.at_most else self.value >= self.goal}
 
 
 def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path | None) -> None:

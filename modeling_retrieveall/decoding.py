@@ -111,7 +111,7 @@ class AnswerDecoder:
         answers = [_Growing(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
         active = answers
         with self._bank.rows(mixtures) as rows:
-            sequences = _Sequences(self._base, len(active))
+            sequences = Sequences(self._base, len(active))
             while not all(answer.finished for answer in active):
                 staying = [row for row, answer in enumerate(active) if not answer.finished]
                 if len(staying) <= len(active) * (1 - _SHARE_TO_LEAVE):
@@ -170,7 +170,7 @@ class _Growing:
         self.log_probability += log_probability
 
 
-class _Sequences:
+class Sequences:
     """What the LLM has read of each row: its cache, with a mask over the padding between reads.
 
     Args:
@@ -183,6 +183,11 @@ class _Sequences:
         self._device = base.device
         self._cache = DynamicCache(config=base.config)
         self._mask = torch.zeros(rows, 0, dtype=torch.int64, device=self._device)  # [rows, read]
+
+    @property
+    def length(self) -> int:
+        """Tokens read, padding included."""
+        return self._mask.shape[1]
 
     def read(self, tokens: Sequence[list[int]]) -> Tensor:
         """Reads more tokens of each row, of some rows none; returns the states [rows, hidden] after the last."""

@@ -1,0 +1,158 @@
+"""Speed and F1 of extraction, ours against PEFT and plain `generate` on the same prompts; and where our time goes.
+
+python -m benchmarks.extraction --data ../shared/data/panx --json benchmarks/results/extraction.json
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import torch
+import typer
+from seqeval.metrics import f1_score
+from seqeval.scheme import IOB2
+
+from benchmarks.corpus import labelled_sentences
+from benchmarks.peer import PeftPeer, parsed
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import Entity, RetrieveAllModel
+from modeling_retrieveall.decoding import LMHead, Sequences
+from modeling_retrieveall.encoding import SentenceEncoder
+from modeling_retrieveall.entities import Example, tags_from_entities, tags_from_spans
+from modeling_retrieveall.grammar import AnswerGrammar
+from modeling_retrieveall.lora_bank import LoraBank
+from modeling_retrieveall.prompting import PromptWriter
+from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.routing import VoteRouter
+
+STAGES: dict[str, tuple[type, str]] = {
+    "encoding": (SentenceEncoder, "encode"),
+    "routing": (VoteRouter, "route"),
+    "retrieval": (ExampleIndex, "search"),
+    "prompts": (PromptWriter, "write"),
+    "adapter loading": (LoraBank, "make_resident"),
+    "decode steps": (Sequences, "read"),  # the first read of a batch is its prefill
+    "LM head": (LMHead, "__call__"),
+    "grammar": (AnswerGrammar, "allowed"),
+}
+ON_DEVICE = {"encoding", "decode steps", "LM head"}
+MIXED, GROUPED = "PEFT, mixed batches", "PEFT, a language at a time"
+
+
+def main(
+    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
+    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,en,es,ru,bg,ta",
+    number: Annotated[int, typer.Option(help="Sentences of each language.")] = 80,
+    batch_size: Annotated[int, typer.Option(help="Sentences of a batch, for both.")] = 16,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="16 sentences a language.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    codes = languages.split(",")
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
+    of_language = {code: labelled_sentences(loaded, data, code, 16 if quick else number) for code in codes}
+    examples = [example for code in codes for example in of_language[code]]
+    owners = [code for code in codes for _ in of_language[code]]
+    words = [[word.text for word in example.sentence.words] for example in examples]
+    loaded.extract(words=words[:batch_size], languages=owners[:batch_size], batch_size=batch_size)  # warm-up
+
+    def ours(routed: bool) -> tuple[list[list[Entity]], float]:
+        began = time.perf_counter()
+        found = loaded.extract(words=words, languages=None if routed else owners, batch_size=batch_size)
+        return found, time.perf_counter() - began
+
+    with timed() as seconds:
+        routed, routed_seconds = ours(True)
+    oracle, oracle_seconds = ours(False)
+    rows = [_row("ours, routed", examples, routed, routed_seconds), _row("ours, oracle", examples, oracle, oracle_seconds)]
+    prompts = [prompt_ids(loaded, result.prompts) for result in loaded.explain(words=words, languages=owners)]
+    peer = PeftPeer(loaded, codes)
+    for name, by_language in ((MIXED, False), (GROUPED, True)):
+        began = time.perf_counter()
+        answers = peer_answers(peer, prompts, owners, batch_size, by_language)
+        spent = time.perf_counter() - began
+        labels = loaded.adapters[codes[0]].manifest.entity_types
+        found = [parsed(answer, e.sentence.text, labels) for answer, e in zip(answers, examples, strict=True)]
+        rows.append(_row(name, examples, found, spent))
+    shares = {stage: round(100 * spent / routed_seconds, 1) for stage, spent in seconds.items()}
+    publish("Extraction, from words to entities", _figures(rows, shares), rows, json_file)
+
+
+@contextmanager
+def timed() -> Iterator[dict[str, float]]:
+    """Seconds spent in each stage inside the ``with`` block; the device is waited for, so that its work is counted too."""
+    seconds: dict[str, float] = defaultdict(float)
+    with ExitStack() as patches:
+        for stage, (owner, method) in STAGES.items():
+            patches.enter_context(patch.object(owner, method, _stopwatch(getattr(owner, method), stage, seconds)))
+        yield seconds
+
+
+def _stopwatch(method: Callable[..., Any], stage: str, seconds: dict[str, float]) -> Callable[..., Any]:
+    def timed_method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        first = stage == "decode steps" and not self.length
+        result = method(self, *args, **kwargs)
+        if stage in ON_DEVICE and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds["prefill" if first else stage] += time.perf_counter() - began
+        return result
+
+    return timed_method
+
+
+def prompt_ids(model: RetrieveAllModel, prompts: Sequence[str]) -> list[int]:
+    """The tokens of a text's only prompt."""
+    ids: list[int] = model.tokenizer(prompts[0], add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def peer_answers(
+    peer: PeftPeer, prompts: Sequence[list[int]], languages: Sequence[str], batch_size: int, by_language: bool
+) -> list[str]:
+    """The peer's answers, in batches of like length; those are as long as ours are."""
+    answers = [""] * len(prompts)
+    for group in sorted(set(languages)) if by_language else [None]:
+        of_group = [i for i, language in enumerate(languages) if group in (None, language)]
+        order = sorted(of_group, key=lambda i: len(prompts[i]))
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            for i, answer in zip(batch, peer.generate([prompts[i] for i in batch], [languages[i] for i in batch]), strict=True):
+                answers[i] = answer
+    return answers
+
+
+def _row(name: str, examples: Sequence[Example], found: Sequence[list[Entity]], seconds: float) -> dict[str, Any]:
+    expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
+    tags = [tags_from_entities(entities, e.sentence) for entities, e in zip(found, examples, strict=True)]
+    f1 = f1_score(expected, tags, mode="strict", scheme=IOB2, zero_division=0)
+    return {
+        "what": name,
+        "sentences/s": round(len(examples) / seconds, 2),
+        "F1": round(100 * float(f1), 2),
+        "seconds": round(seconds, 1),
+        "sentences": len(examples),
+    }
+
+
+def _figures(rows: list[dict[str, Any]], shares: dict[str, float]) -> list[Figure]:
+    speed = {row["what"]: row["sentences/s"] for row in rows}
+    f1 = {row["what"]: row["F1"] for row in rows}
+    lookup = round(sum(shares[stage] for stage in ("encoding", "routing", "retrieval")), 1)
+    return [
+        Figure("speed, ours / PEFT, mixed batches", round(speed["ours, oracle"] / speed[MIXED], 2), "times", 3.0),
+        Figure("speed, ours / PEFT, a language at a time", round(speed["ours, oracle"] / speed[GROUPED], 2), "times", 3.0),
+        Figure("F1, ours - best of PEFT", round(f1["ours, oracle"] - max(f1[MIXED], f1[GROUPED]), 2), "points", 0.0),
+        Figure("share of encoding, routing and retrieval", lookup, "% of our time", 15.0, at_most=True),
+        *(Figure(f"share of {stage}", share, "% of our time") for stage, share in shares.items()),
+    ]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,67 @@
+"""What a user would write with PEFT and plain `generate`: the peer of the engine's benchmarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from modeling_retrieveall.embedded import resolve_base
+from modeling_retrieveall.entities import Entity
+from modeling_retrieveall.modeling_retrieveall import RetrieveAllModel
+
+
+class PeftPeer:
+    """A base of its own with the adapters of a model in PEFT.
+
+    Args:
+        model: The model whose base, tokenizer and adapters it shares.
+        languages: The languages to load; ``mul`` is not among them unless it is named.
+    """
+
+    def __init__(self, model: RetrieveAllModel, languages: Sequence[str]) -> None:
+        base = AutoModelForCausalLM.from_pretrained(resolve_base(model.config.base_model), dtype=model.base.dtype)
+        folders: dict[str, Path] = {language: model.adapters[language].path for language in languages}
+        first, *others = folders
+        # Prefixed: PEFT matches names by substring in places.
+        self.model = PeftModel.from_pretrained(base, str(folders[first]), adapter_name=f"lang_{first}")
+        for language in others:
+            self.model.load_adapter(str(folders[language]), adapter_name=f"lang_{language}")
+        self.model.to(model.base.device).eval()
+        self.tokenizer = model.tokenizer
+        self._end = model.answers.end[-1]
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[list[int]], languages: Sequence[str], max_new_tokens: int = 128) -> list[str]:
+        """Answers to one batch of prompts, each with the adapter of its language."""
+        longest = max(map(len, prompts))
+        device = self.model.device
+        one_language = len(set(languages)) == 1
+        if one_language:
+            self.model.set_adapter(f"lang_{languages[0]}")
+        output = self.model.generate(
+            input_ids=torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device),
+            attention_mask=torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device),
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=self._end,
+            pad_token_id=0,
+            # PEFT's way of mixed batches; a batch of one language does without.
+            **({} if one_language else {"adapter_names": [f"lang_{language}" for language in languages]}),
+        )
+        answers: list[str] = self.tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+        return answers
+
+
+def parsed(answer: str, text: str, labels: Sequence[str]) -> list[Entity]:
+    """The entities of an answer that can be found in the text, in order."""
+    entities = []
+    position = 0
+    for part in answer.strip().split(";"):
+        mention, _, label = (piece.strip() for piece in part.rpartition("="))
+        start = text.find(mention, position) if mention and label in labels else -1
+        if start >= 0:
+            position = start + len(mention)
+            entities.append(Entity(mention, label, start, position))
+    return entities

@@ -1,0 +1,95 @@
+"""Memory, speed and F1 of the base in fp32, bf16, 8 bits and 4 bits (NF4), with the same adapters.
+
+python -m benchmarks.quantization --data ../shared/data/panx --json benchmarks/results/quantization.json
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+from transformers import BitsAndBytesConfig
+
+from benchmarks.corpus import labelled_sentences
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.training.evaluation import evaluate_examples
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "fp32": {"dtype": torch.float32},
+    "bf16": {"dtype": torch.bfloat16},
+    "8-bit": {"dtype": torch.bfloat16, "quantization_config": BitsAndBytesConfig(load_in_8bit=True)},
+    "NF4": {
+        "dtype": torch.bfloat16,
+        "quantization_config": BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        ),
+    },
+}
+
+
+def main(
+    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
+    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,ru,ta",
+    number: Annotated[int, typer.Option(help="Sentences of each language.")] = 100,
+    variants: Annotated[str, typer.Option(help="Which, separated by commas.")] = ",".join(VARIANTS),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    quick: Annotated[bool, typer.Option("--quick", help="12 sentences a language.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    rows: list[dict[str, Any]] = []
+    for name in variants.split(","):
+        loaded = RetrieveAllModel.from_pretrained(model, device_map=device, **VARIANTS[name])
+        row: dict[str, Any] = {
+            "base": name,
+            "MB": round(loaded.base.get_memory_footprint() / 1e6, 1),
+            "MB of its linear layers": round(_linear_bytes(loaded.base) / 1e6, 1),
+        }
+        f1, speed = [], []
+        for language in languages.split(","):
+            examples = labelled_sentences(loaded, data, language, 12 if quick else number)
+            report = evaluate_examples(loaded, examples, language, oracle_routing=True)
+            row[f"F1 {language}"] = report.f1
+            f1.append(report.f1)
+            speed.append(report.sentences_per_second)
+        row |= {"mean F1": round(sum(f1) / len(f1), 2), "sentences/s": round(len(speed) / sum(1 / s for s in speed), 2)}
+        print(row, flush=True)
+        rows.append(row)
+    publish("Quantisation", _figures({row["base"]: row for row in rows}), rows, json_file)
+
+
+def _linear_bytes(base: nn.Module) -> int:
+    """Bytes of the linear layers, the LM head left out, which is not quantised; of bitsandbytes' with their statistics."""
+    total = 0
+    for name, module in base.named_modules():
+        if not hasattr(module, "in_features") or name.endswith("lm_head"):
+            continue
+        weight: Any = module.weight
+        total += weight.numel() * weight.element_size()
+        for statistics in (getattr(weight, "quant_state", None), getattr(weight, "SCB", None)):
+            absmax = getattr(statistics, "absmax", statistics)
+            total += absmax.numel() * absmax.element_size() if absmax is not None else 0
+    return total
+
+
+def _figures(rows: dict[str, dict[str, Any]]) -> list[Figure]:
+    fp32 = rows["fp32"]
+    figures = []
+    for name, row in rows.items():
+        if name == "fp32":
+            continue
+        goal = name == "NF4"
+        lost = round(fp32["mean F1"] - row["mean F1"], 2)
+        share = round(row["MB of its linear layers"] / fp32["MB of its linear layers"], 3)
+        figures += [
+            Figure(f"F1 lost, {name}", lost, "points", 2.0 if goal else None, at_most=True),
+            Figure(f"memory of the linear layers, {name} / fp32", share, "", 0.4 if goal else None, at_most=True),
+            Figure(f"speed, {name} / fp32", round(row["sentences/s"] / fp32["sentences/s"], 2), "times"),
+        ]
+    return figures
+
+
+if __name__ == "__main__":
+    typer.run(main)
