@@ -35,6 +35,24 @@ def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedT
     return base, tokenizer
 
 
+def native_dtype(device: str = "cpu") -> torch.dtype:
+    """The fastest dtype that keeps the range of float32: bfloat16 where the device multiplies it natively, else float32.
+
+    On a CPU without such instructions bfloat16 is several times slower than float32.
+    """
+    if device.startswith("cuda"):
+        native = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    else:
+        native = device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def input_device(base: PreTrainedModel) -> torch.device:
+    """Where the tokens of a base go: to its embeddings; to the CPU when those are offloaded, whence Accelerate moves them."""
+    device: torch.device = base.get_input_embeddings().weight.device
+    return torch.device("cpu") if device.type == "meta" else device
+
+
 def base_revision(name: str, base: PreTrainedModel) -> str | None:
     """What a manifest records for a loaded base: the checksum of the embedded one, the commit of a Hub model, else ``None``."""
     return EMBEDDED_REVISION if name == EMBEDDED_BASE else getattr(base.config, "_commit_hash", None)

@@ -22,7 +22,9 @@ app = typer.Typer(
 _errors = Console(stderr=True)
 
 Model = Annotated[str, typer.Option(help="'shipped', or a folder of `retrieveall train` or `save_pretrained`.")]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16 or float16; bfloat16 is faster where hardware multiplies it.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
+Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]
 _TEXTS_AT_A_TIME = 256
 
 
@@ -56,8 +58,11 @@ def extract(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
     conll: Annotated[bool, typer.Option("--conll", help="A word and its BIO tag a line.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show route, retrieved examples and prompt as well.")] = False,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Extract the entities of texts.
 
@@ -69,11 +74,11 @@ def extract(
     first = next(source, None)
     if first is None:
         return
-    loaded = _load(model, base, add or [], dtype)
+    loaded = _load(model, base, add or [], dtype, device, quantize)
     show = _show_json if as_json else _show_conll if conll else _show_explained if explain else _TableView()
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
-        for result in loaded.explain(part, language, batch_size):
+        for result in loaded.explain(part, language, batch_size, threshold=threshold):
             show(result)
     if isinstance(show, _TableView):
         show.close()
@@ -113,7 +118,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on this many sentences, drawn by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which sentences --limit leaves.")] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
-    dtype: Dtype = "float32",
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Quantize = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as well.")] = None,
 ) -> None:
     """Measure strict typed span F1 on a labelled dataset.
@@ -125,7 +132,7 @@ def evaluate(
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     report = measure(
-        _load(model, base, add or [], dtype),
+        _load(model, base, add or [], dtype, device, quantize),
         dataset,
         split,
         language,
@@ -176,17 +183,38 @@ def base(
     Console().print(table)
 
 
-def _load(model: str, base_model: str | None, add: Iterable[Path], dtype: str) -> Any:
+def _load(model: str, base_model: str | None, add: Iterable[Path], dtype: str, device: str, quantize: str | None) -> Any:
     import torch
 
+    from .base_llm import native_dtype
     from .modeling_retrieveall import RetrieveAllModel
 
-    if dtype not in ("float32", "bfloat16", "float16"):
-        raise ValueError(f"--dtype is {dtype!r}; give float32, bfloat16 or float16.")
-    loaded = RetrieveAllModel.from_pretrained(model, base_model=base_model, dtype=getattr(torch, dtype))
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = RetrieveAllModel.from_pretrained(
+        model,
+        base_model=base_model,
+        dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
+        device_map={"": device},
+        **_quantization(quantize),
+    )
     for folder in add:
         loaded.add_language(folder)
     return loaded
+
+
+def _quantization(bits: str | None) -> dict[str, Any]:
+    if bits is None:
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    if bits == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    if bits == "4bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
+    raise ValueError(f"--quantize is {bits!r}; give 4bit or 8bit.")
 
 
 def _input_texts(texts: list[str] | None, file: Path | None) -> Iterator[str]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from .base_llm import input_device
 from .entities import Span
 from .grammar import AnswerGrammar
 from .lora_bank import LoraBank
@@ -180,7 +181,7 @@ class Sequences:
 
     def __init__(self, base: PreTrainedModel, rows: int) -> None:
         self._decoder = base.get_decoder()
-        self._device = base.device
+        self._device = input_device(base)
         self._cache = DynamicCache(config=base.config)
         self._mask = torch.zeros(rows, 0, dtype=torch.int64, device=self._device)  # [rows, read]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .base_llm import input_device
 from .batching import TokenBudget
 
 
@@ -62,6 +63,7 @@ class SentenceEncoder:
                 f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them."
             )
         self.layer = layer
+        self._base = base
         self._stop_at = _embeddings_or_layer(base, self.decoder, layer, depth)
         bos = base.config.get_text_config().bos_token_id
         self._bos = [] if bos is None else [bos]
@@ -87,7 +89,7 @@ class SentenceEncoder:
     def _encode_batch(self, sentences: list[list[list[int]]]) -> list[SentenceVectors]:
         rows = [self._bos + [token for word in words for token in word] for words in sentences]
         longest = max(map(len, rows))
-        device = self.decoder.device
+        device = input_device(self._base)
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
         states = self._hidden_states(ids, mask).float().cpu()

@@ -70,6 +70,7 @@ class RetrieveAllModel(PreTrainedModel):
 
     def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(config)
+        _check_window(config, base)
         self.base = base.eval()
         self.tokenizer = tokenizer
         self.adapters: dict[str, LanguageAdapter] = {}
@@ -451,6 +452,17 @@ class RetrieveAllModel(PreTrainedModel):
         logits = self._decoder.head(answer_states, tokens)
         loss = torch.nn.functional.cross_entropy(logits, torch.searchsorted(tokens, answer_targets))
         return CausalLMOutput(loss=loss, logits=logits)
+
+
+def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
+    """Makes sure that the longest prompt and its answer, which may copy the whole sentence, fit the base's window."""
+    window = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    needed = config.max_example_tokens + 2 * config.max_sentence_tokens
+    if window is not None and needed > window:
+        raise ValueError(
+            f"The base LLM reads {window} tokens, but examples of {config.max_example_tokens}, a sentence of "
+            f"{config.max_sentence_tokens} and its answer may take {needed}. Lower max_example_tokens or max_sentence_tokens."
+        )
 
 
 def _wanted(languages: Sequence[str] | None, available: list[str]) -> list[str]:

@@ -145,9 +145,13 @@ def _top(
     identity: Callable[[T], Hashable],
 ) -> list[Hit[T]]:
     """The ``limit`` most similar items over the dynamic threshold, one of each identity, none of the ``excluded`` rows."""
-    threshold = similarities.mean() + factor * similarities.std(correction=0)
-    if excluded:
-        similarities = similarities.index_fill(0, torch.tensor(excluded), -torch.inf)
+    # As if the excluded were not in the index: in use they are not.
+    counted = torch.ones(len(items), dtype=torch.bool)
+    counted[list(excluded)] = False
+    if not counted.any():
+        return []
+    threshold = similarities[counted].mean() + factor * similarities[counted].std(correction=0)
+    similarities = similarities.masked_fill(~counted, -torch.inf)
     hits: dict[Hashable, Hit[T]] = {}
     for i in similarities.argsort(descending=True).tolist():
         if len(hits) == limit or similarities[i] < threshold - 1e-6:

@@ -87,7 +87,7 @@ def test_a_further_adapter_is_added(
         (["--json", "--conll", TEXT], "exclude one another"),
         (["--file", "no-such-file.txt"], "There is no file"),
         (["--add", "no-such-folder", TEXT], "is not a language adapter"),
-        (["--dtype", "int3", TEXT], "give float32"),
+        (["--dtype", "int3", TEXT], "give auto, float32"),
     ],
 )
 def test_an_error_is_one_message_and_exit_code_2(

@@ -273,3 +273,10 @@ def test_a_sample_of_all_keeps_the_order(limit: int | None) -> None:
 def test_known_sentences_are_left_out_by_their_words() -> None:
     kept: list[Example] = without(CITIES, {"Stadt 0", "Stadt 7", "Dorf 1"})
     assert [e.key for e in kept] == [f"Stadt {number}" for number in range(30) if number not in (0, 7)]
+
+
+def test_a_number_sign_with_a_tag_is_a_word_and_without_one_a_comment(tmp_path: Path) -> None:
+    file = tmp_path / "train.conll"
+    file.write_text("# id = 7\n# O\nBonn B-LOC\n", encoding="utf-8")
+    (labelled,) = load_examples(str(file), "train").examples
+    assert [word.text for word in labelled.sentence.words] == ["#", "Bonn"]

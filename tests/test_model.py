@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
+from transformers import BitsAndBytesConfig
 
 from modeling_retrieveall import Entity, RetrieveAllModel
 from modeling_retrieveall.entities import Sentence, Span
@@ -222,6 +224,32 @@ def test_threads_that_extract_at_once_get_what_each_gets_alone(model: RetrieveAl
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: model.extract(MIXED), range(8)))
     assert all(result == before for result in results)
+
+
+# Devices and quantisation
+
+
+@pytest.mark.parametrize("offloaded", ["model.layers.1", "model.embed_tokens", "lm_head"])
+def test_a_model_split_over_cpu_and_disk_extracts_what_a_whole_one_does(
+    model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, offloaded: str
+) -> None:
+    parts = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
+    split = RetrieveAllModel.from_pretrained(
+        write_loud_adapters(tmp_path / "adapters", tiny_adapter),
+        device_map={part: "disk" if part == offloaded else "cpu" for part in parts},
+        offload_folder=str(tmp_path / "offload"),
+    )
+    assert list(map(places, split.extract(MIXED))) == list(map(places, model.extract(MIXED)))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantised_embedded_llm_extracts(embedded_base: str, bits: int) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install -e '.[quantization]'")
+    config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_quant_type="nf4")
+    model = RetrieveAllModel.from_pretrained("shipped", languages=["de"], quantization_config=config, dtype=torch.bfloat16)
+    assert model.base.get_memory_footprint() < 0.9 * 2 * model.base.num_parameters()
+    found = {(entity.text, entity.label) for entity in model.extract("Angela Merkel besuchte gestern Nairobi.", "de")[0]}
+    assert ("Angela Merkel", "PER") in found
 
 
 # Every answer can be parsed

@@ -150,3 +150,8 @@ def test_a_base_is_no_model(tiny_base: Path) -> None:
 def test_nothing_is_found_where_there_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="retrieveall train"):
         RetrieveAllModel.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_window_too_small_for_prompt_and_answer_is_an_error_that_names_the_numbers(adapters: Path) -> None:
+    with pytest.raises(ValueError, match=r"reads 2048 tokens.*may take 2192"):
+        RetrieveAllModel.from_pretrained(adapters, max_sentence_tokens=1000)

@@ -197,3 +197,22 @@ def test_vectors_that_do_not_match_the_examples_are_an_error(sentences: int, men
 def test_building_from_fewer_vectors_than_examples_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ExampleIndex.build([city("Bonn"), city("Graz")], [query(0)])
+
+
+def test_the_threshold_is_that_of_an_index_without_the_excluded_example() -> None:
+    names, degrees = CITIES[:4], (0, 20, 40, 180)
+    with_it, without_it = index_of([city(n) for n in names], *degrees), index_of([city(n) for n in names[1:]], *degrees[1:])
+    for index in (with_it, without_it):  # the centre of both, so that only the threshold can differ
+        index._sentence_mean = index._mention_mean = at(0)[0] * 0 + 5
+        index._sentences = index._mentions = normalize(index.sentence_vectors - 5, dim=-1)
+    key = with_it.examples[0].key
+    for factor in (0.0, 0.5, 1.0):
+        excluding = search(with_it, query(5), factor=factor, exclude=key)
+        assert mentions_of(excluding) == mentions_of(search(without_it, query(5), factor=factor))
+        assert sentences_of(excluding) == sentences_of(search(without_it, query(5), factor=factor))
+
+
+def test_an_index_of_the_excluded_example_alone_gives_nothing() -> None:
+    index = index_of([city("Bonn")], 0)
+    found = search(index, query(0), exclude=index.examples[0].key)
+    assert not found.mentions and not found.examples

@@ -8,6 +8,7 @@
 """
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from ..entities import Example, Sentence, detect_scheme, spans_from_tags
 
 _CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
+_TAG = re.compile(r"O|[BILOUES]-.+")
 _SPLIT_NAMES = {"validation": ("validation", "valid", "dev"), "train": ("train",), "test": ("test",)}
 
 
@@ -185,7 +187,9 @@ def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
             rows.append(([], []))
             continue
         columns = line.split("\t") if "\t" in line else line.split()
-        if columns[0] == "-DOCSTART-" or line.startswith("# "):
+        # A number sign is a word like any other where a tag follows it.
+        comment = line.startswith("# ") and not (len(columns) == 2 and _TAG.fullmatch(columns[1]))
+        if columns[0] == "-DOCSTART-" or comment:
             continue
         if len(columns) < 2:
             raise DatasetError(f"{file}, line {number}: {line!r} is not a word and a tag. Write the word, a tab and its tag.")

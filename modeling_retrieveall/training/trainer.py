@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
-from ..base_llm import base_revision, load_base
+from ..base_llm import base_revision, load_base, native_dtype
 from ..collection import shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE
@@ -491,11 +491,8 @@ def _precision(asked: str) -> str | None:
     """What Accelerate takes: ``None`` leaves it to ``accelerate launch``."""
     if asked != "auto":
         return asked
-    if torch.cuda.is_available():
-        native = bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if native else None
+    native = native_dtype("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16" if native is torch.bfloat16 else None
 
 
 def main() -> None:
