@@ -1,7 +1,7 @@
 """Greedy decoding of a batch of answers, each under its own grammar and with its own adapters.
 
-Only the rows of the LM head that a grammar allows are multiplied, tokens without alternative are read together with the next
-choice, and finished answers leave the batch.
+Only the rows of the LM head that a grammar allows are multiplied, finished answers leave the batch, and the LLM reads several
+tokens at a time: those without alternative, and a draft of the likely next one, which is forgotten if another is chosen.
 
 >>> decoder = AnswerDecoder(base, bank)
 >>> answer = decoder.decode([prompt.ids], [AnswerGrammar(answers, sentence, ["LOC", "PER"])], [{"de": 1.0}])[0]
@@ -119,13 +119,39 @@ class AnswerDecoder:
                     active = [active[row] for row in staying]
                     rows.keep(staying)
                     sequences.keep(staying)
-                states = sequences.read([answer.unread for answer in active])
-                self._choose(active, states)
+                states = sequences.read([answer.unread + answer.draft for answer in active])
+                sequences.forget(self._advance(active, states))
         return [Answer(answer.ids, answer.spans) for answer in answers]
 
-    def _choose(self, active: Sequence["_Growing"], states: Tensor) -> None:
-        """Appends to each unfinished answer its most probable allowed token, and what it forces; states [rows, hidden]."""
-        allowed = [answer.grammar.allowed() for answer in active]
+    def _advance(self, active: Sequence["_Growing"], states: Tensor) -> list[int]:
+        """Lets each answer grow by what was read.
+
+        Args:
+            active: The answers of the batch.
+            states: ``[rows, tokens, hidden]``: what the LLM made of their tokens, which stand on the right.
+
+        Returns:
+            For each row, how many tokens of its draft turned out wrong.
+        """
+        drafted = [len(answer.draft) for answer in active]
+        verified = [0] * len(active)
+        choosing = [row for row, answer in enumerate(active) if not answer.finished]
+        for answer in active:
+            answer.unread = []
+        while choosing:
+            places = [states.shape[1] - 1 - drafted[row] + verified[row] for row in choosing]
+            self._choose([active[row] for row in choosing], states[choosing, places])
+            for row in choosing:
+                verified[row] += active[row].verify()
+            # A draft that came true to its last token has told what to choose after it, too.
+            choosing = [row for row in choosing if not active[row].unread and not active[row].finished]
+        for answer in active:
+            answer.draft = [] if answer.finished else answer.grammar.draft()
+        return [drafts - right for drafts, right in zip(drafted, verified, strict=True)]
+
+    def _choose(self, answers: Sequence["_Growing"], states: Tensor) -> None:
+        """Appends to each answer its most probable allowed token, and what it forces; states [rows, hidden]."""
+        allowed = [answer.grammar.allowed() for answer in answers]
         tokens = sorted({token for row in allowed for token in row})
         column = {token: i for i, token in enumerate(tokens)}
         logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()
@@ -133,12 +159,10 @@ class AnswerDecoder:
             raise FloatingPointError(
                 f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32."
             )
-        for answer, row_allowed, row_logits in zip(active, allowed, logits, strict=True):
-            answer.unread = []
-            if row_allowed:
-                log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
-                best = int(log_probabilities.argmax())
-                answer.take(row_allowed[best], float(log_probabilities[best]))
+        for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
+            log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
+            best = int(log_probabilities.argmax())
+            answer.take(row_allowed[best], float(log_probabilities[best]))
 
 
 @dataclass
@@ -147,6 +171,7 @@ class _Growing:
 
     grammar: AnswerGrammar
     unread: list[int]  # tokens that the LLM has not read yet: the prompt at first
+    draft: list[int] = field(default_factory=list)  # tokens to be read after them on trial
     ids: list[int] = field(default_factory=list)
     spans: list[ScoredSpan] = field(default_factory=list)
     log_probability: float = 0.0  # of the tokens since the mention before
@@ -160,6 +185,16 @@ class _Growing:
         self._append(token, log_probability)
         while len(forced := self.grammar.allowed()) == 1:
             self._append(forced[0], 0.0)
+
+    def verify(self) -> int:
+        """Takes from the unread tokens those that the draft foresaw; returns how many."""
+        right = 0
+        while right < min(len(self.unread), len(self.draft)) and self.unread[right] == self.draft[right]:
+            right += 1
+        self.unread = self.unread[right:]
+        # After a wrong token nothing of the draft holds.
+        self.draft = [] if self.unread else self.draft[right:]
+        return right
 
     def _append(self, token: int, log_probability: float) -> None:
         self.ids.append(token)
@@ -191,16 +226,23 @@ class Sequences:
         return self._mask.shape[1]
 
     def read(self, tokens: Sequence[list[int]]) -> Tensor:
-        """Reads more tokens of each row, of some rows none; returns the states [rows, hidden] after the last."""
+        """Reads more tokens of each row, of some rows none; returns their states [rows, tokens, hidden], padded on the left."""
         width = max(map(len, tokens))
         ids = torch.tensor([[0] * (width - len(row)) + row for row in tokens], device=self._device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=self._device)
         positions = (self._mask.sum(1, keepdim=True) + mask.cumsum(1) - 1).clamp(min=0)
         self._mask = torch.cat([self._mask, mask], dim=1)
-        states = self._decoder(
+        states: Tensor = self._decoder(
             input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
         ).last_hidden_state
-        return torch.as_tensor(states[:, -1])
+        return states
+
+    def forget(self, tokens: Sequence[int]) -> None:
+        """Makes as if the last tokens of each row had not been read."""
+        width = max(tokens, default=0)
+        if width:
+            kept = [[1] * (width - forgotten) + [0] * forgotten for forgotten in tokens]
+            self._mask[:, -width:] *= torch.tensor(kept, device=self._device)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with some of the rows."""

@@ -1,0 +1,138 @@
+"""What the defaults of `RetrieveAllConfig` rest on: routing and retrieval by layer and k, F1 by what a prompt shows.
+
+All on validation sentences, so that no test sentence chooses anything.
+
+    python -m benchmarks.defaults --data ../shared/data/panx --model runs --json benchmarks/results/defaults.json
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch.nn.functional import normalize
+
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
+from modeling_retrieveall.entities import Example
+from modeling_retrieveall.language_adapter import SHARED_LANGUAGE
+from modeling_retrieveall.routing import VoteRouter
+from modeling_retrieveall.training.data import load_examples, sample, without
+from modeling_retrieveall.training.evaluation import evaluate_examples
+
+PROMPTS: list[dict[str, float]] = [
+    {"n_entities": 0, "n_sentences": 0},
+    {"n_entities": 6, "n_sentences": 0},
+    {"n_entities": 0, "n_sentences": 2},
+    {"n_entities": 3, "n_sentences": 1},
+    {"n_entities": 6, "n_sentences": 2},
+    {"entity_threshold": 0.0, "sentence_threshold": 0.0},
+    {"entity_threshold": 2.0, "sentence_threshold": 2.0},
+    {"max_example_tokens": 96},
+]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with a dataset folder for each language.")],
+    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    languages: Annotated[str, typer.Option(help="Languages routed among.")] = "de,en,es,ru,bg,ta",
+    prompt_languages: Annotated[str, typer.Option(help="Languages whose F1 is measured.")] = "de,ru",
+    number: Annotated[int, typer.Option(help="Validation sentences of each language.")] = 200,
+    layers: Annotated[str, typer.Option(help="Layers of the base.")] = "6,9,12,15,18",
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    quick: Annotated[bool, typer.Option("--quick", help="30 sentences a language, two layers.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    number, layers = (30, "6,12") if quick else (number, layers)
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
+    known: dict[str, list[Example]] = {}
+    asked: dict[str, list[Example]] = {}
+    for code in languages.split(","):
+        train = load_examples(str(data / code), "train").examples
+        known[code] = sample(train, 300, 0)
+        validation = load_examples(str(data / code), "validation").examples
+        asked[code] = sample(without(validation, {example.key for example in train}), number, 0)
+    rows = [_layer(loaded, int(layer), known, asked) for layer in layers.split(",")]
+    rows += [_prompt(loaded, setting, asked, prompt_languages.split(",")) for setting in PROMPTS]
+    table = [{"setting": row["setting"], **{name: row.get(name, "") for name in COLUMNS}} for row in rows]
+    publish("Validation sentences", _figures(rows), table, json_file)
+
+
+ROUTED = tuple(f"routed right, k={k}" for k in (1, 5, 10, 20))
+COLUMNS = (*ROUTED, "nearest mention has the label", "F1")
+
+
+def _layer(
+    model: RetrieveAllModel, layer: int, known: dict[str, list[Example]], asked: dict[str, list[Example]]
+) -> dict[str, Any]:
+    encoder = SentenceEncoder(model.base, layer)
+
+    def encode(examples: Sequence[Example]) -> list[SentenceVectors]:
+        return encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
+
+    known_vectors = {code: encode(examples) for code, examples in known.items()}
+    asked_vectors = {code: encode(examples) for code, examples in asked.items()}
+    row: dict[str, Any] = {"setting": f"encoder_layer {layer}"}
+    for k in (1, 5, 10, 20):
+        router = VoteRouter(k, 0.0)
+        for code, vectors in known_vectors.items():
+            router.add(code, torch.stack([v.sentence for v in vectors]))
+        right = [
+            route.language == code
+            for code, vectors in asked_vectors.items()
+            for route in router.route(torch.stack([v.sentence for v in vectors]))
+        ]
+        row[f"routed right, k={k}"] = round(100 * sum(right) / len(right), 1)
+    agreement = [
+        _label_agreement(known[code], known_vectors[code], asked[code], asked_vectors[code])
+        for code in known
+        if code != SHARED_LANGUAGE
+    ]
+    row["nearest mention has the label"] = round(100 * sum(agreement) / len(agreement), 1)
+    print(row, flush=True)
+    return row
+
+
+def _label_agreement(
+    known: list[Example], known_vectors: list[SentenceVectors], asked: list[Example], asked_vectors: list[SentenceVectors]
+) -> float:
+    """Share of the mentions whose nearest mention among the known ones has the same label."""
+
+    def mentions(examples: list[Example], vectors: list[SentenceVectors]) -> tuple[torch.Tensor, list[str]]:
+        spans = [(v, span) for example, v in zip(examples, vectors, strict=True) for span in example.spans]
+        return torch.stack([v.mention(span.start, span.end) for v, span in spans]), [span.label for _, span in spans]
+
+    stored, stored_labels = mentions(known, known_vectors)
+    queries, labels = mentions(asked, asked_vectors)
+    nearest = (normalize(queries - stored.mean(0), dim=-1) @ normalize(stored - stored.mean(0), dim=-1).T).argmax(1)
+    return sum(stored_labels[int(i)] == label for i, label in zip(nearest, labels, strict=True)) / len(labels)
+
+
+def _prompt(
+    model: RetrieveAllModel, setting: dict[str, float], asked: dict[str, list[Example]], languages: list[str]
+) -> dict[str, Any]:
+    before = {name: getattr(model.config, name) for name in setting}
+    try:
+        for name, value in setting.items():
+            setattr(model.config, name, value)
+        model._writer.max_example_tokens = model.config.max_example_tokens
+        f1 = [evaluate_examples(model, asked[code], code, oracle_routing=True).f1 for code in languages]
+    finally:
+        for name, value in before.items():
+            setattr(model.config, name, value)
+        model._writer.max_example_tokens = model.config.max_example_tokens
+    row = {"setting": ", ".join(f"{name} {value}" for name, value in setting.items()), "F1": round(sum(f1) / len(f1), 2)}
+    print(row, flush=True)
+    return row
+
+
+def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
+    f1 = {row["setting"]: row["F1"] for row in rows if "F1" in row}
+    default = f1["n_entities 6, n_sentences 2"]
+    return [Figure(f"F1 of the defaults - {setting}", round(default - value, 2), "points") for setting, value in f1.items()]
+
+
+if __name__ == "__main__":
+    typer.run(main)
