@@ -1,0 +1,70 @@
+"""The Hub as a server: uvicorn on a free port of loopback, in a thread.
+
+>>> with LocalHub({"hf_ann": "ann"}) as hub:
+...     HfApi(endpoint=hub.endpoint, token="hf_ann").whoami()["name"]
+'ann'
+"""
+
+import socket
+import time
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+
+import uvicorn
+
+from .collections import Collections
+from .faults import Call, Faults, Kind
+from .routes import application
+from .store import Store
+
+
+class LocalHub:
+    """A Hub that lives as long as its ``with`` block.
+
+    >>> with LocalHub({"hf_ann": "ann", "hf_ben": "ben"}) as hub:
+    ...     hub.fault("HEAD", "/resolve/", 503, times=2)
+
+    The client must not use Xet, which this Hub does not offer: set ``HF_HUB_DISABLE_XET`` in the environment of a process,
+    or ``huggingface_hub.constants.HF_HUB_DISABLE_XET`` where the client is imported already.
+
+    Args:
+        tokens: The user of each access token. A user owns the repositories and collections of its name.
+
+    Attributes:
+        endpoint: The URL to give to the client.
+        store: The repositories, for what has no route: to grant access to a gated one, to look at commits.
+        requests: All requests so far, in order.
+    """
+
+    def __init__(self, tokens: dict[str, str]) -> None:
+        self.store = Store()
+        self._faults = Faults(application(self.store, Collections(self.store), tokens))
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        # uvicorn sends head and body of an answer apart; the kernel would hold the second back for 40 ms.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.requests: list[Call] = self._faults.calls
+        self._server = uvicorn.Server(
+            # Faults end connections on purpose, which uvicorn would report as errors.
+            uvicorn.Config(self._faults, http="h11", ws="none", lifespan="off", proxy_headers=False, log_level="critical")
+        )
+        self._thread = Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def fault(self, method: str, path: str, kind: Kind, times: int = 1) -> None:
+        """Lets the next requests of a method go wrong whose path contains a match of the regular expression ``path``."""
+        self._faults.add(method, path, kind, times)
+
+    def environment(self, token: str, home: Path) -> dict[str, str]:
+        """The variables by which the client in another process uses this Hub, and ``home`` for its cache."""
+        return {"HF_ENDPOINT": self.endpoint, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+
+    def __enter__(self) -> "LocalHub":
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.should_exit = True
+        self._thread.join()
