@@ -167,16 +167,3 @@ def test_the_order_of_batches_is_random_and_decided_by_the_seed() -> None:
     assert bucketed(samples, 4096, 2, "0 1") == bucketed(samples, 4096, 2, "0 1")
     orders = {tuple(len(batch[0]) for batch in bucketed(samples, 4096, 2, f"0 {epoch}")) for epoch in range(5)}
     assert len(orders) == 5
-
-
-def test_with_two_indices_prompts_show_now_one_and_now_the_other(tiny_answers: AnswerFormat) -> None:
-    config = RetrieveAllConfig(entity_threshold=-100.0, sentence_threshold=-100.0)
-    made = KnowledgeSampler(tiny_answers, config, 1.0, 0)
-    own, public = EXAMPLES[:2], EXAMPLES[2:4]
-    indices = [ExampleIndex.build(examples, vectors_of(examples)) for examples in (own, public)]
-    made.add(own, vectors_of(own), *indices)
-    shown = [read(tiny_answers, sample)[0] for number in range(20) for sample in made.epoch(number)]
-    from_own = [any(example.sentence.text in text for example in own) for text in shown]
-    from_public = [any(example.sentence.text in text for example in public) for text in shown]
-    assert all(a != b for a, b in zip(from_own, from_public, strict=True))
-    assert 10 <= sum(from_public) <= 30

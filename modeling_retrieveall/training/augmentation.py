@@ -33,7 +33,7 @@ class _Lesson:
     """A training sentence and all that may be shown with it."""
 
     example: Example
-    retrieved: tuple[Retrieved, ...]  # from each index of the language, of which one is drawn
+    retrieved: Retrieved
     answer: list[int]
 
 
@@ -56,17 +56,21 @@ class KnowledgeSampler:
         self._seed = seed
         self._lessons: list[_Lesson] = []
 
-    def add(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors], *indices: ExampleIndex) -> None:
-        """Adds the examples of a language, which retrieve from that language's index, or now from one and now from another."""
-        for example, query in zip(examples, vectors, strict=True):
-            retrieved = tuple(self._retrieve(index, query, example) for index in indices) if self._knowledge_share else ()
-            self._lessons.append(_Lesson(example, retrieved, self._answers.answer_ids(example.sentence, example.spans)))
-
-    def _retrieve(self, index: ExampleIndex, query: SentenceVectors, example: Example) -> Retrieved:
+    def add(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors], index: ExampleIndex) -> None:
+        """Adds the examples of a language, which retrieve from that language's index."""
         config = self._config
-        return index.search(
-            query, config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold, example.key
-        )
+        for example, query in zip(examples, vectors, strict=True):
+            retrieved = Retrieved([], [])
+            if self._knowledge_share > 0:
+                retrieved = index.search(
+                    query,
+                    config.n_entities,
+                    config.n_sentences,
+                    config.entity_threshold,
+                    config.sentence_threshold,
+                    exclude=example.key,
+                )
+            self._lessons.append(_Lesson(example, retrieved, self._answers.answer_ids(example.sentence, example.spans)))
 
     def __len__(self) -> int:
         return len(self._lessons)
@@ -82,9 +86,8 @@ class KnowledgeSampler:
         mentions: list[Mention] = []
         examples: list[Example] = []
         if rng.random() < self._knowledge_share:
-            retrieved = rng.choice(lesson.retrieved)
-            mentions = [hit.item for hit in retrieved.mentions]
-            examples = [hit.item for hit in retrieved.examples]
+            mentions = [hit.item for hit in lesson.retrieved.mentions]
+            examples = [hit.item for hit in lesson.retrieved.examples]
         prompt = self._writer.write(lesson.example.sentence, mentions, examples)
         return Sample(prompt.ids, lesson.answer)
 

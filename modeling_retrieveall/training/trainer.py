@@ -95,11 +95,6 @@ class TrainingArguments:
     knowledge_share: float = _flag(
         0.5, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
     )
-    public_examples: str | None = _flag(
-        None,
-        "Labelled sentences that will stand in for the training sentences where those may not be passed on (`share`). Half of "
-        "the prompts retrieve from them, so that the adapter is at home with both.",
-    )
     n_entities: int = _flag(6, "Retrieved entities in a prompt at most.")
     n_sentences: int = _flag(2, "Retrieved sentences in a prompt at most.")
     encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
@@ -196,7 +191,6 @@ class _Training:
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
-        self.model.train()
 
     @property
     def learning_rate(self) -> float:
@@ -226,15 +220,8 @@ class _Training:
             self.accelerator.print(f"{len(examples) - len(short)} sentences of more than {limit} tokens are left out.")
         vectors = self.model.encoder.encode([answers.word_ids(example.sentence) for example in short])
         index = ExampleIndex.build(short, vectors)
-        self.sampler.add(short, vectors, index, *self._public_index())
+        self.sampler.add(short, vectors, index)
         return index
-
-    def _public_index(self) -> list[ExampleIndex]:
-        if self.arguments.public_examples is None:
-            return []
-        examples = load_examples(self.arguments.public_examples, "train").examples
-        vectors = self.model.encoder.encode([self.model.answers.word_ids(example.sentence) for example in examples])
-        return [ExampleIndex.build(examples, vectors)]
 
     def _lora(self) -> PeftModel:
         arguments = self.arguments
