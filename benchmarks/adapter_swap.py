@@ -43,11 +43,11 @@ def main(
         ours = _our_swaps(loaded, codes, 200 if quick else swaps)
         swapped = _resident_mb()
         peer = _peer_swaps(loaded, paths, slots, 24 if quick else peer_swaps)
-    rows = [_row("ours", ours), _row("PEFT load_adapter / delete_adapter", peer)]
+    rows = [_row("ours", ours, slots), _row("PEFT load_adapter / delete_adapter", peer, slots)]
     index = sum((loaded.adapters[language].path / name).stat().st_size for name in ("examples.parquet", "retrieval.safetensors"))
     figures = [
         Figure("last quarter / first quarter, ours", rows[0]["last / first"], "", 1.2, at_most=True),
-        Figure("slowest swap but one in a hundred, ours", rows[0]["99th percentile, ms"], "ms", 100.0, at_most=True),
+        Figure("slowest swap, ours", rows[0]["slowest, ms"], "ms", 100.0, at_most=True),
         Figure("last quarter / first quarter, PEFT", rows[1]["last / first"], ""),
         Figure("memory of a registered adapter", round((registered - before) / adapters, 2), "MB"),
         Figure("its index on disk", round(index / 1e6, 2), "MB"),
@@ -82,9 +82,9 @@ def _peer_swaps(model: RetrieveAllModel, paths: list[Path], slots: int, number: 
             continue
         began = time.perf_counter()
         if peft is None:
-            peft = PeftModel.from_pretrained(base, str(path), adapter_name=name)
+            peft = PeftModel.from_pretrained(base, str(path), adapter_name=name, autocast_adapter_dtype=False)
         else:
-            peft.load_adapter(str(path), adapter_name=name)
+            peft.load_adapter(str(path), adapter_name=name, autocast_adapter_dtype=False)
         if len(resident) == slots:
             peft.delete_adapter(resident.popitem(last=False)[0])
         seconds.append(time.perf_counter() - began)
@@ -92,16 +92,15 @@ def _peer_swaps(model: RetrieveAllModel, paths: list[Path], slots: int, number: 
     return seconds
 
 
-def _row(name: str, seconds: list[float]) -> dict[str, Any]:
+def _row(name: str, seconds: list[float], slots: int) -> dict[str, Any]:
     # The first ones fill empty slots and make the tensors; a swap is what comes after.
-    steady = seconds[8:]
+    steady = seconds[slots:]
     quarter = max(1, len(steady) // 4)
     milliseconds = sorted(1000 * s for s in steady)
     return {
         "what": name,
         "swaps": len(steady),
         "median, ms": round(median(milliseconds), 1),
-        "99th percentile, ms": round(milliseconds[int(0.99 * (len(milliseconds) - 1))], 1),
         "slowest, ms": round(milliseconds[-1], 1),
         "first quarter, ms": round(1000 * median(steady[:quarter]), 1),
         "last quarter, ms": round(1000 * median(steady[-quarter:]), 1),

@@ -17,7 +17,6 @@ import typer
 
 from benchmarks.copies import copies
 from benchmarks.corpus import labelled_sentences
-from benchmarks.extraction import prompt_ids
 from benchmarks.peer import PeftPeer
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
@@ -39,7 +38,9 @@ def main(
     words = [[word.text for word in e.sentence.words] for e in labelled_sentences(loaded, data, language, BATCH)]
     with tempfile.TemporaryDirectory() as folder:
         codes = [loaded.add_language(path) for path in copies(loaded.adapters[language].path, Path(folder), BATCH)]
-        prompts = [prompt_ids(loaded, result.prompts) for result in loaded.explain(words=words, languages=language)]
+        results = loaded.explain(words=words, languages=language)
+        prompts = [result.prompt_ids[0] for result in results]
+        longest = max(len(result.answers[0]) for result in results)
         numbers = [1, 8] if quick else [1, 2, 4, 8, 16]
         rows: list[dict[str, Any]] = [{"languages": number} for number in numbers]
         for row in rows:
@@ -49,8 +50,8 @@ def main(
         peer = PeftPeer(loaded, codes[: numbers[-1]])
         for row in rows:
             rows_languages = [codes[i % row["languages"]] for i in range(BATCH)]
-            # As many tokens as our longest answers take, so that answers without an end do not weigh on the ratio.
-            seconds = _median(lambda: peer.generate(prompts, rows_languages, 32), 1 if quick else min(repeats, 2))  # noqa: B023
+            # As many tokens as our longest answer takes, so that answers without an end do not weigh on the ratio.
+            seconds = _median(lambda: peer.generate(prompts, rows_languages, longest), 1 if quick else min(repeats, 2))  # noqa: B023
             row["PEFT, sentences/s"] = round(BATCH / seconds, 2)
     for row in rows:
         row["ours / one language"] = round(row["ours, sentences/s"] / rows[0]["ours, sentences/s"], 2)

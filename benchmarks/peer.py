@@ -1,5 +1,6 @@
 """What a user would write with PEFT and plain `generate`: the peer of the engine's benchmarks."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from modeling_retrieveall.embedded import resolve_base
-from modeling_retrieveall.entities import Entity
+from modeling_retrieveall.entities import Entity, Sentence, Span
 from modeling_retrieveall.modeling_retrieveall import RetrieveAllModel
 
 
@@ -24,10 +25,12 @@ class PeftPeer:
         base = AutoModelForCausalLM.from_pretrained(resolve_base(model.config.base_model), dtype=model.base.dtype)
         folders: dict[str, Path] = {language: model.adapters[language].path for language in languages}
         first, *others = folders
-        # Prefixed: PEFT matches names by substring in places.
-        self.model = PeftModel.from_pretrained(base, str(folders[first]), adapter_name=f"lang_{first}")
+        # Prefixed: PEFT matches names by substring in places. In the base's dtype, or PEFT would compute in float32.
+        self.model = PeftModel.from_pretrained(
+            base, str(folders[first]), adapter_name=f"lang_{first}", autocast_adapter_dtype=False
+        )
         for language in others:
-            self.model.load_adapter(str(folders[language]), adapter_name=f"lang_{language}")
+            self.model.load_adapter(str(folders[language]), adapter_name=f"lang_{language}", autocast_adapter_dtype=False)
         self.model.to(model.base.device).eval()
         self.tokenizer = model.tokenizer
         self._end = model.answers.end[-1]
@@ -54,14 +57,16 @@ class PeftPeer:
         return answers
 
 
-def parsed(answer: str, text: str, labels: Sequence[str]) -> list[Entity]:
-    """The entities of an answer that can be found in the text, in order."""
+def parsed(answer: str, sentence: Sentence, labels: Sequence[str]) -> list[Entity]:
+    """The entities of an answer that can be found in the sentence, in order, whatever spaces stand between their words."""
+    words = [word.text.replace("=", ":") for word in sentence.words]
     entities = []
     position = 0
-    for part in answer.strip().split(";"):
-        mention, _, label = (piece.strip() for piece in part.rpartition("="))
-        start = text.find(mention, position) if mention and label in labels else -1
-        if start >= 0:
-            position = start + len(mention)
-            entities.append(Entity(mention, label, start, position))
+    for mention, label in re.findall(rf"(.*?) = ({'|'.join(map(re.escape, labels))})(?:;|\n|$)", answer):
+        bare = "".join(mention.split())
+        runs = ((i, j) for i in range(position, len(words)) for j in range(i + 1, len(words) + 1))
+        found = next(((i, j) for i, j in runs if "".join("".join(words[i:j]).split()) == bare), None)
+        if bare and found:
+            position = found[1]
+            entities.append(sentence.entity(Span(*found, label), 1.0))
     return entities

@@ -40,13 +40,14 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
 ) -> None:
     rows: list[dict[str, Any]] = []
-    for name in variants.split(","):
+    for name in ["fp32", *(name for name in variants.split(",") if name != "fp32")]:
         loaded = RetrieveAllModel.from_pretrained(model, device_map=device, **VARIANTS[name])
         row: dict[str, Any] = {
             "base": name,
             "MB": round(loaded.base.get_memory_footprint() / 1e6, 1),
             "MB of its linear layers": round(_linear_bytes(loaded.base) / 1e6, 1),
         }
+        loaded.extract("Angela Merkel besuchte gestern Nairobi.", languages.split(",")[0])  # warm-up
         f1, speed = [], []
         for language in languages.split(","):
             examples = labelled_sentences(loaded, data, language, 12 if quick else number)

@@ -56,11 +56,12 @@ class AnswerFormat:
         return ids
 
     def _piece_ids(self, piece: str) -> list[int]:
-        if piece not in self._pieces:
+        ids = self._pieces.get(piece)
+        if ids is None:
             if len(self._pieces) > 200_000:
                 self._pieces.clear()
-            self._pieces[piece] = self.ids(piece.replace("=", ":"))
-        return self._pieces[piece]
+            ids = self._pieces[piece] = self.ids(piece.replace("=", ":"))
+        return ids
 
     def label_ids(self, label: str) -> list[int]:
         """The tokens of an entity type, as its dataset names it."""

@@ -12,10 +12,10 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 
 class TokenBudget:
-    """How many tokens one forward pass may hold, padding included; learnt from running out of memory, and kept.
+    """How many tokens one forward pass may hold, padding included; halved by running out of memory, and slowly raised again.
 
     Args:
-        max_tokens: The budget to begin with. A single sequence may exceed it.
+        max_tokens: The budget to begin with, never exceeded but by a single sequence.
 
     Attributes:
         tokens: The budget now.
@@ -23,6 +23,7 @@ class TokenBudget:
 
     def __init__(self, max_tokens: int) -> None:
         self.tokens = max_tokens
+        self._max_tokens = max_tokens
 
     def run(
         self,
@@ -61,6 +62,8 @@ class TokenBudget:
                     ) from error
                 self.tokens = min(self.tokens, lengths[batch[0]] * len(batch)) // 2
             else:
+                # Memory may have been short for a moment only: a dozen good batches bring a halved budget back.
+                self.tokens = min(self._max_tokens, self.tokens + max(1, self.tokens // 16))
                 done = set(batch)
                 waiting = [i for i in waiting if i not in done]
                 continue

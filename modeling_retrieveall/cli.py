@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -39,7 +40,7 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
             raise typer.Exit(2) from error
-        except (ValueError, OSError, ImportError, TypeError, ArithmeticError) as error:
+        except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
             _errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
 
@@ -193,6 +194,8 @@ def _load(model: str, base_model: str | None, add: Iterable[Path], dtype: str, d
         raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", device) or (device.startswith("cuda") and not torch.cuda.is_available()):
+        raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
     loaded = RetrieveAllModel.from_pretrained(
         model,
         base_model=base_model,

@@ -84,9 +84,13 @@ class AnswerDecoder:
     Args:
         base: The causal LM.
         bank: Its LoRA bank, in which the adapters of a batch are resident.
+
+    Raises:
+        ValueError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
     """
 
     def __init__(self, base: PreTrainedModel, bank: LoraBank) -> None:
+        _check_attention(base)
         self.head = LMHead(base)
         self._base = base
         self._bank = bank
@@ -147,6 +151,7 @@ class AnswerDecoder:
             choosing = [row for row in choosing if not active[row].unread and not active[row].finished]
         for answer in active:
             answer.draft = [] if answer.finished else answer.grammar.draft()
+            answer.unread = [] if answer.finished else answer.unread
         return [drafts - right for drafts, right in zip(drafted, verified, strict=True)]
 
     def _choose(self, answers: Sequence["_Growing"], states: Tensor) -> None:
@@ -217,7 +222,9 @@ class Sequences:
     def __init__(self, base: PreTrainedModel, rows: int) -> None:
         self._decoder = base.get_decoder()
         self._device = input_device(base)
-        self._cache = DynamicCache(config=base.config)
+        # Layers of a sliding window keep all here, as the others do: the window counts columns, and some will be taken out.
+        self._cache = DynamicCache()
+        self._window: int | None = getattr(base.config.get_text_config(), "sliding_window", None)
         self._mask = torch.zeros(rows, 0, dtype=torch.int64, device=self._device)  # [rows, read]
 
     @property
@@ -228,6 +235,8 @@ class Sequences:
     def read(self, tokens: Sequence[list[int]]) -> Tensor:
         """Reads more tokens of each row, of some rows none; returns their states [rows, tokens, hidden], padded on the left."""
         width = max(map(len, tokens))
+        if self._window is not None and self.length + width > self._window:
+            self._close_gaps()
         ids = torch.tensor([[0] * (width - len(row)) + row for row in tokens], device=self._device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=self._device)
         positions = (self._mask.sum(1, keepdim=True) + mask.cumsum(1) - 1).clamp(min=0)
@@ -244,8 +253,29 @@ class Sequences:
             kept = [[1] * (width - forgotten) + [0] * forgotten for forgotten in tokens]
             self._mask[:, -width:] *= torch.tensor(kept, device=self._device)
 
+    def _close_gaps(self) -> None:
+        """Moves what each row has read to the right, over padding and forgotten tokens, which would fill a sliding window.
+
+        Positions are in the keys already, so columns may move.
+        """
+        order = self._mask.argsort(dim=1, stable=True)[:, self.length - int(self._mask.sum(1).max()) :]
+        self._mask = self._mask.gather(1, order)
+        for layer in self._cache.layers:
+            index = order[:, None, :, None].to(layer.keys.device)
+            layer.keys = layer.keys.gather(2, index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3]))
+            layer.values = layer.values.gather(2, index.expand(-1, layer.values.shape[1], -1, layer.values.shape[3]))
+
     def keep(self, rows: Sequence[int]) -> None:
         """Goes on with some of the rows."""
         kept = torch.tensor(rows, device=self._device)
         self._mask = self._mask[kept]
         self._cache.batch_select_indices(kept)
+
+
+def _check_attention(base: PreTrainedModel) -> None:
+    kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
+    if getattr(base, "_is_stateful", False) or kinds - {"full_attention", "sliding_attention", "chunked_attention"}:
+        raise ValueError(
+            f"{type(base).__name__} has recurrent or convolutional layers, which cannot forget a token they have read. "
+            "Choose a base LLM of attention layers alone."
+        )

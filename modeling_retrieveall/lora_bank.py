@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -158,6 +159,11 @@ class LoraBank:
         """Names of the resident adapters, least recently used first."""
         return list(self._slot_of)
 
+    @property
+    def free_slots(self) -> int:
+        """Slots that a batch can count on: those that no adapter is pinned to."""
+        return self.slots - len(self._pinned)
+
     def pin(self, name: str) -> None:
         """Keeps a resident adapter until it is unpinned or unloaded: one that every other batch needs.
 
@@ -184,14 +190,18 @@ class LoraBank:
         """
         self._check_idle(name)
         check_fits(name, weights, self._modules)
+        pinned = name in self._pinned
         slot = self._free_slot(name)
         for module_name, a in weights.a.items():
             self._make_room(module_name, a, weights.b[module_name])
         for module_name, stack in self._stacks.items():
             if module_name in weights.a:
                 stack.put(slot, weights.a[module_name], weights.b[module_name], weights.scaling[module_name])
+            else:
+                stack.clear(slot)  # of what an adapter left there whose copying failed
         # Last: an adapter whose copying failed is not resident.
         self._slot_of[name] = slot
+        self._pinned |= {name} if pinned else set()
 
     def make_resident(self, names: Collection[str], read: Callable[[str], LoraWeights]) -> None:
         """Loads those of the named adapters that are not resident; the others leave before any of these does.
@@ -199,7 +209,15 @@ class LoraBank:
         Args:
             names: The adapters that a batch needs; not more than there are slots.
             read: Gives the weights of an adapter.
+
+        Raises:
+            ValueError: There are more than slots for them.
         """
+        if len(self._pinned | set(names)) > self.slots:
+            raise ValueError(
+                f"{len(set(names))} adapters are needed at once, {len(self._pinned)} of {self.slots} slots are pinned. "
+                "Raise adapter_slots."
+            )
         for name in names:
             if name in self._slot_of:
                 self._slot_of.move_to_end(name)
@@ -252,10 +270,8 @@ class LoraBank:
     def _free_slot(self, name: str) -> int:
         """The slot of an adapter to be loaded; who was there before is gone."""
         if name in self._slot_of:
-            pinned = name in self._pinned
             slot = self._slot_of[name]
             self.unload(name)
-            self._pinned |= {name} if pinned else set()
             return slot
         if len(self._slot_of) < self.slots:
             return min(set(range(self.slots)) - set(self._slot_of.values()))
@@ -269,7 +285,7 @@ class LoraBank:
         module, stack = self._modules[module_name], self._stacks.get(module_name)
         if stack is None:
             # Beside the layer, unless that is offloaded: then its adapters wait in memory and follow the layer's output.
-            device = next(module.parameters()).device
+            device = next(chain(module.parameters(), module.buffers())).device
             device = torch.device("cpu") if device.type == "meta" else device
             self._stacks[module_name] = _Stack(self.slots, a, b, device)
             module.register_forward_hook(self._hook(module_name))

@@ -292,7 +292,7 @@ class RetrieveAllModel(PreTrainedModel):
             lambda batch: self._answer([windows[i] for i in batch]),
             max_rows=batch_size,
             adapters=[window.route.adapters for window in windows],
-            max_adapters=self.bank.slots,
+            max_adapters=self.bank.free_slots,
         )
 
     def _forced(self, languages: str | Sequence[str] | None, count: int) -> list[str] | None:
@@ -367,6 +367,7 @@ class RetrieveAllModel(PreTrainedModel):
                     parts[0].route if parts else Route.nowhere(),
                     [window.retrieved for window in parts],
                     [self.tokenizer.decode(window.prompt.ids) for window in parts if window.prompt],
+                    [window.prompt.ids for window in parts if window.prompt],
                     [window.answer.ids for window in parts if window.answer],
                 )
             )
@@ -444,7 +445,7 @@ class RetrieveAllModel(PreTrainedModel):
 
 
 def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
-    """Makes sure that the longest prompt and its answer, which may copy the whole sentence, fit the base's window."""
+    """Makes sure that the longest prompt, and an answer as long as its sentence, fit the base's window."""
     window = getattr(base.config.get_text_config(), "max_position_embeddings", None)
     needed = config.max_example_tokens + 2 * config.max_sentence_tokens
     if window is not None and needed > window:

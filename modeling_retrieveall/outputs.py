@@ -39,6 +39,7 @@ class Extraction:
         route: How it was served; of a text cut into windows, the route of the first.
         retrieved: The labelled examples found for each of its windows.
         prompts: What the LLM was given for each window, as text.
+        prompt_ids: The same as tokens.
         answers: The tokens of each window's answer.
     """
 
@@ -47,4 +48,5 @@ class Extraction:
     route: Route
     retrieved: list[Retrieved]
     prompts: list[str]
+    prompt_ids: list[list[int]]
     answers: list[list[int]]

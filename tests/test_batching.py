@@ -46,9 +46,20 @@ def test_running_out_of_memory_halves_the_budget_and_nothing_is_lost(lengths: li
     budget = TokenBudget(100_000)
     budget.run(lengths, work)
     assert sorted(done) == list(range(len(lengths)))
-    calls = []
-    budget.run(lengths, calls.append)
-    assert all(len(batch) * max(lengths[i] for i in batch) <= memory for batch in calls)  # the lesson is kept
+
+
+def test_a_halved_budget_comes_back_with_good_batches_and_no_further() -> None:
+    failures = iter([True])
+
+    def work(batch: list[int]) -> None:
+        if next(failures, False):
+            raise RuntimeError(OUT_OF_MEMORY)
+
+    budget = TokenBudget(64)
+    budget.run([8] * 8, work)
+    assert 32 <= budget.tokens < 64
+    budget.run([8] * 400, work)
+    assert budget.tokens == 64
 
 
 def test_an_item_that_does_not_fit_alone_is_an_error_with_its_length() -> None:

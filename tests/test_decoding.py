@@ -13,7 +13,9 @@ from transformers import (
     AutoTokenizer,
     CohereConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GraniteConfig,
+    MambaConfig,
     PreTrainedModel,
     Qwen2Config,
 )
@@ -79,6 +81,28 @@ def test_a_batch_decodes_what_each_row_decodes_by_hand(folder: Path, seed: int) 
         product = torch.tensor([scored.score for scored in answer.spans]).prod()
         # Mentions have all of the answer's probability among them, but that of its end when they do not force it.
         assert product * last <= probability * 1.001 and product >= probability * 0.999
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sliding_window_counts_neither_padding_nor_forgotten_tokens(folder: Path, seed: int) -> None:
+    answers = AnswerFormat(AutoTokenizer.from_pretrained(folder))
+    sizes = {**SIZES, "vocab_size": len(answers.tokenizer), "num_hidden_layers": 2, "head_dim": 8}
+    base = random_base(Gemma3TextConfig(**sizes, sliding_window=48, layer_types=["sliding_attention", "full_attention"]))
+    torch.manual_seed(seed)
+    for parameter in base.parameters():
+        parameter.data = 0.3 * torch.randn_like(parameter)
+    texts = ["Bonn", "Wangari Maathai spoke in New York, and the United Nations met in Nairobi, Bonn and Graz."]
+    prompts = [answers.ids("Text:" + text)[:20] for text in texts]
+    grammars = [AnswerGrammar(answers, Sentence.from_text(text), LABELS) for text in texts]
+    ours = AnswerDecoder(base, LoraBank(base, 1)).decode(prompts, grammars, [{}] * 2)
+    for text, prompt, answer in zip(texts, prompts, ours, strict=True):
+        assert answer.ids == decoded_by_hand(base, prompt, AnswerGrammar(answers, Sentence.from_text(text), LABELS))[0]
+
+
+def test_a_base_that_cannot_forget_is_refused() -> None:
+    base = random_base(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
+    with pytest.raises(ValueError, match="recurrent"):
+        AnswerDecoder(base, LoraBank(base, 1))
 
 
 def test_finished_rows_leave_the_forward_passes(folder: Path) -> None:

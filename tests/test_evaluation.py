@@ -20,7 +20,7 @@ class Oracle:
 
     def explain(self, words: list[list[str]], **_: object) -> list[Extraction]:
         return [
-            Extraction(" ".join(row), found, Route.certain("de"), [], [], [])
+            Extraction(" ".join(row), found, Route.certain("de"), [], [], [], [])
             for row, found in zip(words, self.entities, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from modeling_retrieveall.language_adapter import read_lora_weights
-from modeling_retrieveall.lora_bank import LoraBank, LoraWeights
+from modeling_retrieveall.lora_bank import LoraBank, LoraWeights, _Stack
 
 from .conftest import write_tiny_base
 
@@ -380,6 +380,39 @@ def test_loading_that_fails_half_way_leaves_the_others_as_they_were(base: TwoLay
         assert torch.equal(base(x), before)
     bank.load("en", weights())
     assert bank.resident == ["de", "en"]
+
+
+def test_what_an_adapter_left_whose_copying_failed_is_not_inherited(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(1, 3, 6)
+    only_down = LoraWeights({"down": torch.ones(1, 9)}, {"down": torch.ones(4, 1)}, {"down": 1.0})
+    bank = LoraBank(base, slots=1)
+    bank.load("en", weights())
+    bank.unload("en")
+    put, calls = _Stack.put, iter([False, True])
+
+    def fails_the_second_time(self: _Stack, *args: Any) -> None:
+        if next(calls, False):
+            raise RuntimeError("CUDA out of memory.")
+        put(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Stack, "put", fails_the_second_time)
+        with pytest.raises(RuntimeError, match="memory"):
+            bank.load("de", weights())
+    bank.load("ru", only_down)
+    with bank.rows([{"ru": 1.0}]):
+        ours = base(x)
+    torch.testing.assert_close(ours, merged_output(base, {"ru": only_down}, {"ru": 1.0}, x))
+
+
+def test_more_adapters_than_slots_at_once_are_an_error_before_any_is_loaded(base: TwoLayers) -> None:
+    bank = LoraBank(base, slots=2)
+    bank.load("mul", weights())
+    bank.pin("mul")
+    assert bank.free_slots == 1
+    with pytest.raises(ValueError, match="adapter_slots"):
+        bank.make_resident(["de", "ru"], lambda name: weights())
+    assert bank.resident == ["mul"]
 
 
 # Rows

@@ -211,6 +211,16 @@ def test_no_more_adapters_are_resident_than_there_are_slots(tiny_adapter: Callab
     assert len(narrow.bank.resident) == 2
 
 
+def test_a_pinned_adapter_leaves_the_others_room(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
+    languages = ["de", "en", "mul"] * 3
+    before = list(map(places, narrow.extract(MIXED, languages)))
+    narrow.extract("Bonn", "mul")
+    narrow.bank.pin("mul")
+    assert list(map(places, narrow.extract(MIXED, languages))) == before
+    assert "mul" in narrow.bank
+
+
 def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
     every = [entity for row in model.extract(MIXED) for entity in row]
     middle = sorted(entity.score for entity in every)[len(every) // 2]
