@@ -15,14 +15,16 @@ class RetrieveAllConfig(PreTrainedConfig):
         base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
         base_revision: Commit hash of the base on the Hub; ``None`` takes its newest.
         adapters: Language code to the folder of its adapter, relative to the model's own folder.
-        encoder_layer: Hidden layer whose states are the sentence and word vectors. 12 of 18 in the embedded LLM: late
-            enough to carry meaning, early enough not to be bent towards the next token, and a third cheaper than the top.
+        encoder_layer: Hidden layer whose states are the sentence and word vectors. Of 9, 12, 15 and 18 of the embedded LLM, 12
+            finds the most mentions of the right label (78 % of the nearest; 15: 74 %, 9: 72 %) and is a third cheaper than the
+            top; 18 would route better (85 % against 78 %). Measured on validation sentences by ``benchmarks.defaults``.
         n_entities: Retrieved entities in a prompt (n). Six, a line of the prompt.
         n_sentences: Retrieved sentences in a prompt (m). Two: each costs as much as the sentence itself.
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
-        k_neighbours: Votes in routing (k). Ten: an odd neighbour does not decide, and a language of twenty examples can win.
+        k_neighbours: Votes in routing (k). Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour does not
+            decide, and a language of twenty examples can win.
         min_confidence: A route whose winner has a smaller share of the votes is marked unknown and served by ``mul``.
         max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
             times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
