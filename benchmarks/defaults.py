@@ -17,7 +17,6 @@ from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
 from modeling_retrieveall.entities import Example
-from modeling_retrieveall.language_adapter import SHARED_LANGUAGE
 from modeling_retrieveall.routing import VoteRouter
 from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.evaluation import evaluate_examples
@@ -85,11 +84,7 @@ def _layer(
             for route in router.route(torch.stack([v.sentence for v in vectors]))
         ]
         row[f"routed right, k={k}"] = round(100 * sum(right) / len(right), 1)
-    agreement = [
-        _label_agreement(known[code], known_vectors[code], asked[code], asked_vectors[code])
-        for code in known
-        if code != SHARED_LANGUAGE
-    ]
+    agreement = [_label_agreement(known[code], known_vectors[code], asked[code], asked_vectors[code]) for code in known]
     row["nearest mention has the label"] = round(100 * sum(agreement) / len(agreement), 1)
     print(row, flush=True)
     return row

@@ -29,16 +29,16 @@ from modeling_retrieveall.prompting import PromptWriter
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.routing import VoteRouter
 
-STAGES: dict[str, tuple[type, str]] = {
-    "encoding": (SentenceEncoder, "encode"),
-    "routing": (VoteRouter, "route"),
-    "retrieval": (ExampleIndex, "search"),
-    "prompts": (PromptWriter, "write"),
-    "adapter loading": (LoraBank, "make_resident"),
-    "decode steps": (Sequences, "read"),  # the first read of a batch is its prefill
-    "LM head": (LMHead, "__call__"),
-    "grammar": (AnswerGrammar, "allowed"),
-}
+STAGES: list[tuple[str, type, str]] = [
+    ("encoding", SentenceEncoder, "encode"),
+    ("routing", VoteRouter, "route"),
+    ("retrieval", ExampleIndex, "search"),
+    ("prompts", PromptWriter, "write"),
+    ("adapter loading", LoraBank, "make_resident"),
+    ("decode steps", Sequences, "read"),  # the first read of a batch is its prefill
+    ("LM head", LMHead, "__call__"),
+    *(("grammar", AnswerGrammar, method) for method in ("__init__", "allowed", "advance", "draft")),
+]
 ON_DEVICE = {"encoding", "decode steps", "LM head"}
 MIXED, GROUPED = "PEFT, mixed batches", "PEFT, a language at a time"
 
@@ -92,7 +92,7 @@ def timed() -> Iterator[dict[str, float]]:
     """Seconds spent in each stage inside the ``with`` block; the device is waited for, so that its work is counted too."""
     seconds: dict[str, float] = defaultdict(float)
     with ExitStack() as patches:
-        for stage, (owner, method) in STAGES.items():
+        for stage, owner, method in STAGES:
             patches.enter_context(patch.object(owner, method, _stopwatch(getattr(owner, method), stage, seconds)))
         yield seconds
 
@@ -113,7 +113,7 @@ def _stopwatch(method: Callable[..., Any], stage: str, seconds: dict[str, float]
 def peer_answers(
     peer: PeftPeer, prompts: Sequence[list[int]], languages: Sequence[str], batch_size: int, by_language: bool
 ) -> list[str]:
-    """The peer's answers, in batches of like length; those are as long as ours are."""
+    """The peer's answers, in batches of like length."""
     answers = [""] * len(prompts)
     for group in sorted(set(languages)) if by_language else [None]:
         of_group = [i for i, language in enumerate(languages) if group in (None, language)]

@@ -22,7 +22,7 @@ from .entities import Span
 from .grammar import AnswerGrammar
 from .lora_bank import LoraBank
 
-# Leaving costs a copy of the cache, staying a row of every further step: a quarter is where they are about even.
+# Leaving costs a copy of the cache, staying a row of every further step; a quarter is an estimate.
 _SHARE_TO_LEAVE = 0.25
 
 

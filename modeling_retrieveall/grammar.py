@@ -82,9 +82,9 @@ class AnswerGrammar:
         return span
 
     def draft(self) -> list[int]:
-        """The tokens that most often come next where there is a choice, for the LLM to read ahead; often there are none.
+        """The tokens worth reading ahead where there is a choice: the end of a mention, then the mark before the next.
 
-        A word ends its mention more often than not, and what follows a label can be read at no cost if nothing follows it.
+        Empty where any of many words may come next.
         """
         parts = {state.part for state in self._states if state.position == 0}
         return self._separator if "separator" in parts else self._next if "next" in parts else []
