@@ -55,7 +55,7 @@ def main(
 
 
 def _write_card(adapter: LanguageAdapter, report: Report) -> None:
-    adapter.manifest.metrics = [{"dataset": f"panx/{adapter.language}", "split": "test", **report.to_dict()}]
+    adapter.manifest.metrics = [{"dataset": f"unimelb-nlp/wikiann:{adapter.language}", "split": "test", **report.to_dict()}]
     adapter.save_knowledge(adapter.path)
     write_card(adapter)
 

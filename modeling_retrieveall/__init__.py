@@ -8,7 +8,8 @@
 
 from .configuration_retrieveall import RetrieveAllConfig
 from .entities import Entity
-from .language_adapter import AdapterError, LanguageAdapter
+from .language_adapter import LanguageAdapter
+from .lora_files import AdapterError
 from .modeling_retrieveall import RetrieveAllModel
 from .outputs import Extraction, RetrieveAllOutput
 from .routing import Route

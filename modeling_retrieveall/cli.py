@@ -1,11 +1,9 @@
-"""The command line: ``retrieveall extract``, ``train``, ``evaluate`` and ``base``."""
+"""The command line: ``retrieveall extract``, ``train``, ``evaluate``, ``base``, ``push``, ``pull`` and ``collection``."""
 
 import json
-import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,46 +12,33 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_errors import escaped, plain_errors
+from .cli_hub import collection_app, pull, push
+
 app = typer.Typer(
     help="Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-_errors = Console(stderr=True)
-
-Model = Annotated[str, typer.Option(help="'shipped', or a folder of `retrieveall train` or `save_pretrained`.")]
+Model = Annotated[
+    str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
 Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]
 _TEXTS_AT_A_TIME = 256
 
 
-def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns what the user can mend into one message and exit code 2; everything else keeps its traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        _quiet_libraries()
-        try:
-            command(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
-            raise typer.Exit(2) from error
-        except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
-            _errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", soft_wrap=True, highlight=False)
-            raise typer.Exit(2) from error
-
-    return wrapped
-
-
 @app.command()
-@_plain_errors
+@plain_errors
 def extract(
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, lines of --file or of standard input.")] = None,
     file: Annotated[Path | None, typer.Option(help="Take a text from each line of this file; `-` is standard input.")] = None,
     model: Model = "shipped",
-    add: Annotated[list[Path] | None, typer.Option(help="Folder of a further language adapter; may be repeated.")] = None,
+    revision: Revision = None,
+    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
     base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
@@ -75,7 +60,7 @@ def extract(
     first = next(source, None)
     if first is None:
         return
-    loaded = _load(model, base, add or [], dtype, device, quantize)
+    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
     show = _show_json if as_json else _show_conll if conll else _show_explained if explain else _TableView()
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
@@ -86,7 +71,7 @@ def extract(
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-@_plain_errors
+@plain_errors
 def train(context: typer.Context) -> None:
     """Learn a language from a labelled dataset; `retrieveall train --help` lists all settings.
 
@@ -104,12 +89,13 @@ def train(context: typer.Context) -> None:
 
 
 @app.command()
-@_plain_errors
+@plain_errors
 def evaluate(
     dataset: Annotated[str, typer.Option(help="Hub id (name or name:configuration), directory, or file.")],
     language: Annotated[str, typer.Option(help="Language of the sentences.")],
     model: Model = "shipped",
-    add: Annotated[list[Path] | None, typer.Option(help="Folder of a further language adapter; may be repeated.")] = None,
+    revision: Revision = None,
+    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
     base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     oracle_routing: Annotated[bool, typer.Option("--oracle-routing", help="Serve all by the adapter of --language.")] = False,
@@ -133,7 +119,7 @@ def evaluate(
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     report = measure(
-        _load(model, base, add or [], dtype, device, quantize),
+        _load(model, revision, base, add or [], dtype, device, quantize),
         dataset,
         split,
         language,
@@ -158,7 +144,7 @@ def evaluate(
 
 
 @app.command()
-@_plain_errors
+@plain_errors
 def base(
     name: Annotated[str | None, typer.Argument(help="A Hub id or directory to try instead of the embedded LLM.")] = None,
 ) -> None:
@@ -184,7 +170,9 @@ def base(
     Console().print(table)
 
 
-def _load(model: str, base_model: str | None, add: Iterable[Path], dtype: str, device: str, quantize: str | None) -> Any:
+def _load(
+    model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
+) -> Any:
     import torch
 
     from .base_llm import native_dtype
@@ -198,13 +186,14 @@ def _load(model: str, base_model: str | None, add: Iterable[Path], dtype: str, d
         raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
     loaded = RetrieveAllModel.from_pretrained(
         model,
+        revision=revision,
         base_model=base_model,
         dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
         device_map={"": device},
         **_quantization(quantize),
     )
-    for folder in add:
-        loaded.add_language(folder)
+    for source in add:
+        loaded.add_language(source)
     return loaded
 
 
@@ -261,18 +250,18 @@ def _show_conll(result: Any) -> None:
 def _show_explained(result: Any) -> None:
     console = Console(highlight=False, emoji=False)
     route = result.route
-    console.rule(_escaped(result.text[:80]))
+    console.rule(escaped(result.text[:80]))
     served = ", ".join(f"{name} {weight:.2f}" for name, weight in route.mixture.items()) or "none"
     console.print(f"language {route.language} (confidence {route.confidence:.2f}, known: {route.known}), adapters: {served}")
     for retrieved in result.retrieved:
         for hit in retrieved.mentions:
-            console.print(f"  {hit.similarity:.2f}  {_escaped(hit.item.text)} = {hit.item.span.label}")
+            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.text)} = {hit.item.span.label}")
         for hit in retrieved.examples:
-            console.print(f"  {hit.similarity:.2f}  {_escaped(hit.item.sentence.text)}")
+            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.sentence.text)}")
     for prompt in result.prompts:
-        console.print(_escaped(prompt), style="dim")
+        console.print(escaped(prompt), style="dim")
     for entity in result.entities:
-        console.print(f"  {entity.label:5} {_escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
+        console.print(f"  {entity.label:5} {escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
 
 
 class _TableView:
@@ -283,32 +272,17 @@ class _TableView:
 
     def __call__(self, result: Any) -> None:
         language = result.route.language if result.route.known else f"{result.route.language}?"
-        entities = "\n".join(f"[bold]{e.label}[/] {_escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
-        self._table.add_row(_escaped(result.text), language, entities)
+        entities = "\n".join(f"[bold]{e.label}[/] {escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
+        self._table.add_row(escaped(result.text), language, entities)
 
     def close(self) -> None:
         """Prints the table."""
         Console(emoji=False).print(self._table)
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text.encode("utf-8", "replace").decode("utf-8"))
-
-
-def _quiet_libraries() -> None:
-    """Keeps the libraries' own bars and hints out of a user's terminal."""
-    import warnings
-
-    from transformers.utils import logging as transformers_logging
-
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    for name in ("bitsandbytes", "datasets"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
+app.command()(push)
+app.command()(pull)
+app.add_typer(collection_app, name="collection")
 
 if __name__ == "__main__":
     app()

@@ -14,7 +14,8 @@ class RetrieveAllConfig(PreTrainedConfig):
     Args:
         base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
         base_revision: Commit hash of the base on the Hub; ``None`` takes its newest.
-        adapters: Language code to the folder of its adapter, relative to the model's own folder.
+        adapters: Language code to its adapter: ``"owner/name@commit"`` on the Hub, or a folder inside the model's own.
+        collection: Slug of a Hub collection, whose adapters are loaded as well; those in ``adapters`` come first.
         encoder_layer: Hidden layer whose states are the sentence and word vectors. Of 9, 12, 15 and 18 of the embedded LLM, 12
             finds the most mentions of the right label (78 % of the nearest; 15: 74 %, 9: 72 %) and is a third cheaper than the
             top; 18 would route better (85 % against 78 %). Measured on validation sentences by ``benchmarks.defaults``.
@@ -29,6 +30,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
             times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
         max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.
+        max_rank: Adapters of a higher LoRA rank are refused: a stranger's adapter must not take all memory. Ranks in use are
+            between 4 and 128.
         adapter_slots: LoRA adapters resident at a time; the least recently used leaves first.
         batch_size: Sentences decoded together unless the caller says otherwise.
         max_batch_tokens: Tokens of one forward pass, padding included, to begin with; running out of memory halves it.
@@ -39,12 +42,14 @@ class RetrieveAllConfig(PreTrainedConfig):
     """
 
     model_type = "retrieveall"
+    _auto_class = "AutoConfig"
 
     def __init__(
         self,
         base_model: str = EMBEDDED_BASE,
         base_revision: str | None = None,
         adapters: dict[str, str] | None = None,
+        collection: str | None = None,
         encoder_layer: int = 12,
         n_entities: int = 6,
         n_sentences: int = 2,
@@ -54,6 +59,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         min_confidence: float = 0.35,
         max_example_tokens: int = 192,
         max_sentence_tokens: int = 256,
+        max_rank: int = 256,
         adapter_slots: int = 16,
         batch_size: int = 16,
         max_batch_tokens: int = 8192,
@@ -62,6 +68,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.base_model = base_model
         self.base_revision = base_revision
         self.adapters = dict(adapters or {})
+        self.collection = collection
         self.encoder_layer = encoder_layer
         self.n_entities = n_entities
         self.n_sentences = n_sentences
@@ -71,13 +78,13 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.min_confidence = min_confidence
         self.max_example_tokens = max_example_tokens
         self.max_sentence_tokens = max_sentence_tokens
+        self.max_rank = max_rank
         self.adapter_slots = adapter_slots
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
         super().__init__(**kwargs)
 
     @classmethod
-    def numbers(cls) -> set[str]:
-        """The names of the fields that say how to route, retrieve, prompt and batch."""
-        parameters = set(signature(cls.__init__).parameters)
-        return parameters - {"self", "base_model", "base_revision", "adapters", "encoder_layer", "kwargs"}
+    def changeable(cls) -> set[str]:
+        """The names of the fields that whoever loads a model may change; its base LLM and its adapters are its own."""
+        return set(signature(cls.__init__).parameters) - {"self", "kwargs", "base_model", "base_revision", "adapters"}

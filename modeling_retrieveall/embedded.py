@@ -22,6 +22,9 @@ EMBEDDED_BASE = "embedded/gemma-3-270m"
 EMBEDDED_REVISION = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
 """SHA-256 of the packaged GGUF file; stands where a Hub model has its commit hash."""
 
+EMBEDDED_ON_HUB = "google/gemma-3-270m"
+"""Where the Hub has the same LLM, unquantised, for those who have accepted its terms."""
+
 GEMMA_NOTICE = (
     "Gemma is provided under and subject to the Gemma Terms of Use found at https://ai.google.dev/gemma/terms. "
     "The terms also hold for adapters trained on it."

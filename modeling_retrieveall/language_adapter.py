@@ -13,128 +13,111 @@ de/
 """
 
 import hashlib
-import json
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .entities import Example, Sentence, Span
+from .hub_files import HubError, HubUnreachableError, Snapshot
 from .lora_bank import LoraWeights
-from .prompting import PROMPT_VERSION
+from .lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError, check_finite, open_tensors, read_lora, reading
+from .manifest import MANIFEST, Manifest, read_manifest
 from .retrieval import ExampleIndex
 
-SCHEMA_VERSION = 1
-SHARED_LANGUAGE = "mul"
-"""The shared multilingual adapter: BCP-47 for "multiple languages"."""
-
-MANIFEST = "retrieveall.json"
-_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "examples.parquet",
-    "retrieval.safetensors",
-)
-_PEFT_PREFIX = "base_model.model."
-
-
-class AdapterError(ValueError):
-    """A folder that cannot serve as a language adapter; the message names it and what is wrong."""
-
-
-@dataclass
-class Manifest:
-    """What an adapter says of itself in ``retrieveall.json``.
-
-    Attributes:
-        language: BCP-47 code of its language, or ``"mul"``.
-        entity_types: The labels it gives, as its dataset names them.
-        base_model: The LLM it was trained on.
-        base_revision: Commit hash of that LLM, or the checksum of the embedded one.
-        hidden_size: Width of the LLM's hidden states, and so of all vectors.
-        encoder_layer: Layer the vectors were read from.
-        prompt_version: The prompt it was trained with.
-        n_entities: Retrieved entities in a prompt at most; 0 when it was trained without.
-        n_sentences: Retrieved sentences in a prompt at most; 0 when it was trained without.
-        initialised_from: The adapter it started from, such as ``"mul@1f0c..."``, or ``None``.
-        training: Data, duplicates dropped and hyper-parameters, for the card.
-        metrics: Figures measured on a dataset, for the card.
-        schema_version: Version of this layout.
-    """
-
-    language: str
-    entity_types: list[str]
-    base_model: str
-    base_revision: str | None
-    hidden_size: int
-    encoder_layer: int
-    prompt_version: int = PROMPT_VERSION
-    n_entities: int = 6
-    n_sentences: int = 2
-    initialised_from: str | None = None
-    training: dict[str, Any] = field(default_factory=dict)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    schema_version: int = SCHEMA_VERSION
+_EXAMPLES, _VECTORS = "examples.parquet", "retrieval.safetensors"
+_MEBIBYTE = 1 << 20
+KNOWLEDGE_FILES = {MANIFEST: _MEBIBYTE, _EXAMPLES: 256 * _MEBIBYTE, _VECTORS: 2048 * _MEBIBYTE, LORA_CONFIG: _MEBIBYTE}
+"""What is read when a model loads, and how many bytes of each file at most: some hundred times what is usual."""
+WEIGHT_FILES = {LORA_WEIGHTS: 2048 * _MEBIBYTE}
+"""What is read when a sentence first needs the language."""
+_MOST_EXAMPLE_BYTES = 256 * _MEBIBYTE
+_MOST_EXAMPLE_VALUES = 1 << 22
+# Of which no value is longer than what it takes in the file, or is read as a dictionary.
+_ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+_LARGEST_COMPONENT = 1e9  # of a vector; hidden states stay far below, and their squares add up without overflow
 
 
 class LanguageAdapter:
-    """A language: manifest and index in memory, LoRA weights on disk until a route asks for them.
+    """A language: manifest and index in memory, LoRA weights on disk or on the Hub until a route asks for them.
 
     Args:
         manifest: What the adapter is.
         index: Its labelled examples, with their vectors.
         routing_vectors: ``[n, hidden]``: further sentence vectors of the language, without text, that vote in routing.
         training_hashes: ``[n]`` int64: hashes of the sentences it was trained on (:func:`sentence_hash`), sorted.
-        path: The folder that holds its LoRA weights.
+        path: The folder that holds its LoRA weights, or will hold them.
+        snapshot: Where on the Hub the folder is from.
     """
 
     def __init__(
-        self, manifest: Manifest, index: ExampleIndex, routing_vectors: Tensor, training_hashes: Tensor, path: Path
+        self,
+        manifest: Manifest,
+        index: ExampleIndex,
+        routing_vectors: Tensor,
+        training_hashes: Tensor,
+        path: Path,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self.manifest = manifest
         self.index = index
         self.routing_vectors = routing_vectors
         self.training_hashes = training_hashes
         self.path = path
+        self.snapshot = snapshot
 
     @property
     def language(self) -> str:
         """BCP-47 code of the language."""
         return self.manifest.language
 
+    @property
+    def source(self) -> str:
+        """Where it is from: ``"someone/retrieveall-de@<commit>"`` or a folder."""
+        return str(self.snapshot or self.path)
+
     @classmethod
-    def load(cls, path: str | Path) -> "LanguageAdapter":
-        """Reads everything but the LoRA weights, which are only checked to be there.
+    def load(cls, source: str | Path | Snapshot) -> "LanguageAdapter":
+        """Reads everything but the LoRA weights. Those of a folder must be there; those on the Hub are fetched when needed.
+
+        Args:
+            source: The adapter's folder, or a folder on the Hub.
 
         Raises:
-            AdapterError: The folder is not a language adapter, or a file of it is missing, damaged or of a newer schema.
+            AdapterError: It is not a language adapter, or a file of it is missing, too large, damaged or of a newer schema.
+            HubError: The Hub does not have it.
         """
-        path = Path(path)
+        if isinstance(source, Snapshot):
+            path = source.fetch(KNOWLEDGE_FILES)
+            with _called(path, source):
+                return cls._read(path, source)
+        path = Path(source)
+        read_manifest(path)  # what is no adapter at all is told so, rather than what it lacks
+        _check_files(path, KNOWLEDGE_FILES | WEIGHT_FILES)
+        return cls._read(path, None)
+
+    @classmethod
+    def _read(cls, path: Path, snapshot: Snapshot | None) -> "LanguageAdapter":
         manifest = read_manifest(path)
-        for name in (_CONFIG, _WEIGHTS, _EXAMPLES, _VECTORS):
-            if not (path / name).is_file():
-                raise AdapterError(f"{path} is incomplete: {name} is missing. Train or download the adapter again.")
-        try:
-            vectors = load_file(path / _VECTORS)
-            _check_vectors(vectors, manifest.hidden_size)
-            index = ExampleIndex(_read_examples(path / _EXAMPLES), vectors["sentences"], vectors["mentions"])
-            return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path)
-        except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException, SafetensorError) as error:
-            raise AdapterError(f"{path} cannot be read as a language adapter: {error}. Train or download it again.") from error
+        with reading(path / _EXAMPLES):
+            examples = _read_examples(path / _EXAMPLES, manifest.entity_types)
+        with reading(path / _VECTORS):
+            vectors = _read_vectors(path / _VECTORS, manifest.hidden_size)
+            index = ExampleIndex(examples, vectors["sentences"], vectors["mentions"])
+        return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path, snapshot)
 
     def save_knowledge(self, path: str | Path) -> None:
         """Writes manifest, examples and vectors into a folder; PEFT writes the LoRA weights beside them."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
-        (path / MANIFEST).write_text(json.dumps(asdict(self.manifest), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        self.manifest.save(path)
         _write_examples(self.index.examples, path / _EXAMPLES)
         tensors = {
             "sentences": _compact(self.index.sentence_vectors),
@@ -143,6 +126,28 @@ class LanguageAdapter:
             "training_hashes": self.training_hashes,
         }
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / _VECTORS)
+
+    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
+        """Pushes the adapter to a repository of its own, in one commit.
+
+        Args:
+            repo_id: ``"owner/name"``; created if missing.
+            **arguments: ``collection``, ``private``, ``create_pr``, ``commit_message``, ``token``: see
+                :func:`publishing.hub.push_adapter`.
+
+        Returns:
+            What was pushed: its repository, commit and URL.
+
+        Raises:
+            ImportError: The package is not installed; remote code can load adapters, not publish them.
+            AdapterError: It does not load, so it is not pushed.
+            HubError: The Hub refuses it or cannot be reached; the repository is as it was then.
+        """
+        try:
+            from modeling_retrieveall.publishing.hub import push_adapter
+        except ImportError as error:
+            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+        return push_adapter(self.path, repo_id, **arguments)
 
     def voting_vectors(self) -> Tensor:
         """``[examples + n, hidden]``, float32: all sentence vectors of the language."""
@@ -153,17 +158,15 @@ class LanguageAdapter:
         return set(self.training_hashes.tolist()) | {sentence_hash(example.key) for example in self.index.examples}
 
     def lora_weights(self, dtype: torch.dtype) -> LoraWeights:
-        """Reads the LoRA weights.
+        """Reads the LoRA weights; fetches them first if they are on the Hub still.
 
         Raises:
             AdapterError: The weights are not those of a plain PEFT LoRA, or not all finite.
+            HubError: They cannot be fetched.
         """
-        weights = read_lora_weights(self.path, dtype)
-        for name in weights.a:
-            if not (weights.a[name].isfinite().all() and weights.b[name].isfinite().all()):
-                raise AdapterError(
-                    f"{self.path}: the weights of {name!r} are not all finite. Train or download the adapter again."
-                )
+        weights = self._read_lora(dtype)
+        with _called(self.path, self.snapshot):
+            check_finite(self.path, weights)
         return weights
 
     def lora_shapes(self) -> LoraWeights:
@@ -171,51 +174,20 @@ class LanguageAdapter:
 
         Raises:
             AdapterError: The weights are not those of a plain PEFT LoRA.
+            HubError: They cannot be fetched.
         """
-        return read_lora_weights(self.path, None)
+        return self._read_lora(None)
 
-
-def read_lora_weights(path: Path, dtype: torch.dtype | None) -> LoraWeights:
-    """The LoRA of a folder that PEFT wrote.
-
-    Args:
-        path: The folder.
-        dtype: The dtype of the tensors; ``None`` reads their shapes alone.
-
-    Raises:
-        AdapterError: It is of another kind than plain LoRA, or damaged.
-    """
-    try:
-        config = json.loads((path / _CONFIG).read_text(encoding="utf-8"))
-        tensors = _shapes(path / _WEIGHTS) if dtype is None else load_file(path / _WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise AdapterError(f"{path}: the LoRA weights cannot be read: {error}. Train or download the adapter again.") from error
-    _check_plain_lora(path, config)
-    a: dict[str, Tensor] = {}
-    b: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        name, dot, side = key.removeprefix(_PEFT_PREFIX).removesuffix(".weight").rpartition(".lora_")
-        if not dot or side not in ("A", "B") or tensor.ndim != 2:
-            raise AdapterError(f"{path}: tensor {key!r} is not of a plain LoRA. Train the adapter with `retrieveall train`.")
-        (a if side == "A" else b)[name] = tensor.to(dtype)
-    if a.keys() != b.keys():
-        raise AdapterError(f"{path}: A or B is missing for {sorted(a.keys() ^ b.keys())[0]!r}. Download the adapter again.")
-    if any(name.rpartition(".")[2] == "lm_head" for name in a):
-        raise AdapterError(f"{path} adapts the LM head, which decoding reads row by row. Train it with `retrieveall train`.")
-    return LoraWeights(a, b, {name: _scaling(config, name, a[name].shape[0]) for name in a})
-
-
-def _shapes(file: Path) -> dict[str, Tensor]:
-    with safe_open(file, "pt") as tensors:
-        return {name: torch.empty(tensors.get_slice(name).get_shape(), device="meta") for name in tensors.keys()}  # noqa: SIM118
-
-
-def _check_plain_lora(path: Path, config: Any) -> None:
-    plain = isinstance(config, dict) and config.get("peft_type") == "LORA"
-    if not plain or config.get("use_dora") or config.get("modules_to_save"):
-        raise AdapterError(f"{path} is not a plain LoRA (no DoRA, no modules_to_save). Train it with `retrieveall train`.")
-    if not isinstance(config.get("lora_alpha"), int | float):
-        raise AdapterError(f"{path}: adapter_config.json has no lora_alpha. Train or download the adapter again.")
+    def _read_lora(self, dtype: torch.dtype | None) -> LoraWeights:
+        if self.snapshot:
+            try:
+                self.snapshot.fetch(WEIGHT_FILES)
+            except HubUnreachableError:
+                raise
+            except HubError as error:  # too large, missing, withdrawn: it is the adapter that is of no use
+                raise AdapterError(str(error)) from error
+        with _called(self.path, self.snapshot):
+            return read_lora(self.path, dtype)
 
 
 def sentence_hash(key: str) -> int:
@@ -228,79 +200,89 @@ def hash_sentences(examples: Iterable[Example]) -> Tensor:
     return torch.tensor(sorted({sentence_hash(example.key) for example in examples}), dtype=torch.int64)
 
 
-def _scaling(config: dict[str, Any], module_name: str, rank: int) -> float:
-    patterns: dict[str, float] = config.get("alpha_pattern") or {}
-    # As PEFT reads them: regular expressions, of which the first that matches counts.
-    matching = (value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module_name))
-    alpha: float = next(matching, config["lora_alpha"])
-    return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest of an adapter's folder.
-
-    Raises:
-        AdapterError: It is missing, damaged or of a newer schema.
-    """
-    file = path / MANIFEST
-    if not file.is_file():
-        raise AdapterError(
-            f"{path} is not a language adapter: it has no {MANIFEST}. Give the folder that `retrieveall train` wrote."
-        )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        version = data["schema_version"]
-        if not isinstance(version, int):
-            raise TypeError(f"schema_version is {version!r}, not a number")
-    except (ValueError, KeyError, TypeError) as error:
-        raise AdapterError(f"{file} is damaged: {error!r}. Train or download the adapter again.") from error
-    if version > SCHEMA_VERSION:
-        raise AdapterError(
-            f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall"
-        )
-    known = {f.name for f in fields(Manifest)}
-    try:
-        manifest = Manifest(**{key: value for key, value in data.items() if key in known})
-        check_language(manifest.language)
-        if not isinstance(manifest.entity_types, list) or not all(isinstance(label, str) for label in manifest.entity_types):
-            raise ValueError(f"entity_types is {manifest.entity_types!r}, not a list of labels")
-    except (TypeError, ValueError) as error:
-        raise AdapterError(f"{file} is damaged or incomplete: {error}. Train or download the adapter again.") from error
-    return manifest
-
-
-def check_language(language: object) -> None:
-    """Makes sure that a language code can be one, for it names folders too.
-
-    Raises:
-        ValueError: It does not have the form of a BCP-47 code.
-    """
-    if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
-        raise ValueError(f"{language!r} is no language code; write it like 'de', 'sw', 'zh-Hant' or 'mul'.")
-
-
 def _compact(vectors: Tensor) -> Tensor:
     """In half precision, unless a component is too large for it."""
     half = vectors.half()
     return half if half.isfinite().all() else vectors.float()
 
 
-def _check_vectors(vectors: dict[str, Tensor], hidden_size: int) -> None:
+@contextmanager
+def _called(path: Path, snapshot: Snapshot | None) -> Iterator[None]:
+    """Lets an error speak of a repository on the Hub instead of its folder in the cache."""
+    try:
+        yield
+    except AdapterError as error:
+        raise AdapterError(str(error).replace(str(path), str(snapshot or path))) from error
+
+
+def _check_files(path: Path, limits: Mapping[str, int]) -> None:
+    for name, limit in limits.items():
+        if not (path / name).is_file():
+            raise AdapterError(f"{path} is incomplete: {name} is missing. Train or download the adapter again.")
+        if (size := (path / name).stat().st_size) > limit:
+            raise AdapterError(f"{path}: {name} has {size:,} bytes; at most {limit:,} are read.")
+
+
+def _read_vectors(file: Path, hidden_size: int) -> dict[str, Tensor]:
+    with open_tensors(file) as tensors:
+        vectors = {name: tensors.get_tensor(name) for name in ("sentences", "mentions", "routing", "training_hashes")}
+    hashes = vectors["training_hashes"]
+    if hashes.ndim != 1 or hashes.dtype != torch.int64:
+        raise ValueError(f"its training_hashes are {hashes.dtype} of shape {tuple(hashes.shape)}, not int64 [n]")
     for name in ("sentences", "mentions", "routing"):
         if vectors[name].ndim != 2 or vectors[name].shape[1] != hidden_size:
             raise ValueError(f"its {name} vectors have shape {tuple(vectors[name].shape)}, not [n, {hidden_size}]")
-        if not vectors[name].isfinite().all():
-            raise ValueError(f"its {name} vectors are not all finite")
+        if not (vectors[name].float().abs() <= _LARGEST_COMPONENT).all():
+            raise ValueError(f"its {name} vectors are not all finite, or too large")
+    return vectors
 
 
-def _read_examples(file: Path) -> list[Example]:
+def _read_examples(file: Path, labels: Sequence[str]) -> list[Example]:
     examples = []
-    for row in pq.read_table(file).to_pylist():
+    for row in _rows(file):
         spans = tuple(Span(span["start"], span["end"], span["label"]) for span in row["spans"])
+        if not isinstance(row["tokens"], list) or any(type(n) is not int for span in spans for n in span[:2]):
+            raise TypeError("tokens is no list of strings, or a span does not begin and end at a whole number")
         if any(not 0 <= span.start < span.end <= len(row["tokens"]) for span in spans):
             raise ValueError(f"a span of {spans} leaves its {len(row['tokens'])} words")
+        if foreign := {span.label for span in spans} - set(labels):
+            raise ValueError(f"an example has the label {min(foreign, key=str)!r}, which is none of {labels}")
         examples.append(Example(Sentence.from_words(row["tokens"]), spans))
     return examples
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a table, a few at a time: a small file can hold a value a million times over."""
+    metadata = pq.read_metadata(file)
+    _check_table(metadata)
+    columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    # Repeated strings stay what they are in the file, numbers of an entry in a list, until their lengths have been added up.
+    strings = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    left = _MOST_EXAMPLE_BYTES
+    with pq.ParquetFile(file, read_dictionary=strings, metadata=metadata) as table:
+        for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans"]):
+            left -= batch.nbytes + _characters(batch.column("tokens"))
+            if left < 0:
+                raise ValueError(f"it takes more than {_MOST_EXAMPLE_BYTES:,} bytes in memory")
+            yield from batch.to_pylist()
+
+
+def _check_table(metadata: pq.FileMetaData) -> None:
+    """Compares with the limits what a table says of its size, before any of it is unpacked."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    if (values := sum(chunk.num_values for chunk in chunks)) > _MOST_EXAMPLE_VALUES:
+        raise ValueError(f"it says that it holds {values:,} values; at most {_MOST_EXAMPLE_VALUES:,} are read")
+    if (size := sum(chunk.total_uncompressed_size for chunk in chunks)) > _MOST_EXAMPLE_BYTES:
+        raise ValueError(f"it says that it unpacks to {size:,} bytes; at most {_MOST_EXAMPLE_BYTES:,} are read")
+    if unknown := {encoding for chunk in chunks for encoding in chunk.encodings} - _ENCODINGS:
+        raise ValueError(f"it is encoded by {min(unknown)}; write it with the defaults of pyarrow")
+
+
+def _characters(tokens: pa.ListArray) -> int:
+    """The bytes of all tokens together, each as often as it occurs."""
+    words = tokens.flatten()
+    return pc.sum(pc.binary_length(words.dictionary).take(words.indices)).as_py() or 0
 
 
 def _write_examples(examples: Sequence[Example], file: Path) -> None:

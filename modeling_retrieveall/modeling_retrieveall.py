@@ -15,27 +15,33 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 
 from .answers import AnswerFormat
 from .base_llm import base_revision, load_base
 from .batching import TokenBudget
-from .collection import resolve
+from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer, AnswerDecoder
 from .embedded import EMBEDDED_BASE
 from .encoding import SentenceEncoder, SentenceVectors
 from .entities import Entity, Sentence
 from .grammar import AnswerGrammar
-from .language_adapter import SHARED_LANGUAGE, AdapterError, LanguageAdapter
-from .lora_bank import LoraBank, check_fits
+from .hub_files import Hub
+from .language_adapter import LanguageAdapter
+from .languages import Languages
 from .outputs import Extraction, RetrieveAllOutput
-from .prompting import PROMPT_VERSION, Prompt, PromptWriter
+from .prompting import Prompt, PromptWriter
 from .retrieval import Retrieved
-from .routing import Route, VoteRouter
+from .routing import Route
+from .tokenization_retrieveall import write_tokenizer_pointer
 from .windows import split_windows
 
 _WINDOWS_AT_A_TIME = 1024
+_HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
+# What AutoModel passes on that means nothing here; the base LLM runs no code from the Hub.
+_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
 
 
 @dataclass
@@ -64,17 +70,18 @@ class RetrieveAllModel(PreTrainedModel):
 
     config_class = RetrieveAllConfig
     base_model_prefix = "base"
+    _auto_class = "AutoModel"
 
     def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(config)
         _check_window(config, base)
         self.base = base.eval()
         self.tokenizer = tokenizer
-        self.adapters: dict[str, LanguageAdapter] = {}
+        self.hub = Hub()
+        self._languages = Languages(base, config)
+        self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
         self.answers = AnswerFormat(tokenizer)
         self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
-        self.bank = LoraBank(base, config.adapter_slots)
-        self.router = VoteRouter(config.k_neighbours, config.min_confidence)
         self._decoder = AnswerDecoder(base, self.bank)
         self._budget = TokenBudget(config.max_batch_tokens)
         self._writer = PromptWriter(self.answers, config.max_example_tokens)
@@ -89,95 +96,136 @@ class RetrieveAllModel(PreTrainedModel):
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
-        pretrained_model_name_or_path: str | Path = "shipped",
+        pretrained_model_name_or_path: str | Path | None = None,
         *,
+        config: RetrieveAllConfig | None = None,
         base_model: str | None = None,
         languages: Sequence[str] | None = None,
-        **base_arguments: Any,
+        strict: bool = False,
+        hub: Hub | None = None,
+        revision: str | None = None,
+        **arguments: Any,
     ) -> "RetrieveAllModel":
-        """Loads a base LLM and the adapters of a model.
+        """Loads a base LLM and the adapters of a model. LoRA weights on the Hub are fetched when first routed to.
 
         Args:
-            pretrained_model_name_or_path: ``"shipped"``; or a folder that ``save_pretrained`` wrote; or the folder of one
-                adapter as ``retrieveall train`` writes it; or a folder of such folders.
+            pretrained_model_name_or_path: ``"shipped"``, which is also meant by nothing; or a folder that ``save_pretrained``
+                wrote; or the folder of one adapter, or of several, as ``retrieveall train`` writes them; or the repository of a
+                model or an adapter on the Hub. May be left out beside ``collection``.
+            config: The model's configuration as ``AutoModel`` has read it, instead of the one that is there.
             base_model: Where to take the base LLM from, instead of where the configuration says.
             languages: Load these languages only; the shared ``mul`` adapter is loaded as well where there is one.
-            **base_arguments: Fields of :class:`RetrieveAllConfig`, which replace the model's own (``n_sentences=1``); all others
-                go to the base's ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``, ``quantization_config``,
-                ``token``, ...
+            strict: Raise an error for an adapter on the Hub that cannot be used, instead of a warning.
+            hub: How the Hub is reached, instead of ``token``, ``cache_dir`` and ``local_files_only``.
+            revision: Branch, tag or commit hash of the model's repository.
+            **arguments: Fields of :class:`RetrieveAllConfig`, which replace the model's own (``collection``, ``n_sentences``);
+                ``token``, ``cache_dir``, ``local_files_only`` for everything on the Hub; all others go to the base's
+                ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``, ``quantization_config``, ...
 
         Raises:
             FileNotFoundError: There is no such model.
+            HubError: The Hub does not have it, or cannot be asked.
             ValueError: A language is not among the model's; or an adapter is of another base LLM.
 
         Example:
             >>> model = RetrieveAllModel.from_pretrained("shipped", languages=["de", "ru"])
-            >>> model.languages
+            >>> list(model.languages)
             ['de', 'mul', 'ru']
         """
-        collection = resolve(pretrained_model_name_or_path)
-        wanted = _wanted(languages, list(collection.adapters))
-        base_arguments.pop("config", None)
-        base_arguments.pop("trust_remote_code", None)
-        config = collection.config
-        for field in base_arguments.keys() & RetrieveAllConfig.numbers():
-            setattr(config, field, base_arguments.pop(field))
-        name = base_model or config.base_model
-        if config.base_revision and name not in (base_model, EMBEDDED_BASE):
-            base_arguments.setdefault("revision", config.base_revision)
-        base, tokenizer = load_base(name, **base_arguments)
-        config.base_revision = config.base_revision or base_revision(name, base)
-        model = cls(config, base, tokenizer)
-        for language in wanted:
-            model.add_language(collection.adapters[language])
+        shared = {name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}
+        hub, refusals = hub or Hub(**shared), Refusals(strict)
+        for name in _AUTO_ARGUMENTS:
+            arguments.pop(name, None)
+        changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
+        if config is not None:
+            base_model = base_model or config.base_model
+            changes = {name: getattr(config, name) for name in RetrieveAllConfig.changeable()} | changes
+        found = find(pretrained_model_name_or_path, hub, revision, refusals, changes)
+        name = base_model or found.config.base_model
+        if name == found.config.base_model != EMBEDDED_BASE and found.config.base_revision:
+            arguments["revision"] = found.config.base_revision
+        base, tokenizer = load_base(name, **shared, **arguments)
+        found.config.base_revision = found.config.base_revision or base_revision(name, base)
+        model = cls(found.config, base, tokenizer)
+        model.hub = hub
+        model._languages.add_all(found.adapters, languages, refusals)
         model.eval()
         return model
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
-        """Writes configuration and adapters, never the base weights.
+        """Writes configuration, code and adapters, never the base weights.
+
+        Adapters of the Hub are pinned by their commits; those of folders are copied to ``adapters/<language>``. The folder loads
+        with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
 
         Args:
-            save_directory: The folder; made if missing. Adapters go to ``adapters/<language>``.
+            save_directory: The folder; made if missing.
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for language, adapter in self.adapters.items():
             target = folder / "adapters" / language
-            if target.resolve() != adapter.path.resolve():
+            if adapter.snapshot is None and target.resolve() != adapter.path.resolve():
                 shutil.copytree(adapter.path, target, dirs_exist_ok=True)
-        self.config.adapters = {language: f"adapters/{language}" for language in self.languages}
+        self.config.adapters = {
+            language: str(adapter.snapshot) if adapter.snapshot and not adapter.snapshot.folder else f"adapters/{language}"
+            for language, adapter in sorted(self.adapters.items())
+        }
+        self.config.architectures = [type(self).__name__]
+        custom_object_save(self, folder, config=self.config)
+        write_tokenizer_pointer(folder)
         self.config.save_pretrained(folder)
+
+    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
+        """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.
+
+        Args:
+            repo_id: ``"owner/name"``; created if missing.
+            **arguments: ``private``, ``create_pr``, ``commit_message``, ``token``: see :func:`publishing.hub.push_model`.
+
+        Returns:
+            What was pushed: its repository, commit and URL.
+
+        Raises:
+            ImportError: The package is not installed; remote code can load models, not publish them.
+            HubError: The Hub refuses it or cannot be reached; the repository is as it was then.
+        """
+        try:
+            from modeling_retrieveall.publishing.hub import push_model
+        except ImportError as error:
+            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+        return push_model(self, repo_id, **arguments)
 
     # Languages
 
     @property
-    def languages(self) -> list[str]:
-        """Codes of the languages there are, sorted; ``mul`` is the shared adapter."""
-        return sorted(self.adapters)
+    def languages(self) -> dict[str, str]:
+        """The languages there are, by code, and where the adapter of each is from; ``mul`` is the shared one.
 
-    def add_language(self, path: str | Path) -> str:
+        Example:
+            >>> model.languages
+            {'de': 'someone/retrieveall-de@0f1c2d...', 'sw': 'runs/sw'}
+        """
+        return {language: self.adapters[language].source for language in sorted(self.adapters)}
+
+    def add_language(self, source: str | Path, revision: str | None = None) -> str:
         """Adds a language adapter, in place of one of the same language. Nothing else changes.
 
         Args:
-            path: The adapter's folder.
+            source: The adapter's folder, or its repository on the Hub.
+            revision: Branch, tag or commit hash of the repository.
 
         Returns:
             Its language code.
 
         Raises:
-            AdapterError: The folder is no adapter, or one of another base LLM, encoder layer or prompt.
+            AdapterError: It is no adapter, or one of another base LLM, encoder layer or prompt.
+            HubError: The Hub does not have it, or cannot be asked.
         """
-        adapter = LanguageAdapter.load(path)
-        self._check_fits(adapter)
-        language = adapter.language
+        adapter = LanguageAdapter.load(locate(source, self.hub, revision))
         with self._lock:
-            self.bank.unload(language)
-            self.adapters[language] = adapter
-            if language == SHARED_LANGUAGE:
-                self.router.fallback = language
-            else:
-                self.router.add(language, adapter.voting_vectors())
-        return language
+            self._languages.add(adapter)
+        return adapter.language
 
     def remove_language(self, language: str) -> None:
         """Takes a language away. Nothing else changes.
@@ -185,40 +233,8 @@ class RetrieveAllModel(PreTrainedModel):
         Raises:
             ValueError: There is no such language.
         """
-        self._check_languages([language])
         with self._lock:
-            del self.adapters[language]
-            self.bank.unload(language)
-            self.router.remove(language)
-            if language == SHARED_LANGUAGE:
-                self.router.fallback = None
-
-    def _check_fits(self, adapter: LanguageAdapter) -> None:
-        manifest = adapter.manifest
-        hidden = self.base.config.get_text_config().hidden_size
-        for what, theirs, ours in (
-            ("base LLM", manifest.base_model, self.config.base_model),
-            ("base revision", manifest.base_revision, self.config.base_revision),
-            ("hidden size", manifest.hidden_size, hidden),
-            ("encoder layer", manifest.encoder_layer, self.config.encoder_layer),
-            ("prompt version", manifest.prompt_version, PROMPT_VERSION),
-        ):
-            if theirs != ours:
-                raise AdapterError(
-                    f"{adapter.path}: the {adapter.language!r} adapter has {what} {theirs!r}, the model {ours!r}. "
-                    "Load it into a model of its own base, or train it again on this one."
-                )
-        shapes = adapter.lora_shapes()
-        try:
-            check_fits(adapter.language, shapes, dict(self.base.named_modules()))
-        except ValueError as error:
-            raise AdapterError(f"{adapter.path}: {error}") from error
-
-    def _check_languages(self, languages: Sequence[str]) -> None:
-        if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
-            raise ValueError(
-                f"No adapter for language {', '.join(map(repr, unknown))}. There are: {', '.join(self.languages) or 'none'}."
-            )
+            self._languages.remove(language)
 
     # Extraction
 
@@ -287,6 +303,8 @@ class RetrieveAllModel(PreTrainedModel):
 
     def _serve(self, windows: list[_Window], forced: list[str] | None, batch_size: int) -> None:
         self._route_and_retrieve(windows, forced)
+        while removed := self._languages.drop_unusable(_served_by(windows), strict=forced is not None):
+            self._route_and_retrieve([window for window in windows if removed & set(window.route.adapters)], forced)
         self._budget.run(
             [len(window.prompt.ids) if window.prompt else 0 for window in windows],
             lambda batch: self._answer([windows[i] for i in batch]),
@@ -301,7 +319,7 @@ class RetrieveAllModel(PreTrainedModel):
         forced = [languages] * count if isinstance(languages, str) else list(languages)
         if len(forced) != count:
             raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
-        self._check_languages(forced)
+        self._languages.check(forced)
         return forced
 
     def _windows(self, owner: int, sentence: Sentence) -> list[_Window]:
@@ -341,8 +359,7 @@ class RetrieveAllModel(PreTrainedModel):
     def _answer(self, batch: list[_Window]) -> None:
         """Decodes a batch of windows, each with its own adapters."""
         grammars = [AnswerGrammar(self.answers, window.sentence, self._labels(window.route)) for window in batch]
-        names = sorted({name for window in batch for name in window.route.adapters})
-        self.bank.make_resident(names, lambda name: self.adapters[name].lora_weights(self.base.dtype))
+        self.bank.make_resident(sorted(_served_by(batch)), lambda name: self.adapters[name].lora_weights(self.base.dtype))
         prompts = [window.prompt.ids for window in batch if window.prompt]
         answers = self._decoder.decode(prompts, grammars, [window.route.mixture for window in batch])
         for window, answer in zip(batch, answers, strict=True):
@@ -455,13 +472,8 @@ def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
         )
 
 
-def _wanted(languages: Sequence[str] | None, available: list[str]) -> list[str]:
-    if languages is None:
-        return sorted(available)
-    languages = [languages] if isinstance(languages, str) else list(languages)
-    if missing := sorted(set(languages) - set(available)):
-        raise ValueError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {', '.join(sorted(available))}.")
-    return sorted({*languages, *({SHARED_LANGUAGE} & set(available))})
+def _served_by(windows: Iterable[_Window]) -> set[str]:
+    return {name for window in windows for name in window.route.adapters}
 
 
 def _sentences(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]] | None) -> list[Sentence]:

@@ -1,7 +1,8 @@
 """What the tests share: a tiny random base LLM for shapes and faults, and the real embedded one for the rest."""
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from modeling_retrieveall.embedded import EMBEDDED_BASE, embedded_path, prepare_
 from modeling_retrieveall.entities import Example, Sentence, Span
 from modeling_retrieveall.language_adapter import LanguageAdapter
 from modeling_retrieveall.training.trainer import TrainingArguments, train
+from tests import HUB, HUB_HOME
+from tests.hub import LocalHub
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = ROOT / "examples" / "sentences"
@@ -95,6 +98,22 @@ def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 def loaded_tiny_adapter(tiny_adapter: Callable[[str], Path]) -> LanguageAdapter:
     """The German adapter of the tiny base, in memory."""
     return LanguageAdapter.load(tiny_adapter("de"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hub() -> Iterator[None]:
+    with HUB:
+        yield
+    HUB_HOME.cleanup()
+
+
+@pytest.fixture
+def hub() -> LocalHub:
+    """The Hub on loopback that ``huggingface_hub`` talks to in this process, emptied; ann is logged in."""
+    HUB.clear()
+    for folder in Path(HUB_HOME.name).iterdir():
+        shutil.rmtree(folder)
+    return HUB
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pytest
 from modeling_retrieveall import collection
 from modeling_retrieveall.collection import SHIPPED, resolve
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
-from modeling_retrieveall.language_adapter import AdapterError
+from modeling_retrieveall.lora_files import AdapterError
 
 
 def copy_adapter(source: Path, target: Path, **changes: Any) -> Path:
@@ -60,10 +60,10 @@ def test_the_shipped_model_is_the_folder_of_shipped_adapters(folders: Path, monk
     assert sorted(resolve(SHIPPED).adapters) == ["de", "en"]
 
 
-@pytest.mark.parametrize("source", ["/no/such/path", "some/repository"])
+@pytest.mark.parametrize("source", ["/no/such/path", "no-such-name"])
 def test_a_path_that_does_not_exist_is_named_and_the_possible_ones_listed(source: str, tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=rf"no model at '{source}'\. Give 'shipped', or a folder written by `save_pretrained`"
+        FileNotFoundError, match=rf"no model at '{source}'\. Give 'shipped', a folder written by `save_pretrained`"
     ):
         resolve(source)
 

@@ -10,7 +10,7 @@ import torch
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.collection import SHIPPED, resolve
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.embedded import EMBEDDED_ON_HUB
 from tests.conftest import ROOT, SENTENCES
 
 LANGUAGES = ["bg", "de", "en", "es", "ru", "ta"]
@@ -63,7 +63,7 @@ def test_a_shipped_adapter_is_small_and_holds_the_packages_own_sentences(languag
     folder = resolve(SHIPPED).adapters[language]
     assert (folder / "adapter_model.safetensors").stat().st_size <= 4_000_000
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    assert config["base_model_name_or_path"] == EMBEDDED_BASE
+    assert config["base_model_name_or_path"] == EMBEDDED_ON_HUB
     adapter = LanguageAdapter.load(folder)
     own = {line for file in SENTENCES.glob("*.conll") for line in sentences(file)}
     assert len(adapter.index.examples) >= 60

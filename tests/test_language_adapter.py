@@ -15,16 +15,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from modeling_retrieveall.entities import Example, Sentence, Span
-from modeling_retrieveall.language_adapter import (
-    AdapterError,
-    LanguageAdapter,
-    Manifest,
-    hash_sentences,
-    read_lora_weights,
-    read_manifest,
-    sentence_hash,
-)
+from modeling_retrieveall.language_adapter import LanguageAdapter, hash_sentences, sentence_hash
 from modeling_retrieveall.lora_bank import LoraBank
+from modeling_retrieveall.lora_files import AdapterError, read_lora
+from modeling_retrieveall.manifest import Manifest, read_manifest
 from modeling_retrieveall.retrieval import ExampleIndex
 
 from .loud_adapters import loud_copy
@@ -127,7 +121,7 @@ def test_the_folder_loads_in_bare_peft_and_gives_the_logits_of_the_bank(folder: 
     base = AutoModelForCausalLM.from_pretrained(tiny_base).eval()
     bare = base(ids).logits
     bank = LoraBank(base, slots=1)
-    bank.load("de", read_lora_weights(folder, torch.float32))
+    bank.load("de", read_lora(folder, torch.float32))
     with bank.rows([{"de": 1.0}] * 3):
         ours = base(ids).logits
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), folder).eval()(ids).logits

@@ -12,8 +12,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from modeling_retrieveall.language_adapter import read_lora_weights
 from modeling_retrieveall.lora_bank import LoraBank, LoraWeights, _Stack
+from modeling_retrieveall.lora_files import read_lora
 
 from .conftest import write_tiny_base
 
@@ -60,7 +60,7 @@ def pair(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     base = load(tiny_base)
     bank = LoraBank(base, slots=len(CONFIGS))
     for name in CONFIGS:
-        bank.load(name, read_lora_weights(folder / name, torch.float32))
+        bank.load(name, read_lora(folder / name, torch.float32))
     return Pair(peft.eval(), base, bank)
 
 
@@ -119,7 +119,7 @@ def test_an_alpha_pattern_is_a_regular_expression_and_the_first_match_counts(tin
     peft.save_pretrained(tmp_path)
     base = load(tiny_base)
     bank = LoraBank(base, slots=1)
-    bank.load("de", read_lora_weights(tmp_path, torch.float32))
+    bank.load("de", read_lora(tmp_path, torch.float32))
     with torch.no_grad(), bank.rows([{"de": 1.0}]):
         assert relative_error(base(IDS[:1]).logits, peft(IDS[:1]).logits) <= 1e-4
 
@@ -469,7 +469,7 @@ def test_quantised_layers_give_what_peft_gives_over_them(tmp_path: Path, bits: i
     peft.save_pretrained(tmp_path)
     base = quantised()
     bank = LoraBank(base, slots=1)
-    bank.load("de", read_lora_weights(tmp_path, torch.float32))
+    bank.load("de", read_lora(tmp_path, torch.float32))
     with torch.no_grad():
         theirs = peft(IDS).logits
         with bank.rows([{"de": 1.0}] * len(IDS)):
@@ -493,7 +493,7 @@ def test_a_split_and_offloaded_base_gives_what_a_whole_one_gives(tiny_base: Path
     base = AutoModelForCausalLM.from_pretrained(tiny_base, device_map=device_map, offload_folder=str(tmp_path)).eval()
     bank = LoraBank(base, slots=1)
     pair.peft.save_pretrained(tmp_path, selected_adapters=["wide"])
-    bank.load("wide", read_lora_weights(tmp_path / "wide", torch.float32))
+    bank.load("wide", read_lora(tmp_path / "wide", torch.float32))
     with torch.no_grad(), bank.rows([{"wide": 1.0}] * len(IDS)):
         ours = base(IDS).logits
     torch.testing.assert_close(ours, bank_logits(pair, [{"wide": 1.0}] * len(IDS)), rtol=1e-5, atol=1e-5)

@@ -1,14 +1,9 @@
-"""Cards, and adapters whose examples may be passed on."""
+"""Adapters whose examples may be passed on."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import torch
-from huggingface_hub import ModelCard
-
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.publishing.cards import write_card
 from modeling_retrieveall.publishing.sharing import share
 from modeling_retrieveall.training.data import load_examples
 from tests.conftest import SENTENCES
@@ -35,16 +30,3 @@ def test_the_shared_adapter_gets_no_vote(tiny_adapter: Callable[[str], Path], tm
     model = RetrieveAllModel.from_pretrained(tiny_adapter("mul"))
     folder = share(tiny_adapter("mul"), load_examples(str(SENTENCES / "es.conll"), "train").examples, tmp_path / "mul", model)
     assert len(LanguageAdapter.load(folder).routing_vectors) == 0
-
-
-def test_a_card_tells_the_hub_language_library_and_figures(loaded_tiny_adapter: LanguageAdapter, tmp_path: Path) -> None:
-    adapter = loaded_tiny_adapter
-    measured = {"dataset": "panx/de", "split": "validation", "f1": 81.5, "precision": 82.0, "recall": 81.0, "n_test": 100}
-    manifest = replace(adapter.manifest, metrics=[measured])
-    nothing = torch.zeros(0)
-    card = ModelCard.load(write_card(LanguageAdapter(manifest, adapter.index, nothing, nothing, tmp_path)))
-    assert (card.data.language, card.data.library_name, card.data.pipeline_tag) == ("de", "peft", "token-classification")
-    (result,) = card.data.eval_results
-    assert (result.metric_type, result.metric_value, result.dataset_split) == ("f1", 81.5, "validation")
-    assert "| panx/de | validation | 81.5 |" in card.text
-    assert "LOC, ORG, PER" in card.text

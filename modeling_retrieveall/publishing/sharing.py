@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..entities import Example
-from ..language_adapter import SHARED_LANGUAGE, LanguageAdapter
+from ..language_adapter import LanguageAdapter
+from ..manifest import SHARED_LANGUAGE
 from ..modeling_retrieveall import RetrieveAllModel
 from ..retrieval import ExampleIndex
 from .cards import write_card

@@ -75,8 +75,9 @@ def has_split(dataset: str, split: str) -> bool:
 
 
 def dataset_name(dataset: str) -> str:
-    """How a card calls a dataset: a Hub id as it is, a path by its last two parts."""
-    return "/".join(Path(dataset).resolve().parts[-2:]) if Path(dataset).expanduser().exists() else dataset
+    """How a manifest calls a dataset: a Hub id as it is; a path by its last part, after ``./``, which begins no Hub id."""
+    path = Path(dataset).expanduser()
+    return f"./{path.resolve().name}" if path.exists() else dataset
 
 
 def sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Example]:

@@ -28,27 +28,21 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
-from ..base_llm import base_revision, load_base, native_dtype
-from ..collection import shipped_adapters
+from ..base_llm import base_revision, load_base
 from ..configuration_retrieveall import RetrieveAllConfig
-from ..embedded import EMBEDDED_BASE
+from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
-from ..language_adapter import (
-    SHARED_LANGUAGE,
-    AdapterError,
-    LanguageAdapter,
-    Manifest,
-    check_language,
-    hash_sentences,
-    read_manifest,
-    sentence_hash,
-)
+from ..language_adapter import LanguageAdapter, hash_sentences, sentence_hash
+from ..lora_files import LORA_WEIGHTS, AdapterError
+from ..manifest import Manifest, check_language
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import write_card
 from ..retrieval import ExampleIndex
 from .augmentation import KnowledgeSampler, Sample, bucketed
 from .data import DatasetError, dataset_name, has_split, load_examples, sample, without
 from .evaluation import evaluate_examples
+from .hardware import describe, precision
+from .start import find_start
 
 
 def _flag(default: Any, help: str) -> Any:
@@ -76,8 +70,9 @@ class TrainingArguments:
     base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
     init: str = _flag(
         "auto",
-        "Adapter to start from: a folder; `mul` for the shared one of the package; `none` for nothing. `auto` takes `mul` "
-        "where it fits the base: with hundreds of sentences it is worth several points of F1.",
+        "Adapter to start from: a folder, or a repository on the Hub (`owner/name@revision`); `mul` for the shared one of the "
+        "package; `none` for nothing. `auto` takes `mul` where it fits the base: with hundreds of sentences it is worth several "
+        "points of F1.",
     )
     epochs: int = _flag(2, "Passes over the data. A third mostly memorises.")
     learning_rate: float | None = _flag(
@@ -132,51 +127,63 @@ def train(arguments: TrainingArguments) -> Path:
     Raises:
         DatasetError: The data cannot be read or holds no entities.
         AdapterError: The adapter to start from does not fit.
+        HubError: The adapter to start from is not on the Hub.
         FileExistsError: The output folder holds something else than an adapter.
     """
     _check_output(Path(arguments.output))
     data = [load_examples(name, "train") for name in arguments.dataset]
     lessons = [_lessons(name, part.examples, arguments) for name, part in zip(arguments.dataset, data, strict=True)]
     labels = sorted({label for part in data for label in part.labels})
-    return _Training(arguments, lessons, labels, find_start(arguments)).run()
+    return _Training(arguments, lessons, labels, find_start(arguments.init, arguments.language, arguments.base)).run()
 
 
 @dataclass(frozen=True)
 class _Lessons:
-    """The sentences of one dataset: those to learn from, and those to be measured on, none of which is among the former."""
+    """The sentences of one dataset: those to learn from, and those to be measured on, none of which is among the former.
+
+    Attributes:
+        duplicates: How many were dropped because they were among both.
+    """
 
     name: str
     train: list[Example]
     validation: list[Example]
+    duplicates: int
 
 
 def _lessons(name: str, examples: list[Example], arguments: TrainingArguments) -> _Lessons:
     """Draws the sentences of a run; without a validation split a tenth of the training sentences is held out."""
     limit, seed = arguments.max_validation_examples, arguments.seed
+    duplicates = 0
     if not limit:
         validation: list[Example] = []
     elif has_split(name, "validation"):
         validation = load_examples(name, "validation").examples
     else:
         validation = sample(examples, max(1, len(examples) // 10), seed)
-        examples = without(examples, {example.key for example in validation})
+        rest = without(examples, {example.key for example in validation})
+        duplicates = len(examples) - len(validation) - len(rest)
+        examples = rest
     train = sample(examples, arguments.max_train_examples, seed)
     if not any(example.spans for example in train):
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
-    validation = without(validation, {example.key for example in train})
-    return _Lessons(name, train, sample(validation, limit, seed))
+    fresh = without(validation, {example.key for example in train})
+    duplicates += len(validation) - len(fresh)
+    return _Lessons(name, train, sample(fresh, limit, seed), duplicates)
 
 
 class _Training:
     """One run: base, sampler and LoRA, and the loop over them."""
 
-    def __init__(self, arguments: TrainingArguments, lessons: list[_Lessons], labels: list[str], start: Path | None) -> None:
+    def __init__(
+        self, arguments: TrainingArguments, lessons: list[_Lessons], labels: list[str], start: LanguageAdapter | None
+    ) -> None:
         self.arguments = arguments
         self.lessons = lessons
         self.labels = labels
         self.start = start
         set_seed(arguments.seed)
-        self.accelerator = Accelerator(mixed_precision=_precision(arguments.mixed_precision))
+        self.accelerator = Accelerator(mixed_precision=precision(arguments.mixed_precision))
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         config = RetrieveAllConfig(
             arguments.base,
@@ -233,15 +240,23 @@ class _Training:
                 task_type="CAUSAL_LM",
             )
         else:
-            config = LoraConfig.from_pretrained(str(self.start))
+            config = LoraConfig.from_pretrained(str(self.start.path))
             config.inference_mode = False
         config.lora_dropout = arguments.lora_dropout
         lora = get_peft_model(self.model.base, config)
         if self.start is not None:
-            loaded = set_peft_model_state_dict(lora, load_file(self.start / "adapter_model.safetensors"))
+            loaded = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
             if loaded.unexpected_keys:
-                raise AdapterError(f"{self.start} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM lacks.")
+                raise AdapterError(
+                    f"{self.start.source} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM lacks."
+                )
         return lora
+
+    def _origin(self) -> str | None:
+        """How the manifest calls the adapter that the run started from."""
+        if self.start is None:
+            return None
+        return self.start.source if self.start.snapshot else self.start.language
 
     # The loop
 
@@ -335,7 +350,8 @@ class _Training:
         shutil.rmtree(aside, ignore_errors=True)
         self.lora.peft_config["default"].inference_mode = True
         # PEFT wrote the folder the base was loaded from, which is a path of this machine.
-        self.lora.peft_config["default"].base_model_name_or_path = self.arguments.base
+        name = EMBEDDED_ON_HUB if self.arguments.base == EMBEDDED_BASE else self.arguments.base
+        self.lora.peft_config["default"].base_model_name_or_path = name
         self.lora.peft_config["default"].save_pretrained(str(aside))
         save_file(_lora_tensors(self.lora, torch.bfloat16), aside / "adapter_model.safetensors", metadata={"format": "pt"})
         examples = [example for group in self.lessons for example in group.train]
@@ -356,7 +372,7 @@ class _Training:
         hashes = hash_sentences(examples)
         if self.start is None:
             return hashes
-        return torch.tensor(sorted({*hashes.tolist(), *LanguageAdapter.load(self.start).training_hashes.tolist()}))
+        return torch.tensor(sorted({*hashes.tolist(), *self.start.training_hashes.tolist()}))
 
     def _measure(self, adapter: LanguageAdapter) -> None:
         """F1 on the validation splits, into manifest and card."""
@@ -373,14 +389,14 @@ class _Training:
             with torch.no_grad(), self.accelerator.autocast():
                 report = evaluate_examples(model, fresh, adapter.language, oracle_routing=True)
             self.accelerator.print(f"{group.name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
-            adapter.manifest.metrics.append({"dataset": dataset_name(group.name), "split": "validation", **report.to_dict()})
+            figures = {**report.to_dict(), "n_dropped": len(group.validation) - len(fresh)}
+            adapter.manifest.metrics.append({"dataset": dataset_name(group.name), "split": "validation", **figures})
         adapter.save_knowledge(adapter.path)
         write_card(adapter)
 
     def _manifest(self, run: dict[str, Any]) -> Manifest:
         arguments = self.arguments
         config = self.model.config
-        start = read_manifest(self.start) if self.start else None
         kept = ("epochs", "batch_size", "knowledge_share", "seed", "max_train_examples")
         lora = self.lora.peft_config["default"]
         shown = arguments.knowledge_share > 0
@@ -393,46 +409,21 @@ class _Training:
             encoder_layer=config.encoder_layer,
             n_entities=config.n_entities if shown else 0,
             n_sentences=config.n_sentences if shown else 0,
-            initialised_from=start.language if start else None,
+            initialised_from=self._origin(),
             training={
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
+                "duplicates_dropped": sum(group.duplicates for group in self.lessons),
                 "learning_rate": self.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
                 **{name: getattr(arguments, name) for name in kept},
                 "mixed_precision": self.accelerator.mixed_precision,
                 "processes": self.accelerator.num_processes,
+                "hardware": describe(self.accelerator.device, self.accelerator.num_processes),
                 **run,
             },
         )
-
-
-def find_start(arguments: TrainingArguments) -> Path | None:
-    """The adapter that a run starts from, ``None`` for nothing.
-
-    Raises:
-        AdapterError: It is of another base LLM.
-        FileNotFoundError: There is none.
-    """
-    if arguments.init == "none" or (arguments.init == "auto" and arguments.language == SHARED_LANGUAGE):
-        return None
-    if arguments.init in ("auto", SHARED_LANGUAGE):
-        shared = shipped_adapters() / SHARED_LANGUAGE
-        if shared.is_dir() and read_manifest(shared).base_model == arguments.base:
-            return shared
-        if arguments.init == "auto":
-            return None
-        raise AdapterError(
-            f"There is no 'mul' adapter for {arguments.base!r}. Use --init none, or train one with --language mul."
-        )
-    path = Path(arguments.init)
-    manifest = read_manifest(path)
-    if manifest.base_model != arguments.base:
-        raise AdapterError(
-            f"{path} was trained on {manifest.base_model!r}, not on {arguments.base!r}. Choose another --init or --base."
-        )
-    return path
 
 
 def collate(batch: list[Sample]) -> dict[str, Tensor]:
@@ -472,14 +463,6 @@ def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
 
 def _lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in get_peft_model_state_dict(lora).items()}
-
-
-def _precision(asked: str) -> str | None:
-    """What Accelerate takes: ``None`` leaves it to ``accelerate launch``."""
-    if asked != "auto":
-        return asked
-    native = native_dtype("cuda" if torch.cuda.is_available() else "cpu")
-    return "bf16" if native is torch.bfloat16 else None
 
 
 def main() -> None:

@@ -86,6 +86,9 @@ class Collections:
         self.store = store
         self._collections: dict[str, Collection] = {}
 
+    def clear(self) -> None:
+        self._collections.clear()
+
     def create(self, owner: str, title: str, description: str | None = None, private: bool = False) -> Collection:
         collection = Collection(owner, title, _short(description, LONGEST_DESCRIPTION), private)
         self._collections[collection.slug] = collection

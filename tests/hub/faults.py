@@ -65,6 +65,10 @@ class Faults:
         self.calls: list[Call] = []
         self._waiting: list[Fault] = []
 
+    def clear(self) -> None:
+        self.calls.clear()
+        self._waiting.clear()
+
     def add(self, method: str, path: str, kind: Kind, times: int = 1) -> None:
         self._waiting.append(Fault(method, re.compile(path), kind, times))
 

@@ -34,12 +34,14 @@ class LocalHub:
     Attributes:
         endpoint: The URL to give to the client.
         store: The repositories, for what has no route: to grant access to a gated one, to look at commits.
+        collections: The collections.
         requests: All requests so far, in order.
     """
 
     def __init__(self, tokens: dict[str, str]) -> None:
         self.store = Store()
-        self._faults = Faults(application(self.store, Collections(self.store), tokens))
+        self.collections = Collections(self.store)
+        self._faults = Faults(application(self.store, self.collections, tokens))
         self._socket = socket.create_server(("127.0.0.1", 0))
         # uvicorn sends head and body of an answer apart; the kernel would hold the second back for 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -54,6 +56,12 @@ class LocalHub:
     def fault(self, method: str, path: str, kind: Kind, times: int = 1) -> None:
         """Lets the next requests of a method go wrong whose path contains a match of the regular expression ``path``."""
         self._faults.add(method, path, kind, times)
+
+    def clear(self) -> None:
+        """Forgets all repositories, collections, requests and faults."""
+        self.store.repositories.clear()
+        self.collections.clear()
+        self._faults.clear()
 
     def environment(self, token: str, home: Path) -> dict[str, str]:
         """The variables by which the client in another process uses this Hub, and ``home`` for its cache."""

@@ -1,0 +1,52 @@
+"""What all commands share: plain errors instead of tracebacks, and quiet libraries."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+_errors = Console(stderr=True)
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turns what the user can mend into one message and exit code 2; everything else keeps its traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        _quiet_libraries()
+        try:
+            command(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
+            raise typer.Exit(2) from error
+        except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
+            _errors.print(f"[bold red]Error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
+            raise typer.Exit(2) from error
+
+    return wrapped
+
+
+def escaped(text: str) -> str:
+    """A text that a terminal can show and Rich takes literally."""
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _quiet_libraries() -> None:
+    """Keeps the libraries' own bars and hints out of a user's terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.showwarning = _show_warning
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in ("bitsandbytes", "datasets"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _errors.print(f"[yellow]Warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)

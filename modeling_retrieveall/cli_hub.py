@@ -1,0 +1,155 @@
+"""The commands that speak to the Hub: ``retrieveall push``, ``pull`` and ``collection``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .cli_errors import escaped, plain_errors
+
+collection_app = typer.Typer(
+    help="Collections of language adapters on the Hub.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+Slug = Annotated[str, typer.Argument(help="The collection's slug: `owner/title-64f9a55bb3115b4f513ec026`.")]
+Repository = Annotated[str, typer.Argument(help="The adapter's repository: `owner/name`.")]
+Private = Annotated[bool | None, typer.Option("--private/--public", help="Who sees what is created.")]
+
+
+@plain_errors
+def push(
+    source: Annotated[str, typer.Argument(help="Folder of an adapter or of a model, or 'shipped'.")],
+    repository: Annotated[str, typer.Argument(help="Where to: `owner/name`; created if missing.")],
+    collection: Annotated[
+        str | None, typer.Option(help="List the adapter in this collection: its slug, or `owner/Title` to create it.")
+    ] = None,
+    model_repo: Annotated[str | None, typer.Option(help="Model repository for the example in the card.")] = None,
+    private: Private = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of changing the branch.")] = False,
+    message: Annotated[str | None, typer.Option(help="Title of the commit.")] = None,
+) -> None:
+    """Push an adapter, or a model's configuration, code and pins, to the Hub in one commit.
+
+    Example: `retrieveall push runs/sw someone/retrieveall-sw --collection "someone/African languages"`
+    """
+    from .manifest import MANIFEST
+    from .modeling_retrieveall import RetrieveAllModel
+    from .publishing.hub import push_adapter, push_model
+
+    if (Path(source) / MANIFEST).is_file():
+        done = push_adapter(
+            source,
+            repository,
+            collection=collection,
+            model_repo=model_repo,
+            private=private,
+            create_pr=create_pr,
+            commit_message=message,
+        )
+    else:
+        model = RetrieveAllModel.from_pretrained(source)
+        done = push_model(model, repository, collection=collection, private=private, create_pr=create_pr, commit_message=message)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"Pushed to {done.repository}, commit {done.commit}\n{done.url}")
+    if done.collection:
+        console.print(f"Listed in the collection {done.collection}")
+
+
+@plain_errors
+def pull(
+    source: Annotated[str, typer.Argument(help="Repository of an adapter or a model, or slug of a collection.")],
+    output: Annotated[Path | None, typer.Option(help="Copy the adapters to folders of this one, named by language.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the repository.")] = None,
+) -> None:
+    """Fetch a model with all its languages into the cache, so that it works offline; or adapters into folders.
+
+    Example: `retrieveall pull someone/retrieveall-sw --output adapters`
+    """
+    from .publishing.pulling import pull as fetch
+
+    table = Table("language", "from", "entity types", "MB")
+    for adapter in fetch(source, output, revision):
+        size = sum(file.stat().st_size for file in adapter.path.iterdir() if file.is_file()) / 1e6
+        table.add_row(adapter.language, escaped(adapter.source), ", ".join(adapter.manifest.entity_types), f"{size:.1f}")
+    Console().print(table)
+
+
+@collection_app.command("list")
+@plain_errors
+def list_(
+    name: Annotated[str | None, typer.Argument(help="A collection's slug, or an owner; yourself when not given.")] = None,
+) -> None:
+    """Show the adapters of a collection, or the collections of an owner.
+
+    Example: `retrieveall collection list someone`
+    """
+    from .collection import Refusals, read_items
+    from .hub_files import Hub, explained, is_collection
+
+    hub, refusals = Hub(), Refusals()
+    if name is not None and is_collection(name):
+        table = Table("language", "repository", "commit", "base LLM", "entity types", "F1", title=name)
+        for snapshot, manifest in read_items(name, hub, refusals).items():
+            f1 = ", ".join(str(figures.get("f1", "")) for figures in manifest.metrics)
+            cells = (snapshot.repository, snapshot.commit[:12], manifest.base_model, ", ".join(manifest.entity_types), f1)
+            table.add_row(manifest.language, *map(escaped, cells))
+    else:
+        with explained(name or "your account"):
+            owner = name or hub.api.whoami()["name"]
+            found = list(hub.api.list_collections(owner=owner))
+        table = Table("collection", "title", "description", title=owner)
+        for collection in found:
+            table.add_row(collection.slug, escaped(collection.title), escaped(collection.description or ""))
+    console = Console(highlight=False)
+    console.print(table)
+    for reason in refusals.reasons:
+        console.print(f"[dim]not usable: {escaped(reason)}[/]", soft_wrap=True)
+
+
+@collection_app.command()
+@plain_errors
+def create(
+    name: Annotated[str, typer.Argument(help="`owner/Title`.")],
+    description: Annotated[str | None, typer.Option(help="What it says of itself, in 150 characters.")] = None,
+    private: Private = None,
+) -> None:
+    """Create a collection; one of the same title is kept.
+
+    Example: `retrieveall collection create "someone/African languages"`
+    """
+    from .hub_files import Hub
+    from .publishing.hub import open_collection
+
+    typer.echo(open_collection(name, Hub().api, private=private, description=description))
+
+
+@collection_app.command()
+@plain_errors
+def add(slug: Slug, repository: Repository, note: Annotated[str | None, typer.Option(help="A note beside it.")] = None) -> None:
+    """List an adapter's repository in a collection; whoever loads the collection has the language from then on.
+
+    Example: `retrieveall collection add someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
+    """
+    from .hub_files import Hub
+    from .publishing.hub import add_to_collection, open_collection
+
+    api = Hub().api
+    slug = open_collection(slug, api)
+    add_to_collection(slug, repository, api, note)
+    typer.echo(f"{slug} lists {repository}")
+
+
+@collection_app.command()
+@plain_errors
+def remove(slug: Slug, repository: Repository) -> None:
+    """Take an adapter's repository off a collection; the repository itself stays.
+
+    Example: `retrieveall collection remove someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
+    """
+    from .hub_files import Hub
+    from .publishing.hub import remove_from_collection
+
+    remove_from_collection(slug, repository, Hub().api)
+    typer.echo(f"{slug} lists {repository} no longer")

@@ -1,0 +1,250 @@
+"""How an adapter or a model reaches the Hub: one commit each, checked before, listed in a collection afterwards.
+
+>>> push_adapter("runs/sw", "someone/retrieveall-sw", collection="someone/African languages")
+Pushed(repository='someone/retrieveall-sw', commit='0f1c...', url='https://huggingface.co/...', collection='someone/african-...')
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from ..compatibility import check_hidden_size, check_weights
+from ..embedded import resolve_base
+from ..hub_files import Hub, HubError, explained, is_collection, is_repository
+from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
+from ..lora_files import AdapterError
+from ..modeling_retrieveall import RetrieveAllModel
+from .cards import adapter_card, model_card
+
+CARD = "README.md"
+_MAX_RANK = 256
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What has reached the Hub.
+
+    Attributes:
+        repository: ``"owner/name"``.
+        commit: The hash of the commit.
+        url: The page of the commit, or of the pull request.
+        collection: The slug of the collection that lists it, if one was asked for.
+    """
+
+    repository: str
+    commit: str
+    url: str
+    collection: str | None = None
+
+
+def push_adapter(
+    adapter: LanguageAdapter | str | Path,
+    repo_id: str,
+    *,
+    collection: str | None = None,
+    model_repo: str | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> Pushed:
+    """Pushes a language adapter to a repository of its own, in one commit.
+
+    A failure leaves the repository as it was; one that was just created stays behind without files. A card that was edited by
+    hand is pushed as it is; the one that training wrote is filled in with the repository's name.
+
+    Args:
+        adapter: The adapter or its folder.
+        repo_id: ``"owner/name"``; created if missing.
+        collection: Slug of a collection to list it in, or ``"owner/Title"`` of one that is created if missing.
+        model_repo: The model repository that the card's example loads it into.
+        private: Whether a repository that is created is private.
+        create_pr: Open a pull request instead of changing the main branch.
+        commit_message: The commit's title.
+        token: An access token, instead of the saved one.
+
+    Returns:
+        What was pushed.
+
+    Raises:
+        AdapterError: It does not load, so it is not pushed.
+        ValueError: The Hub does not accept the card's metadata, or two arguments exclude one another.
+        HubError: The Hub refuses it or cannot be reached.
+    """
+    adapter = adapter if isinstance(adapter, LanguageAdapter) else LanguageAdapter.load(adapter)
+    check_loads(adapter)
+    card = _card(adapter, repo_id, model_repo)
+    files = {name: adapter.path / name for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES)}
+    message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
+    return _push(repo_id, files, card, message, collection, private, create_pr, Hub(token).api)
+
+
+def push_model(
+    model: RetrieveAllModel,
+    repo_id: str,
+    *,
+    collection: str | None = None,
+    private: bool | None = None,
+    create_pr: bool = False,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+) -> Pushed:
+    """Pushes a model's configuration, code, pins and card to a model repository, in one commit; never the base weights.
+
+    Adapters of the Hub are pinned by their commits; adapters of folders travel inside the repository.
+
+    Args:
+        model: The model.
+        repo_id: ``"owner/name"``; created if missing.
+        collection: Slug of the Hub collection from which the model takes further languages at every load.
+        private: Whether a repository that is created is private.
+        create_pr: Open a pull request instead of changing the main branch.
+        commit_message: The commit's title.
+        token: An access token, instead of the saved one.
+
+    Returns:
+        What was pushed.
+
+    Raises:
+        ValueError: The Hub does not accept the card's metadata.
+        HubError: The Hub refuses it or cannot be reached.
+    """
+    if collection is not None:
+        model.config.collection = collection
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save_pretrained(folder)
+        manifests = {language: adapter.manifest for language, adapter in model.adapters.items()}
+        card = model_card(model.config, manifests, model.config.adapters, repo_id)
+        files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        message = commit_message or "Update the RetrieveAll model"
+        return _push(repo_id, files, card, message, None, private, create_pr, Hub(token).api)
+
+
+def check_loads(adapter: LanguageAdapter) -> None:
+    """Makes sure that whoever fetches an adapter can load it: its weights are finite and fit its base.
+
+    Raises:
+        AdapterError: It cannot be loaded.
+    """
+    adapter.lora_weights(torch.float32)
+    try:
+        config = AutoConfig.from_pretrained(resolve_base(adapter.manifest.base_model))
+    except (OSError, ValueError) as error:
+        raise AdapterError(
+            f"{adapter.source}: its base LLM {adapter.manifest.base_model!r} cannot be found, so whether it fits cannot be "
+            "checked. Others will not find it either; train on a base of the Hub."
+        ) from error
+    with torch.device("meta"):  # names and shapes alone, in no time
+        base = AutoModelForCausalLM.from_config(config)
+    check_hidden_size(adapter, base)
+    check_weights(adapter, base, _MAX_RANK)
+
+
+def open_collection(name: str, api: HfApi, *, private: bool | None = None, description: str | None = None) -> str:
+    """The slug of a collection, which is created if it is named ``"owner/Title"`` and missing.
+
+    Args:
+        name: Its slug, or ``"owner/Title"``.
+        api: The client.
+        private: Whether one that is created is private.
+        description: What one that is created says of itself.
+
+    Raises:
+        HubError: The Hub refuses it or cannot be reached.
+    """
+    if is_collection(name):
+        return name
+    owner, slash, title = name.partition("/")
+    if not slash or not title.strip():
+        raise ValueError(f"{name!r} is no collection; give its slug, or 'owner/Title' of one to create.")
+    with explained(f"collection {name}"):
+        created = api.create_collection(title, namespace=owner, description=description, private=bool(private), exists_ok=True)
+    return str(created.slug)
+
+
+def add_to_collection(slug: str, repository: str, api: HfApi, note: str | None = None) -> None:
+    """Lists a repository in a collection; nothing happens when it is listed already.
+
+    Raises:
+        HubError: The Hub refuses it or cannot be reached.
+    """
+    with explained(f"collection {slug}"):
+        api.add_collection_item(slug, repository, "model", note=note, exists_ok=True)
+
+
+def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
+    """Takes a repository off a collection; the repository itself stays.
+
+    Raises:
+        ValueError: The collection does not list it.
+        HubError: The Hub refuses it or cannot be reached.
+    """
+    with explained(f"collection {slug}"):
+        items = api.get_collection(slug).items
+        found = [item for item in items if (item.item_type, item.item_id) == ("model", repository)]
+        if found:
+            api.delete_collection_item(slug, found[0].item_object_id)
+    if not found:
+        listed = ", ".join(item.item_id for item in items) or "nothing"
+        raise ValueError(f"The collection {slug} does not list {repository}. It lists {listed}.")
+
+
+def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None) -> ModelCard:
+    """The card in the adapter's folder if somebody has edited it, else a new one that knows its repository."""
+    file = adapter.path / CARD
+    written = file.read_text(encoding="utf-8") if file.is_file() else None
+    if written is not None and written.strip() != str(adapter_card(adapter)).strip():
+        return ModelCard(written, ignore_metadata_errors=False)
+    return adapter_card(adapter, repo_id, model_repo)
+
+
+def _push(
+    repo_id: str,
+    files: dict[str, Path],
+    card: ModelCard,
+    message: str,
+    collection: str | None,
+    private: bool | None,
+    create_pr: bool,
+    api: HfApi,
+) -> Pushed:
+    if not is_repository(repo_id):
+        raise ValueError(f"{repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
+    if collection and create_pr:
+        raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
+    with explained(f"the card of {repo_id}"):
+        card.validate()
+    with explained(repo_id):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with warnings.catch_warnings():
+            # The client takes a table in a model repository for a mistake.
+            warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+            done = api.create_commit(repo_id, _operations(files, card), commit_message=message, create_pr=create_pr)
+    slug = _listed(done, repo_id, collection, private, api) if collection else None
+    return Pushed(repo_id, done.oid, done.pr_url or done.commit_url, slug)
+
+
+def _operations(files: dict[str, Path], card: ModelCard) -> Iterable[CommitOperationAdd]:
+    yield CommitOperationAdd(CARD, str(card).encode("utf-8"))
+    for name, file in files.items():
+        if name != CARD:
+            yield CommitOperationAdd(name, file)
+
+
+def _listed(done: CommitInfo, repo_id: str, collection: str, private: bool | None, api: HfApi) -> str:
+    try:
+        slug = open_collection(collection, api, private=private)
+        add_to_collection(slug, repo_id, api)
+    except HubError as error:
+        raise type(error)(
+            f"{repo_id} is pushed (commit {done.oid}), but the collection does not list it yet: {error} "
+            f"Run: retrieveall collection add {collection!r} {repo_id}"
+        ) from error
+    return slug

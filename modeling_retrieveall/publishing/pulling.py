@@ -1,0 +1,74 @@
+"""A model's languages, fetched from the Hub: into the cache for work offline, or into folders.
+
+>>> [adapter.language for adapter in pull("someone/retrieveall-panx")]
+['de', 'en', 'mul']
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+
+from ..base_llm import load_base
+from ..collection import Refusals, find, load_adapters
+from ..embedded import EMBEDDED_BASE
+from ..hub_files import Hub, explained, is_collection, is_repository
+from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
+
+
+def pull(source: str, output: Path | None = None, revision: str | None = None, hub: Hub | None = None) -> list[LanguageAdapter]:
+    """Fetches a model with all its languages.
+
+    Args:
+        source: Repository of a model or an adapter on the Hub, or slug of a collection.
+        output: Copy each adapter to a folder of this one, named by its language. Without it everything stays in the cache, with
+            the base LLM and the model's code, and works offline from then on.
+        revision: Branch, tag or commit hash of the repository.
+        hub: How the Hub is reached.
+
+    Returns:
+        The adapters, where they lie now.
+
+    Raises:
+        ValueError: ``source`` names neither a repository nor a collection.
+        FileExistsError: A folder is there already; it is not replaced.
+        HubError: Something cannot be fetched.
+        AdapterError: An adapter is of no use.
+    """
+    if not is_repository(source):
+        raise ValueError(f"{source!r} is neither a repository nor a collection; write it like 'someone/retrieveall-sw'.")
+    hub, refusals = hub or Hub(), Refusals()
+    found = find(source, hub, revision, refusals, {})
+    adapters = load_adapters(found.adapters, refusals)
+    refusals.warn()
+    for adapter in adapters.values():
+        adapter.lora_weights(torch.float32)
+    if output is not None:
+        return [_copied(adapter, output / language) for language, adapter in adapters.items()]
+    if not is_collection(source):
+        with explained(source):
+            snapshot_download(
+                source,
+                revision=hub.resolve(source, revision),
+                allow_patterns=["*.py", "*.json", "README.md"],
+                token=hub.token,
+                cache_dir=hub.cache_dir,
+            )
+    revisions = {} if found.config.base_model == EMBEDDED_BASE else {"revision": found.config.base_revision}
+    load_base(found.config.base_model, token=hub.token, cache_dir=hub.cache_dir, **revisions)
+    return list(adapters.values())
+
+
+def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
+    if target.exists():
+        raise FileExistsError(f"{target} is there already. Move it away, or give another --output.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
+        folder = Path(work) / target.name
+        folder.mkdir()
+        for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES):
+            shutil.copyfile(adapter.path / name, folder / name)
+        folder.rename(target)  # all of it or nothing
+    return LanguageAdapter.load(target)

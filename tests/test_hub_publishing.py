@@ -1,0 +1,202 @@
+"""Adapters and models on their way to the Hub: one commit or none, checked before, listed once."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard
+from safetensors.torch import load_file, save_file
+
+from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.hub_files import HubError, HubUnreachableError
+from modeling_retrieveall.publishing.hub import open_collection, push_adapter, remove_from_collection
+from modeling_retrieveall.publishing.pulling import pull
+from tests.hub import LocalHub
+from tests.hub.store import Commit
+
+from .published import TINY, commit_folder, publish
+from .test_collection import copy_adapter
+
+REPO = "ann/tiny-de"
+FILES = {
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "examples.parquet",
+    "retrieval.safetensors",
+    "retrieveall.json",
+}
+
+
+def head(hub: LocalHub, repository: str = REPO) -> Commit:
+    return hub.store.find("model", repository, "ann").at("main")
+
+
+def listed(slug: str) -> list[str]:
+    return [item.item_id for item in HfApi().get_collection(slug).items]
+
+
+def test_an_adapter_is_pushed_in_one_commit_with_its_card(hub: LocalHub, tiny_adapter: TINY) -> None:
+    pushed = push_adapter(tiny_adapter("de"), REPO)
+    history = list(hub.store.find("model", REPO, "ann").history("main"))
+    assert [commit.title for commit in history] == ["Add the RetrieveAll adapter of de", "initial commit"]
+    assert (pushed.repository, pushed.commit, pushed.collection) == (REPO, history[0].oid, None)
+    assert set(history[0].files) == FILES | {".gitattributes"}
+    card = ModelCard(history[0].files["README.md"].content.decode())
+    assert card.data.pipeline_tag == "token-classification" and REPO in card.text
+
+
+def test_it_loads_from_there_as_it_does_from_its_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    LanguageAdapter.load(tiny_adapter("de")).push_to_hub(REPO)
+    (pulled,) = pull(REPO, tmp_path)
+    assert pulled.path == tmp_path / "de"
+    for name in FILES - {"README.md"}:
+        assert (tmp_path / "de" / name).read_bytes() == (tiny_adapter("de") / name).read_bytes()
+
+
+def test_a_private_repository_and_a_message_of_ones_own(hub: LocalHub, tiny_adapter: TINY) -> None:
+    push_adapter(tiny_adapter("de"), REPO, private=True, commit_message="Better German")
+    assert HfApi().model_info(REPO).private and head(hub).title == "Better German"
+
+
+def test_a_pull_request_leaves_the_branch_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
+    before = push_adapter(tiny_adapter("de"), REPO).commit
+    pushed = push_adapter(tiny_adapter("de"), REPO, create_pr=True, commit_message="Proposal", model_repo="ann/model")
+    assert head(hub).oid == before != pushed.commit
+    assert "discussions/1" in pushed.url or "refs/pr/1" in pushed.url
+    with pytest.raises(ValueError, match="Give collection or create_pr"):
+        push_adapter(tiny_adapter("de"), REPO, create_pr=True, collection="ann/Tiny")
+
+
+def test_a_card_edited_by_hand_is_pushed_as_it_is(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "path/to/this/folder" in text
+    push_adapter(folder, REPO)
+    assert "path/to/this/folder" not in head(hub).files["README.md"].content.decode()
+    (folder / "README.md").write_text(text + "\nMade with care.\n", encoding="utf-8")
+    push_adapter(folder, REPO)
+    assert head(hub).files["README.md"].content.decode().endswith("Made with care.\n")
+
+
+@pytest.mark.parametrize("damage", ["nan", "shape", "missing", "spans", "base"])
+def test_an_adapter_that_does_not_load_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path, damage: str) -> None:
+    folder = copy_adapter(tiny_adapter("de"), tmp_path / "de", **({"base_model": "no/base"} if damage == "base" else {}))
+    weights = load_file(folder / "adapter_model.safetensors")
+    name = next(iter(weights))
+    if damage == "nan":
+        weights[name].view(-1)[0] = torch.nan
+    if damage == "shape":
+        weights[name] = torch.zeros(2, 3)
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    if damage == "missing":
+        (folder / "retrieval.safetensors").unlink()
+    if damage == "spans":
+        (folder / "examples.parquet").write_bytes(b"PAR1")
+    with pytest.raises(AdapterError, match=str(folder)):
+        push_adapter(folder, REPO)
+    assert not HfApi().repo_exists(REPO)
+
+
+def test_a_card_that_the_hub_does_not_accept_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
+    (folder / "README.md").write_text("---\nlicense: 17\npipeline_tag: unheard-of\n---\n# Mine\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"pipeline_tag|license"):
+        push_adapter(folder, REPO)
+    assert not HfApi().repo_exists(REPO)
+
+
+@pytest.mark.parametrize("name", ["retrieveall-de", "a/b/c", "../x", ""])
+def test_a_name_that_is_no_repository_is_refused_with_an_example(tiny_adapter: TINY, name: str) -> None:
+    with pytest.raises(ValueError, match=r"is no repository; write it like 'someone/retrieveall-sw'"):
+        push_adapter(tiny_adapter("de"), name)
+
+
+def test_somebody_elses_namespace_is_refused(hub: LocalHub, tiny_adapter: TINY) -> None:
+    with pytest.raises(HubError, match=r"ben/tiny-de: the Hub refuses this \(403\)"):
+        push_adapter(tiny_adapter("de"), "ben/tiny-de")
+
+
+def test_a_collection_is_created_once_and_lists_an_adapter_once(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de")
+    assert publish(tiny_adapter, "de", "en") == slug
+    assert listed(slug) == ["ann/tiny-de", "ann/tiny-en"]
+    assert push_adapter(tiny_adapter("de"), REPO, collection=slug).collection == slug
+
+
+def test_two_languages_added_at_once_are_both_listed(hub: LocalHub, tiny_adapter: TINY) -> None:
+    folders = {language: tiny_adapter(language) for language in ("de", "en", "mul")}
+    with ThreadPoolExecutor(3) as pool:
+        pushes = [pool.submit(push_adapter, f, f"ann/tiny-{x}", collection="ann/Tiny") for x, f in folders.items()]
+    (slug,) = {push.result().collection for push in pushes}
+    assert sorted(listed(slug or "")) == ["ann/tiny-de", "ann/tiny-en", "ann/tiny-mul"]
+
+
+def test_a_collection_that_fails_after_the_push_says_how_to_add_it(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = open_collection("ann/Tiny", HfApi())
+    hub.fault("POST", "/items", 403)
+    with pytest.raises(HubError, match=rf"ann/tiny-de is pushed \(commit [0-9a-f]{{40}}\).*collection add '{slug}' ann/tiny-de"):
+        push_adapter(tiny_adapter("de"), REPO, collection=slug)
+    assert set(head(hub).files) >= FILES
+
+
+def test_an_adapter_is_taken_off_a_collection_and_stays_on_the_hub(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de", "en")
+    remove_from_collection(slug, REPO, HfApi())
+    assert listed(slug) == ["ann/tiny-en"] and HfApi().repo_exists(REPO)
+    with pytest.raises(ValueError, match=r"does not list ann/tiny-de. It lists ann/tiny-en"):
+        remove_from_collection(slug, REPO, HfApi())
+
+
+def test_a_model_repository_has_code_pins_and_card_and_no_weights(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de", "mul")
+    model = RetrieveAllModel.from_pretrained(collection=slug)
+    pushed = model.push_to_hub("ann/tiny-model", private=True, commit_message="First")
+    commit = head(hub, "ann/tiny-model")
+    assert (commit.oid, commit.title) == (pushed.commit, "First")
+    assert not any(name.endswith((".safetensors", ".bin")) or name == "adapter_config.json" for name in commit.files)
+    config = json.loads(commit.files["config.json"].content)
+    assert config["adapters"] == dict(model.languages) and config["collection"] == slug
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_retrieveall.RetrieveAllConfig",
+        "AutoModel": "modeling_retrieveall.RetrieveAllModel",
+    }
+    card = commit.files["README.md"].content.decode()
+    assert "ann/tiny-model" in card and model.languages["de"].partition("@")[2] in card
+
+
+def test_pull_fetches_weights_too_so_that_everything_works_offline(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de", "en")
+    RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
+    assert [adapter.language for adapter in pull("ann/tiny-model")] == ["de", "en"]
+    hub.requests.clear()
+    model = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=True)
+    model.extract(["Angela Merkel"] * 2, languages=["de", "en"])
+    assert hub.requests == []
+
+
+def test_pull_replaces_no_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    publish(tiny_adapter, "de")
+    (tmp_path / "de").mkdir()
+    with pytest.raises(FileExistsError, match="is there already"):
+        pull(REPO, tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "de"]
+    with pytest.raises(ValueError, match="neither a repository nor a collection"):
+        pull("de")
+
+
+def test_a_push_that_fails_leaves_the_old_revision_and_can_be_repeated(hub: LocalHub, tiny_adapter: TINY) -> None:
+    before = push_adapter(tiny_adapter("de"), REPO).commit
+    hub.fault("POST", "/commit/", 503)
+    with pytest.raises(HubUnreachableError, match=r"ann/tiny-de: the Hub could not answer \(503\). Try again later"):
+        push_adapter(tiny_adapter("de"), REPO, commit_message="Second", model_repo="ann/model")
+    assert head(hub).oid == before
+    push_adapter(tiny_adapter("de"), REPO, commit_message="Second", model_repo="ann/model")
+    assert head(hub).title == "Second"
+
+
+def test_a_folder_put_there_by_other_means_loads_too(hub: LocalHub, tiny_adapter: TINY) -> None:
+    commit = commit_folder(tiny_adapter("de"), REPO)
+    assert RetrieveAllModel.from_pretrained(REPO).languages == {"de": f"{REPO}@{commit}"}
