@@ -126,6 +126,12 @@ def test_a_collection_is_created_once_and_lists_an_adapter_once(hub: LocalHub, t
     assert push_adapter(tiny_adapter("de"), REPO, collection=slug).collection == slug
 
 
+def test_a_name_that_is_no_collection_is_refused_before_anything_is_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
+    with pytest.raises(ValueError, match=r"'African' is no collection; give its slug, or 'owner/Title'"):
+        push_adapter(tiny_adapter("de"), REPO, collection="African")
+    assert not HfApi().repo_exists(REPO)
+
+
 def test_two_languages_added_at_once_are_both_listed(hub: LocalHub, tiny_adapter: TINY) -> None:
     folders = {language: tiny_adapter(language) for language in ("de", "en", "mul")}
     with ThreadPoolExecutor(3) as pool:

@@ -157,13 +157,13 @@ def open_collection(name: str, api: HfApi, *, private: bool | None = None, descr
         description: What one that is created says of itself.
 
     Raises:
+        ValueError: The name is neither.
         HubError: The Hub refuses it or cannot be reached.
     """
+    _check_collection(name)
     if is_collection(name):
         return name
-    owner, slash, title = name.partition("/")
-    if not slash or not title.strip():
-        raise ValueError(f"{name!r} is no collection; give its slug, or 'owner/Title' of one to create.")
+    owner, _, title = name.partition("/")
     with explained(f"collection {name}"):
         created = api.create_collection(title, namespace=owner, description=description, private=bool(private), exists_ok=True)
     return str(created.slug)
@@ -196,6 +196,12 @@ def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
         raise ValueError(f"The collection {slug} does not list {repository}. It lists {listed}.")
 
 
+def _check_collection(name: str) -> None:
+    owner, _, title = name.partition("/")
+    if not owner or not title.strip():
+        raise ValueError(f"{name!r} is no collection; give its slug, or 'owner/Title' of one to create.")
+
+
 def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None) -> ModelCard:
     """The card in the adapter's folder if somebody has edited it, else a new one that knows its repository."""
     file = adapter.path / CARD
@@ -217,6 +223,8 @@ def _push(
 ) -> Pushed:
     if not is_repository(repo_id):
         raise ValueError(f"{repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
+    if collection:
+        _check_collection(collection)
     if collection and create_pr:
         raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
     with explained(f"the card of {repo_id}"):

@@ -1,0 +1,20 @@
+"""Push a trained language to the Hub, list it in a collection, and load the collection as a model.
+
+python examples/publish_language.py runs/sw you/retrieveall-sw "you/African languages"      (after `hf auth login`)
+"""
+
+import sys
+
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+
+
+def main(folder: str, repository: str, collection: str) -> None:
+    pushed = LanguageAdapter.load(folder).push_to_hub(repository, collection=collection)
+    print(f"{pushed.url}\n{pushed.collection}")
+    model = RetrieveAllModel.from_pretrained(collection=pushed.collection)
+    for language, source in model.languages.items():
+        print(f"{language:8} {source}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
