@@ -23,6 +23,7 @@ def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedT
     """
     path = resolve_base(name)
     arguments.setdefault("dtype", torch.float32)
+    arguments.setdefault("use_safetensors", True)  # a pickle runs code, and the base may be named by a stranger's adapter
     hub = {key: arguments[key] for key in ("token", "cache_dir", "local_files_only", "revision") if key in arguments}
     try:
         base = AutoModelForCausalLM.from_pretrained(path, **arguments)

@@ -8,7 +8,8 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -151,17 +152,19 @@ def with_items(found: Collection | None, slug: str, hub: Hub, refusals: Refusals
         found: The model; without one, a model of the collection's adapters alone.
         slug: The collection's slug, ``"owner/title-64f9a55bb3115b4f513ec026"``.
         hub: How the Hub is reached.
-        refusals: Takes note of items that are no adapters, or of another base or schema.
+        refusals: Takes note of items that are no adapters, or of another schema or base; without a model, the base of most.
 
     Raises:
         HubError: The collection cannot be read.
-        AdapterError: Two items are of one language that the model does not pin; or, without a model, of different bases.
+        AdapterError: Two items are of one language that the model does not pin.
     """
     manifests = read_items(slug, hub, refusals)
     if found is None:
         if not manifests:
             raise AdapterError(f"The collection {slug} holds no language adapter. Add one: retrieveall push FOLDER REPOSITORY.")
-        found = Collection(_config_of(slug, list(manifests.values())), {})
+        # What most of them are of; a stranger's change to one of them must not stop the others.
+        base = Counter(map(_base_of, manifests.values())).most_common(1)[0][0]
+        found = Collection(_config_of(next(manifest for manifest in manifests.values() if _base_of(manifest) == base)), {})
     adapters: dict[str, Source] = {}
     for snapshot, manifest in manifests.items():
         try:
@@ -230,7 +233,7 @@ def _of_repository(repository: str, revision: str | None, hub: Hub, refusals: Re
         config = _read_config(home.fetch(limits) / _CONFIG)
     except HubFileMissingError:
         manifest = _read_manifest(home)
-        return Collection(_config_of(repository, [manifest]), {manifest.language: home})
+        return Collection(_config_of(manifest), {manifest.language: home})
     return Collection(config, _pinned(config, home, hub, refusals))
 
 
@@ -305,16 +308,20 @@ def _from_folders(folders: list[Path]) -> Collection:
                 f"{folder} and {adapters[manifest.language]} are both of {manifest.language!r}. Remove one of them."
             )
         adapters[manifest.language] = folder
-    return Collection(_config_of(str(folders[0].parent), list(manifests.values())), adapters)
+    if len(bases := set(map(_base_of, manifests.values()))) > 1:
+        raise AdapterError(
+            f"The adapters of {folders[0].parent} are of different base LLMs or encoder layers: {sorted(map(str, bases))}."
+        )
+    return Collection(_config_of(manifests[folders[0]]), adapters)
 
 
-def _config_of(where: str, manifests: Sequence[Manifest]) -> RetrieveAllConfig:
+def _base_of(manifest: Manifest) -> tuple[str, str | None, int]:
+    return manifest.base_model, manifest.base_revision, manifest.encoder_layer
+
+
+def _config_of(manifest: Manifest) -> RetrieveAllConfig:
     """The configuration of a model that has none: what its adapters were trained on."""
-    bases = {(manifest.base_model, manifest.base_revision, manifest.encoder_layer) for manifest in manifests}
-    if len(bases) > 1:
-        raise AdapterError(f"The adapters of {where} are of different base LLMs or encoder layers: {sorted(map(str, bases))}.")
-    base_model, base_revision, encoder_layer = bases.pop()
-    return RetrieveAllConfig(base_model, base_revision, encoder_layer=encoder_layer)
+    return RetrieveAllConfig(manifest.base_model, manifest.base_revision, encoder_layer=manifest.encoder_layer)
 
 
 def _read_config(file: Path) -> RetrieveAllConfig:
@@ -329,5 +336,8 @@ def _read_config(file: Path) -> RetrieveAllConfig:
             f"{file.parent} holds a model of type {data.get('model_type')!r}, not '{RetrieveAllConfig.model_type}'. "
             "To use it as the base LLM, give it as base_model."
         )
-    config: RetrieveAllConfig = RetrieveAllConfig.from_dict(data)
+    try:
+        config: RetrieveAllConfig = RetrieveAllConfig.from_dict(data)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AdapterError(f"{file} is damaged: {error}. Save or download the model again.") from error
     return config

@@ -59,7 +59,7 @@ def check_weights(adapter: LanguageAdapter, base: PreTrainedModel, max_rank: int
 
     Raises:
         AdapterError: A tensor is of no module of the base, its shape does not fit, or its rank is over ``max_rank``.
-        HubError: The weights are on the Hub and cannot be fetched.
+        HubUnreachableError: The weights are on the Hub, which cannot be asked.
     """
     shapes = adapter.lora_shapes()
     if (rank := max((a.shape[0] for a in shapes.a.values()), default=0)) > max_rank:

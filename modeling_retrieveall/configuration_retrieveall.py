@@ -7,6 +7,8 @@ from transformers import PreTrainedConfig
 
 from .embedded import EMBEDDED_BASE
 
+_LARGEST = 1_000_000
+
 
 class RetrieveAllConfig(PreTrainedConfig):
     """What a RetrieveAll model is made of: its base LLM, its adapters, and how it routes, retrieves and prompts.
@@ -67,6 +69,8 @@ class RetrieveAllConfig(PreTrainedConfig):
     ) -> None:
         self.base_model = base_model
         self.base_revision = base_revision
+        if not isinstance(adapters, dict | None):
+            raise ValueError(f"adapters is {adapters!r}; give language codes and where their adapters lie.")
         self.adapters = dict(adapters or {})
         self.collection = collection
         self.encoder_layer = encoder_layer
@@ -82,7 +86,22 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.adapter_slots = adapter_slots
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
+        self._check_numbers()
         super().__init__(**kwargs)
+
+    def _check_numbers(self) -> None:
+        """Refuses what cannot be meant: a configuration may come from the Hub."""
+        for name, parameter in signature(type(self).__init__).parameters.items():
+            value, default = getattr(self, name, None), parameter.default
+            if not isinstance(default, int | float):
+                continue
+            least = 1 if name in ("k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens") else 0
+            fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= _LARGEST
+            if not fits or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {_LARGEST:,}.")
+        pins = self.adapters
+        if not all(isinstance(text, str) for text in (*pins, *pins.values())):
+            raise ValueError(f"adapters is {pins!r}; give language codes and where their adapters lie.")
 
     @classmethod
     def changeable(cls) -> set[str]:

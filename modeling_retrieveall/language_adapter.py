@@ -161,8 +161,8 @@ class LanguageAdapter:
         """Reads the LoRA weights; fetches them first if they are on the Hub still.
 
         Raises:
-            AdapterError: The weights are not those of a plain PEFT LoRA, or not all finite.
-            HubError: They cannot be fetched.
+            AdapterError: The weights are missing, too large, not those of a plain PEFT LoRA, or not all finite.
+            HubUnreachableError: The Hub cannot be asked for them.
         """
         weights = self._read_lora(dtype)
         with _called(self.path, self.snapshot):
@@ -173,8 +173,8 @@ class LanguageAdapter:
         """The LoRA without values, on the meta device: only the header of its file is read.
 
         Raises:
-            AdapterError: The weights are not those of a plain PEFT LoRA.
-            HubError: They cannot be fetched.
+            AdapterError: The weights are missing, too large, or not those of a plain PEFT LoRA.
+            HubUnreachableError: The Hub cannot be asked for them.
         """
         return self._read_lora(None)
 
@@ -258,10 +258,14 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
     # Repeated strings stay what they are in the file, numbers of an entry in a list, until their lengths have been added up.
     strings = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+    fields = sorted(column.name for column in columns if column.path.startswith("spans."))
+    if fields != ["end", "label", "start"]:
+        raise ValueError(f"its spans have {fields}, not start, end and label")
     left = _MOST_EXAMPLE_BYTES
     with pq.ParquetFile(file, read_dictionary=strings, metadata=metadata) as table:
         for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans"]):
-            left -= batch.nbytes + _characters(batch.column("tokens"))
+            left -= batch.nbytes + _characters(batch.column("tokens").flatten())
+            left -= _characters(batch.column("spans").flatten().field("label"))
             if left < 0:
                 raise ValueError(f"it takes more than {_MOST_EXAMPLE_BYTES:,} bytes in memory")
             yield from batch.to_pylist()
@@ -279,10 +283,9 @@ def _check_table(metadata: pq.FileMetaData) -> None:
         raise ValueError(f"it is encoded by {min(unknown)}; write it with the defaults of pyarrow")
 
 
-def _characters(tokens: pa.ListArray) -> int:
-    """The bytes of all tokens together, each as often as it occurs."""
-    words = tokens.flatten()
-    return pc.sum(pc.binary_length(words.dictionary).take(words.indices)).as_py() or 0
+def _characters(strings: pa.DictionaryArray) -> int:
+    """The bytes of all strings together, each as often as it occurs."""
+    return pc.sum(pc.binary_length(strings.dictionary).take(strings.indices)).as_py() or 0
 
 
 def _write_examples(examples: Sequence[Example], file: Path) -> None:

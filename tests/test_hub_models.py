@@ -132,11 +132,38 @@ def test_items_that_do_not_belong_are_skipped_with_one_warning_that_names_each(
         RetrieveAllModel.from_pretrained("ann/tiny-model", collection=slug, strict=True)
 
 
-def test_a_collection_of_different_bases_alone_is_an_error(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
-    slug = publish(tiny_adapter, "de")
+def test_a_collection_alone_is_of_the_base_of_most_of_its_adapters(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    slug = publish(tiny_adapter, "mul")
     publish_changed(tiny_adapter, "en", "ann/other-base", slug, tmp_path / "a", base_model="other/base")
-    with pytest.raises(AdapterError, match="different base LLMs"):
-        RetrieveAllModel.from_pretrained(collection=slug)
+    publish(tiny_adapter, "de")
+    with pytest.warns(UserWarning, match="ann/other-base@.* has base LLM 'other/base'"):
+        assert list(RetrieveAllModel.from_pretrained(collection=slug).languages) == ["de", "mul"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adapters": [1]},
+        {"adapters": "x"},
+        {"adapters": {"de": 5}},
+        {"k_neighbours": "x"},
+        {"k_neighbours": 0},
+        {"max_rank": None},
+        {"n_entities": -1},
+        {"entity_threshold": "high"},
+        {"adapter_slots": 10**12},
+        {"batch_size": True},
+        {"dtype": "evil"},
+        {"id2label": 5},
+    ],
+    ids=str,
+)
+def test_a_configuration_of_wrong_types_is_one_clear_error(hub: LocalHub, changes: dict[str, object]) -> None:
+    config = json.dumps({"model_type": "retrieveall"} | changes).encode()
+    HfApi().create_repo("ann/model")
+    HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", config)], commit_message="x")
+    with pytest.raises(AdapterError, match=r"config.json is damaged: "):
+        RetrieveAllModel.from_pretrained("ann/model")
 
 
 def test_of_two_adapters_of_a_language_the_pinned_one_is_taken_and_without_a_pin_both_are_named(
