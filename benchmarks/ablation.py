@@ -14,8 +14,9 @@ import typer
 
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.evaluation import evaluate
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.trainer import train
 
 VARIANTS = {
     "mul + retrieved": {"init": "mul", "retrieved": True},

@@ -57,9 +57,16 @@ def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]
         summary.add_row(*("" if value is None else str(value) for value in row.values()))
     console.print(summary)
     if json_file:
-        result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(figures, rows, json_file)
+
+
+def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
+    """Writes rows and figures; the file is whole at every moment."""
+    result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}
+    json_file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = json_file.with_name(f".{json_file.name}")
+    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    unfinished.replace(json_file)
 
 
 def machine() -> dict[str, Any]:

@@ -13,8 +13,9 @@ import typer
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.collection import shipped_adapters
 from modeling_retrieveall.publishing.sharing import share
+from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.data import load_examples
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.trainer import train
 
 SHARED = [f"panx/{language}" for language in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")]
 SHARED += ["uner/zh_gsd", "uner/hr_set", "uner/pt_bosque"]

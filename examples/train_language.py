@@ -11,7 +11,8 @@ The same from the shell:
 from pathlib import Path
 
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.trainer import train
 
 
 def main() -> None:

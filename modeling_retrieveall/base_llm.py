@@ -6,7 +6,7 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
 
@@ -34,6 +34,24 @@ def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedT
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
     return base, tokenizer
+
+
+def quantization(bits: str | None) -> dict[str, Any]:
+    """What :func:`load_base` takes to load a base quantised by bitsandbytes.
+
+    Args:
+        bits: ``"4bit"`` (NF4), ``"8bit"`` or ``None`` for neither.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if bits is None:
+        return {}
+    if bits == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    if bits == "4bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
+    raise ValueError(f"quantize is {bits!r}; give 4bit or 8bit.")
 
 
 def native_dtype(device: str = "cpu") -> torch.dtype:

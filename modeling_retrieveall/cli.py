@@ -79,7 +79,7 @@ def train(context: typer.Context) -> None:
     """
     from transformers import HfArgumentParser
 
-    from .training.trainer import TrainingArguments
+    from .training.arguments import TrainingArguments
     from .training.trainer import train as run
 
     parser = HfArgumentParser(TrainingArguments, prog="retrieveall train")  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def _load(
 ) -> Any:
     import torch
 
-    from .base_llm import native_dtype
+    from .base_llm import native_dtype, quantization
     from .modeling_retrieveall import RetrieveAllModel
 
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
@@ -190,23 +190,11 @@ def _load(
         base_model=base_model,
         dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
         device_map={"": device},
-        **_quantization(quantize),
+        **quantization(quantize),
     )
     for source in add:
         loaded.add_language(source)
     return loaded
-
-
-def _quantization(bits: str | None) -> dict[str, Any]:
-    if bits is None:
-        return {}
-    from transformers import BitsAndBytesConfig
-
-    if bits == "8bit":
-        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    if bits == "4bit":
-        return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    raise ValueError(f"--quantize is {bits!r}; give 4bit or 8bit.")
 
 
 def _input_texts(texts: list[str] | None, file: Path | None) -> Iterator[str]:

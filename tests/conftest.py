@@ -15,7 +15,8 @@ from modeling_retrieveall.answers import AnswerFormat
 from modeling_retrieveall.embedded import EMBEDDED_BASE, embedded_path, prepare_embedded
 from modeling_retrieveall.entities import Example, Sentence, Span
 from modeling_retrieveall.language_adapter import LanguageAdapter
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.trainer import train
 from tests import HUB, HUB_HOME
 from tests.hub import LocalHub
 

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from modeling_retrieveall.cli import app
 from modeling_retrieveall.manifest import read_manifest
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.trainer import train
 from tests.conftest import SENTENCES
 from tests.hub import LocalHub
 

@@ -10,7 +10,8 @@ from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.embedded import embedded_path
 from modeling_retrieveall.entities import Sentence
 from modeling_retrieveall.grammar import AnswerGrammar
-from modeling_retrieveall.training.trainer import TrainingArguments, train
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.trainer import train
 
 from .conftest import SENTENCES
 from .strategies import AWKWARD, any_character

@@ -2,22 +2,29 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.encoding import SentenceEncoder
 from modeling_retrieveall.language_adapter import sentence_hash
-from modeling_retrieveall.training import trainer
+from modeling_retrieveall.training import lessons, trainer
+from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
-from modeling_retrieveall.training.data import DatasetError, load_examples
-from modeling_retrieveall.training.trainer import TrainingArguments, collate, train
+from modeling_retrieveall.training.data import DatasetError
+from modeling_retrieveall.training.loop import Loop, collate
+from modeling_retrieveall.training.trainer import train
 from tests.conftest import SENTENCES, write_tiny_base
 
 SW = str(SENTENCES / "sw.conll")
@@ -64,23 +71,169 @@ def test_the_same_seed_gives_the_same_adapter(arguments: TrainingArguments, tmp_
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
 def test_resuming_gives_what_an_uninterrupted_run_gives(
-    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    whole = weights(train(replace(arguments, output=str(tmp_path / "whole"))))
-    write_checkpoint = trainer._Training._write_checkpoint
+    folder = train(replace(arguments, output=str(tmp_path / "whole")))
+    whole, record = weights(folder), json.loads((folder / "retrieveall.json").read_text())["training"]
+    note = Loop._note
 
-    def interrupt_after_the_first(self: trainer._Training, epochs_done: int) -> None:
-        write_checkpoint(self, epochs_done)
-        raise KeyboardInterrupt
+    def interrupt(self: Loop, progress: Any) -> None:
+        note(self, progress)
+        if self.state.step == after:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Training, "_write_checkpoint", interrupt_after_the_first)
+        patch.setattr(Loop, "_note", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(arguments)
     assert not Path(arguments.output).exists()
-    resumed = weights(train(replace(arguments, resume=True)))
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    resumed = train(replace(arguments, resume=True))
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(resumed).items())
+    again = json.loads((resumed / "retrieveall.json").read_text())["training"]
+    assert (again["loss"], again["loss_curve"]) == (record["loss"], record["loss_curve"])
+
+
+def test_a_process_that_is_killed_while_it_writes_a_checkpoint_leaves_the_old_one(
+    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = weights(train(replace(arguments, output=str(tmp_path / "whole"), checkpoint_steps=1)))
+    save_state = Accelerator.save_state
+    writes = []
+
+    def killed(self: Accelerator, folder: str) -> None:
+        save_state(self, folder)
+        writes.append(folder)
+        if len(writes) == 3:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Accelerator, "save_state", killed)
+        with pytest.raises(OSError, match="No space left"):
+            train(replace(arguments, checkpoint_steps=1))
+    resumed = train(replace(arguments, resume=True))
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(resumed).items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sw", "whole"]
+
+
+def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(
+    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = iter([10.0, 50.0, 40.0, 30.0, 60.0])
+    monkeypatch.setattr(trainer._Training, "_validation_f1", lambda self: next(figures))
+    folder = train(replace(arguments, epochs=5, patience=2, learning_rate=1e-3))
+    record = json.loads((folder / "retrieveall.json").read_text())["training"]
+    assert record["f1_curve"] == [[1, 10.0], [2, 50.0], [3, 40.0], [4, 30.0]]
+    figures = iter([10.0, 50.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(Loop, "_is_over", lambda self: self.state.epoch == 2)
+    # The schedule depends on the epochs asked for, so the second epoch of five is compared with the second of five.
+    second = weights(train(replace(arguments, output=str(tmp_path / "second"), epochs=5, learning_rate=1e-3)))
+    assert all(torch.equal(second[name], tensor) for name, tensor in weights(folder).items())
+
+
+def test_validation_while_training_measures_the_adapter_as_it_will_serve(arguments: TrainingArguments) -> None:
+    folder = train(replace(arguments, epochs=1, patience=1))
+    manifest = json.loads((folder / "retrieveall.json").read_text())
+    assert manifest["training"]["f1_curve"] == [[1, manifest["metrics"][0]["f1"]]]
+
+
+def test_accumulated_batches_are_one_step_of_the_optimizer(arguments: TrainingArguments) -> None:
+    record = json.loads((train(replace(arguments, gradient_accumulation=2)) / "retrieveall.json").read_text())["training"]
+    assert record["loss_curve"][-1][0] == 2 * 2  # three batches an epoch
+
+
+def test_the_number_of_steps_can_be_limited(arguments: TrainingArguments) -> None:
+    record = json.loads((train(replace(arguments, max_steps=4)) / "retrieveall.json").read_text())["training"]
+    assert record["loss_curve"][-1][0] == 4
+
+
+def test_checkpointed_gradients_are_the_same_gradients(arguments: TrainingArguments, tmp_path: Path) -> None:
+    plain = weights(train(arguments))
+    twice = weights(train(replace(arguments, output=str(tmp_path / "twice"), gradient_checkpointing=True)))
+    assert all(torch.allclose(tensor.float(), twice[name].float(), atol=1e-3) for name, tensor in plain.items())
+
+
+@pytest.mark.parametrize("bits", ["4bit", "8bit"])
+def test_a_quantised_base_learns(arguments: TrainingArguments, tmp_path: Path, bits: str) -> None:
+    base = write_tiny_base(tmp_path / "base", hidden=64)  # bitsandbytes packs 64 weights at a time
+    folder = train(replace(arguments, base=str(base), quantize=bits, learning_rate=1e-2))
+    record = json.loads((folder / "retrieveall.json").read_text())["training"]
+    assert record["quantize"] == bits
+    assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
+    assert RetrieveAllModel.from_pretrained(folder).extract("Wangari Maathai alizaliwa Nyeri.") is not None
+
+
+def test_several_languages_are_learned_one_after_another(arguments: TrainingArguments, tmp_path: Path) -> None:
+    both = replace(
+        arguments, language="sw,de", dataset=[SW, str(SENTENCES / "de.conll")], output=str(tmp_path / "both"), epochs=1
+    )
+    assert list(RetrieveAllModel.from_pretrained(train(both)).languages) == ["de", "sw"]
+    alone = train(replace(both, language="sw", dataset=[SW], output=str(tmp_path / "alone")))
+    assert all(torch.equal(tensor, weights(tmp_path / "both" / "sw")[name]) for name, tensor in weights(alone).items())
+
+
+def test_losses_go_to_a_tracker(arguments: TrainingArguments, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(replace(arguments, report_to="tensorboard"))
+    assert list(Path(f"{arguments.output}.logs").rglob("events.out.tfevents.*"))
+
+
+def test_vectors_are_encoded_once(arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRIEVEALL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lessons, "_WORTH_KEEPING", 1)
+    unmeasured = replace(arguments, max_validation_examples=0)
+    first = weights(train(unmeasured))
+    monkeypatch.setattr(SentenceEncoder, "encode", lambda *_: pytest.fail("the sentences were encoded again"))
+    again = weights(train(replace(unmeasured, output=str(tmp_path / "again"))))
+    assert all(torch.equal(first[name], tensor) for name, tensor in again.items())
+
+
+def test_a_batch_that_does_not_fit_into_memory_says_what_to_lower(
+    arguments: TrainingArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    monkeypatch.setattr(Accelerator, "backward", out_of_memory)
+    with pytest.raises(MemoryError, match=r"Lower --max_batch_tokens \(now 4096\).*--gradient_checkpointing.*--quantize 4bit"):
+        train(arguments)
+    assert not Path(arguments.output).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": -1}, "epochs is -1; give at least 0"),
+        ({"max_steps": 0}, "max_steps is 0; give at least 1"),
+        ({"gradient_accumulation": 0}, "gradient_accumulation is 0"),
+        ({"knowledge_share": 2.0}, "knowledge_share is 2.0; give a share"),
+        ({"quantize": "2bit"}, "quantize is '2bit'; give 4bit or 8bit"),
+        ({"patience": 1, "max_validation_examples": 0}, "patience needs validation sentences"),
+        ({"language": "sw,de"}, "2 languages and 1 datasets"),
+        ({"language": "Swahili!"}, "is no language code"),
+    ],
+)
+def test_a_setting_that_cannot_be_meant_is_refused_at_once(
+    arguments: TrainingArguments, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(arguments, **changes)
+
+
+@pytest.mark.parametrize("sentences", [1, 2, 3])
+def test_a_handful_of_sentences_is_enough(arguments: TrainingArguments, tmp_path: Path, sentences: int) -> None:
+    file = tmp_path / "few.conll"
+    file.write_text("Nairobi\tB-LOC\n\n" * sentences, encoding="utf-8")
+    assert LanguageAdapter.load(train(replace(arguments, dataset=[str(file)]))).manifest.entity_types == ["LOC"]
+
+
+def test_two_hundred_labels_are_learned_and_extracted(arguments: TrainingArguments, tmp_path: Path) -> None:
+    file = tmp_path / "labels.conll"
+    file.write_text("".join(f"Nairobi\tB-L{n}\n\n" for n in range(200)), encoding="utf-8")
+    folder = train(replace(arguments, dataset=[str(file)], max_train_examples=None, max_validation_examples=0, epochs=1))
+    assert len(LanguageAdapter.load(folder).manifest.entity_types) == 200
+    assert RetrieveAllModel.from_pretrained(folder).extract("Nairobi") is not None
 
 
 def test_resuming_without_a_checkpoint_says_so(arguments: TrainingArguments) -> None:
@@ -137,17 +290,21 @@ def test_labels_stand_at_the_answers_alone() -> None:
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
 
 
-def test_accelerate_launches_two_processes(arguments: TrainingArguments, tmp_path: Path) -> None:
+def test_two_processes_of_accelerate_give_the_adapter_that_one_gives(arguments: TrainingArguments, tmp_path: Path) -> None:
     output = tmp_path / "two"
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
         "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "modeling_retrieveall.training.trainer", "--language", "sw",
-        "--dataset", SW, "--output", str(output), "--base", arguments.base, "--init", "none", "--epochs", "1",
-        "--max_train_examples", "24", "--encoder_layer", "1", "--mixed_precision", "no",
+        "--dataset", SW, "--output", str(output), "--base", arguments.base, "--init", "none", "--epochs", "2",
+        "--max_train_examples", "32", "--encoder_layer", "1", "--mixed_precision", "no",
     ]  # fmt: skip
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SENTENCES.parent.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     manifest = json.loads((output / "retrieveall.json").read_text())
     assert manifest["training"]["processes"] == 2
-    assert len(LanguageAdapter.load(output).index.examples) == len(load_examples(SW, "train").examples[:24])
+    # A step of two processes has one batch of each: the two batches that one process accumulates.
+    one = train(replace(arguments, max_train_examples=32, gradient_accumulation=2))
+    assert len(LanguageAdapter.load(output).index.examples) == len(LanguageAdapter.load(one).index.examples) == 32
+    for name, tensor in weights(one).items():
+        assert torch.allclose(tensor.float(), weights(output)[name].float(), atol=1e-2), name

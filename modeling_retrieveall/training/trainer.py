@@ -11,190 +11,80 @@ The same from Python:
 """
 
 import shutil
-import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from accelerate.utils import ProjectConfiguration, set_seed
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
-from transformers import get_scheduler
 
-from ..base_llm import base_revision, load_base
+from ..base_llm import base_revision, load_base, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
 from ..language_adapter import LanguageAdapter, hash_sentences, sentence_hash
 from ..lora_files import LORA_WEIGHTS, AdapterError
-from ..manifest import Manifest, check_language
+from ..manifest import Manifest
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import write_card
 from ..retrieval import ExampleIndex
-from .augmentation import KnowledgeSampler, Sample, bucketed
-from .data import DatasetError, dataset_name, has_split, load_examples, sample, without
+from .arguments import TrainingArguments
+from .augmentation import KnowledgeSampler
+from .checkpoints import Checkpoints, State, lora_tensors
+from .data import dataset_name
 from .evaluation import evaluate_examples
 from .hardware import describe, precision
+from .lessons import Lessons, draw_lessons, encoded
+from .loop import Loop
 from .start import find_start
 
 
-def _flag(default: Any, help: str) -> Any:
-    """A field of the arguments; its help is what ``--help`` shows."""
-    return field(default=default, metadata={"help": help})
-
-
-@dataclass
-class TrainingArguments:
-    """How a language is learned.
-
-    Example:
-        >>> TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw").epochs
-        2
-    """
-
-    language: str = field(metadata={"help": "BCP-47 code of the language, or `mul` for the shared multilingual adapter."})
-    dataset: list[str] = field(
-        metadata={
-            "help": "Hub id (name or name:configuration), directory of parquet or CoNLL files, or one such file; "
-            "`mul` takes several."
-        }
-    )
-    output: str = field(metadata={"help": "Folder of the finished adapter."})
-    base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
-    init: str = _flag(
-        "auto",
-        "Adapter to start from: a folder, or a repository on the Hub (`owner/name@revision`); `mul` for the shared one of the "
-        "package; `none` for nothing. `auto` takes `mul` where it fits the base: with hundreds of sentences it is worth several "
-        "points of F1.",
-    )
-    epochs: int = _flag(2, "Passes over the data. A third mostly memorises.")
-    learning_rate: float | None = _flag(
-        None,
-        "Peak rate after the warm-up; falls linearly to zero. When not given: 2e-4 from another adapter, whose knowledge a "
-        "higher one would overwrite; 1e-3 from nothing.",
-    )
-    rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
-    lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
-    lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for two epochs hardly overfit.")
-    batch_size: int = _flag(8, "Sentences of a step and process at most.")
-    max_batch_tokens: int = _flag(4096, "Tokens of a step and process at most, padding included. Lower it when memory runs out.")
-    warmup: float = _flag(0.06, "Share of the steps in which the rate rises.")
-    max_gradient_norm: float = _flag(1.0, "Gradients are clipped to this norm.")
-    knowledge_share: float = _flag(
-        0.5, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
-    )
-    n_entities: int = _flag(6, "Retrieved entities in a prompt at most.")
-    n_sentences: int = _flag(2, "Retrieved sentences in a prompt at most.")
-    encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
-    max_train_examples: int | None = _flag(None, "Sentences drawn from each dataset; all when not given.")
-    max_validation_examples: int = _flag(200, "Sentences on which F1 is measured at the end; 0 measures nothing.")
-    seed: int = _flag(0, "Decides the draws, the order and the start.")
-    mixed_precision: str = _flag("auto", "no, bf16 or fp16; auto takes bf16 where the hardware multiplies it natively.")
-    resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
-
-    def __post_init__(self) -> None:
-        """Refuses what cannot be meant, before anything is loaded."""
-        check_language(self.language)
-        for name, least in (
-            ("epochs", 0),
-            ("rank", 1),
-            ("batch_size", 1),
-            ("max_batch_tokens", 1),
-            ("max_validation_examples", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least {least}.")
-        if not 0 <= self.knowledge_share <= 1:
-            raise ValueError(f"knowledge_share is {self.knowledge_share}; give a share between 0 and 1.")
-
-
 def train(arguments: TrainingArguments) -> Path:
-    """Trains an adapter and writes its folder.
+    """Trains the adapter of one language, or of several one after another, and writes its folder.
 
     Args:
         arguments: How.
 
     Returns:
-        The folder: PEFT weights, manifest, examples, vectors and card.
+        The folder: PEFT weights, manifest, examples, vectors and card; of several languages, the folder of their folders.
 
     Raises:
         DatasetError: The data cannot be read or holds no entities.
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
         FileExistsError: The output folder holds something else than an adapter.
+        KeyboardInterrupt: It was interrupted, and a checkpoint is written.
+        MemoryError: A batch does not fit into memory.
     """
-    _check_output(Path(arguments.output))
-    data = [load_examples(name, "train") for name in arguments.dataset]
-    lessons = [_lessons(name, part.examples, arguments) for name, part in zip(arguments.dataset, data, strict=True)]
-    labels = sorted({label for part in data for label in part.labels})
-    return _Training(arguments, lessons, labels, find_start(arguments.init, arguments.language, arguments.base)).run()
-
-
-@dataclass(frozen=True)
-class _Lessons:
-    """The sentences of one dataset: those to learn from, and those to be measured on, none of which is among the former.
-
-    Attributes:
-        duplicates: How many were dropped because they were among both.
-    """
-
-    name: str
-    train: list[Example]
-    validation: list[Example]
-    duplicates: int
-
-
-def _lessons(name: str, examples: list[Example], arguments: TrainingArguments) -> _Lessons:
-    """Draws the sentences of a run; without a validation split a tenth of the training sentences is held out."""
-    limit, seed = arguments.max_validation_examples, arguments.seed
-    duplicates = 0
-    if not limit:
-        validation: list[Example] = []
-    elif has_split(name, "validation"):
-        validation = load_examples(name, "validation").examples
-    else:
-        validation = sample(examples, max(1, len(examples) // 10), seed)
-        rest = without(examples, {example.key for example in validation})
-        duplicates = len(examples) - len(validation) - len(rest)
-        examples = rest
-    train = sample(examples, arguments.max_train_examples, seed)
-    if not any(example.spans for example in train):
-        raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
-    fresh = without(validation, {example.key for example in train})
-    duplicates += len(validation) - len(fresh)
-    return _Lessons(name, train, sample(fresh, limit, seed), duplicates)
+    runs = arguments.runs()
+    for run in runs:
+        _check_output(Path(run.output))
+    # Everything that can be wrong with a flag or a dataset is, before the base loads.
+    drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
+    starts = [find_start(run.init, run.language, run.base) for run in runs]
+    for run, lessons, start in zip(runs, drawn, starts, strict=True):
+        if len(runs) == 1 or not _is_finished(run):
+            _Training(run, lessons, start).run()
+    return Path(arguments.output)
 
 
 class _Training:
-    """One run: base, sampler and LoRA, and the loop over them."""
+    """One run: base, sampler and LoRA, the loop over them, and the finished adapter."""
 
-    def __init__(
-        self, arguments: TrainingArguments, lessons: list[_Lessons], labels: list[str], start: LanguageAdapter | None
-    ) -> None:
+    def __init__(self, arguments: TrainingArguments, lessons: list[Lessons], start: LanguageAdapter | None) -> None:
         self.arguments = arguments
         self.lessons = lessons
-        self.labels = labels
         self.start = start
+        self.output = Path(arguments.output)
         set_seed(arguments.seed)
-        self.accelerator = Accelerator(mixed_precision=precision(arguments.mixed_precision))
-        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
-        config = RetrieveAllConfig(
-            arguments.base,
-            encoder_layer=arguments.encoder_layer,
-            n_entities=arguments.n_entities,
-            n_sentences=arguments.n_sentences,
-        )
-        base, tokenizer = load_base(arguments.base, dtype=dtype)
-        config.base_revision = base_revision(arguments.base, base)
-        self.model = RetrieveAllModel(config, base, tokenizer)
-        self.model.to(self.accelerator.device)
+        self.accelerator = _accelerator(arguments)
+        self.model = self._model()
+        config = self.model.config
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
@@ -205,18 +95,45 @@ class _Training:
         asked = self.arguments.learning_rate
         return asked if asked is not None else 1e-3 if self.start is None else 2e-4
 
-    def run(self) -> Path:
+    def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
         began = time.perf_counter()
-        loss = self._loop()
+        checkpoints = Checkpoints(Path(f"{self.output}.checkpoint"), self.accelerator, self.lora)
+        loop = Loop(
+            self.model,
+            self.lora,
+            self.sampler,
+            self.accelerator,
+            self.arguments,
+            self.learning_rate,
+            checkpoints,
+            self._validation_f1,
+        )
+        state = loop.run()
         self.accelerator.wait_for_everyone()
-        output = Path(self.arguments.output)
         if self.accelerator.is_main_process:
-            self._save(output, {"loss": round(loss, 4), "seconds": round(time.perf_counter() - began)})
-            shutil.rmtree(self._checkpoint, ignore_errors=True)
+            self._finish(state, round(time.perf_counter() - began))
+            checkpoints.remove()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return output
+        self.accelerator.free_memory()
+
+    # What is trained
+
+    def _model(self) -> RetrieveAllModel:
+        arguments = self.arguments
+        config = RetrieveAllConfig(
+            arguments.base,
+            encoder_layer=arguments.encoder_layer,
+            n_entities=arguments.n_entities,
+            n_sentences=arguments.n_sentences,
+        )
+        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+        device = {"": self.accelerator.device} if arguments.quantize else None
+        base, tokenizer = load_base(arguments.base, dtype=dtype, device_map=device, **quantization(arguments.quantize))
+        config.base_revision = base_revision(arguments.base, base)
+        model = RetrieveAllModel(config, base, tokenizer)
+        return model if arguments.quantize else model.to(self.accelerator.device)
 
     def _add_group(self, examples: list[Example]) -> ExampleIndex:
         """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
@@ -225,7 +142,7 @@ class _Training:
         short = [e for e in examples if sum(map(len, answers.word_ids(e.sentence))) <= limit]
         if len(short) < len(examples):
             self.accelerator.print(f"{len(examples) - len(short)} sentences of more than {limit} tokens are left out.")
-        vectors = self.model.encoder.encode([answers.word_ids(example.sentence) for example in short])
+        vectors = encoded(self.model, short)
         index = ExampleIndex.build(short, vectors)
         self.sampler.add(short, vectors, index)
         return index
@@ -243,6 +160,10 @@ class _Training:
             config = LoraConfig.from_pretrained(str(self.start.path))
             config.inference_mode = False
         config.lora_dropout = arguments.lora_dropout
+        if arguments.gradient_checkpointing:
+            self.model.base.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.base.enable_input_require_grads()
+            self.model.train()  # the base has no dropout; only in training mode are its layers computed twice
         lora = get_peft_model(self.model.base, config)
         if self.start is not None:
             loaded = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
@@ -252,133 +173,42 @@ class _Training:
                 )
         return lora
 
-    def _origin(self) -> str | None:
-        """How the manifest calls the adapter that the run started from."""
-        if self.start is None:
-            return None
-        return self.start.source if self.start.snapshot else self.start.language
-
-    # The loop
-
-    def _loop(self) -> float:
-        """All epochs; returns the mean loss of the last."""
-        arguments, accelerator = self.arguments, self.accelerator
-        trainable = [p for p in self.lora.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=0.0)
-        steps = sum(len(self._batches(epoch)) for epoch in range(arguments.epochs))
-        steps = max(1, steps // accelerator.num_processes)
-        scheduler = get_scheduler("linear", optimizer, int(arguments.warmup * steps), steps)
-        # The scheduler counts the steps of one process; `prepare` would advance it once for every process.
-        model, optimizer = accelerator.prepare(self.model, optimizer)
-        accelerator.register_for_checkpointing(scheduler)
-        accelerator.register_save_state_pre_hook(self._save_lora_only)
-        accelerator.register_load_state_pre_hook(self._load_lora_only)
-        first = self._resume()
-        loss = 0.0
-        with self._progress(steps) as progress:
-            progress.update(steps * first // max(arguments.epochs, 1))
-            for epoch in range(first, arguments.epochs):
-                losses = []
-                for batch in self._loader(epoch):
-                    losses.append(self._step(model, batch, optimizer, scheduler, trainable))
-                    progress.set_postfix(loss=f"{sum(losses[-50:]) / len(losses[-50:]):.3f}", refresh=False)
-                    progress.update()
-                loss = sum(losses) / max(len(losses), 1)
-                self._write_checkpoint(epoch + 1)
-        return loss
-
-    def _progress(self, steps: int) -> Any:
-        """A bar with loss, speed and time left; in a log file a line every half minute."""
-        seconds = 0.2 if sys.stderr.isatty() else 30
-        shown = self.accelerator.is_main_process
-        return tqdm(total=steps, desc=f"Training {self.arguments.language}", unit="step", mininterval=seconds, disable=not shown)
-
-    def _step(self, model: Any, batch: dict[str, Tensor], optimizer: Any, scheduler: Any, trainable: list[Tensor]) -> float:
-        with self.accelerator.autocast():
-            loss = model(**batch).loss
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(trainable, self.arguments.max_gradient_norm)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        return float(loss.detach())
-
-    def _batches(self, epoch: int) -> list[list[Sample]]:
-        arguments = self.arguments
-        seed = f"{arguments.seed} {epoch}"
-        return bucketed(self.sampler.epoch(epoch), arguments.max_batch_tokens, arguments.batch_size, seed)
-
-    def _loader(self, epoch: int) -> Iterator[dict[str, Tensor]]:
-        """The batches of an epoch that fall to this process."""
-        loader: Any = DataLoader(self._batches(epoch), batch_size=1, collate_fn=_collate_only)  # type: ignore[arg-type]
-        return iter(self.accelerator.prepare(loader))
-
-    # Checkpoints: adapter, optimizer, scheduler and random state; never the base
-
-    @property
-    def _checkpoint(self) -> Path:
-        return Path(f"{self.arguments.output}.checkpoint")
-
-    def _write_checkpoint(self, epochs_done: int) -> None:
-        self.accelerator.save_state(str(self._checkpoint))
-        if self.accelerator.is_main_process:
-            (self._checkpoint / "epochs_done.json").write_text(str(epochs_done), encoding="utf-8")
-
-    def _resume(self) -> int:
-        """Loads the last checkpoint if asked to; returns the epochs that are done."""
-        if not self.arguments.resume:
-            return 0
-        if not (self._checkpoint / "epochs_done.json").is_file():
-            raise FileNotFoundError(f"There is no checkpoint at {self._checkpoint} to resume from. Leave --resume away.")
-        self.accelerator.load_state(str(self._checkpoint))
-        return int((self._checkpoint / "epochs_done.json").read_text(encoding="utf-8"))
-
-    def _save_lora_only(self, models: list[Any], weights: list[Any], folder: str) -> None:
-        weights.clear()
-        if self.accelerator.is_main_process:
-            save_file(_lora_tensors(self.lora, torch.float32), Path(folder) / "lora.safetensors")
-
-    def _load_lora_only(self, models: list[Any], folder: str) -> None:
-        models.clear()
-        set_peft_model_state_dict(self.lora, load_file(Path(folder) / "lora.safetensors"))
-
     # The finished adapter
 
-    def _save(self, output: Path, run: dict[str, Any]) -> None:
+    def _finish(self, state: State, seconds: int) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
-        aside = output.with_name(f".{output.name}.unfinished")
-        shutil.rmtree(aside, ignore_errors=True)
-        self.lora.peft_config["default"].inference_mode = True
-        # PEFT wrote the folder the base was loaded from, which is a path of this machine.
-        name = EMBEDDED_ON_HUB if self.arguments.base == EMBEDDED_BASE else self.arguments.base
-        self.lora.peft_config["default"].base_model_name_or_path = name
-        self.lora.peft_config["default"].save_pretrained(str(aside))
-        save_file(_lora_tensors(self.lora, torch.bfloat16), aside / "adapter_model.safetensors", metadata={"format": "pt"})
-        examples = [example for group in self.lessons for example in group.train]
-        adapter = LanguageAdapter(
-            self._manifest(run),
-            _joined(self.indices),
-            torch.zeros(0, self.indices[0].sentence_vectors.shape[1]),
-            self._training_hashes(examples),
-            aside,
-        )
-        adapter.save_knowledge(aside)
-        write_card(adapter)
+        aside = self.output.with_name(f".{self.output.name}.unfinished")
+        run = {"loss": _mean(state.losses), "seconds": seconds, "loss_curve": state.curve, "f1_curve": state.f1}
+        adapter = self._save(aside, run)
         self._measure(adapter)
-        _replace(aside, output)
+        write_card(adapter)
+        shutil.rmtree(self.output, ignore_errors=True)
+        aside.rename(self.output)
 
-    def _training_hashes(self, examples: list[Example]) -> Tensor:
+    def _save(self, folder: Path, run: dict[str, Any]) -> LanguageAdapter:
+        shutil.rmtree(folder, ignore_errors=True)
+        config = self.lora.peft_config["default"]
+        # PEFT wrote the folder the base was loaded from, which is a path of this machine.
+        config.base_model_name_or_path = EMBEDDED_ON_HUB if self.arguments.base == EMBEDDED_BASE else self.arguments.base
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+        config.inference_mode = False
+        save_file(lora_tensors(self.lora, torch.bfloat16), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+        index = _joined(self.indices)
+        no_vectors = torch.zeros(0, index.sentence_vectors.shape[1])
+        adapter = LanguageAdapter(self._manifest(run), index, no_vectors, self._training_hashes(), folder)
+        adapter.save_knowledge(folder)
+        return adapter
+
+    def _training_hashes(self) -> Tensor:
         """Of the sentences trained on, here and by the adapter that the run started from."""
-        hashes = hash_sentences(examples)
+        hashes = hash_sentences(example for group in self.lessons for example in group.train)
         if self.start is None:
             return hashes
         return torch.tensor(sorted({*hashes.tolist(), *self.start.training_hashes.tolist()}))
 
     def _measure(self, adapter: LanguageAdapter) -> None:
-        """F1 on the validation splits, into manifest and card."""
-        base = self.lora.unload()
-        model = RetrieveAllModel(self.model.config, base.eval(), self.model.tokenizer)
-        model.add_language(adapter.path)
+        """F1 on the validation splits, into the manifest."""
         for group in self.lessons:
             # Neither this run nor the one it started from has seen what it is measured on.
             known = adapter.known_hashes()
@@ -386,23 +216,42 @@ class _Training:
             if not fresh:
                 self.accelerator.print(f"{group.name}: no validation sentences, F1 is not measured")
                 continue
-            with torch.no_grad(), self.accelerator.autocast():
-                report = evaluate_examples(model, fresh, adapter.language, oracle_routing=True)
+            report = self._evaluated(adapter, fresh)
             self.accelerator.print(f"{group.name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
             figures = {**report.to_dict(), "n_dropped": len(group.validation) - len(fresh)}
             adapter.manifest.metrics.append({"dataset": dataset_name(group.name), "split": "validation", **figures})
-        adapter.save_knowledge(adapter.path)
-        write_card(adapter)
+        adapter.manifest.save(adapter.path)
+
+    def _validation_f1(self) -> float | None:
+        """F1 of the LoRA as it is now, over all validation sentences."""
+        known = self._training_hashes().tolist()
+        fresh = [e for group in self.lessons for e in group.validation if sentence_hash(e.key) not in known]
+        if not fresh:
+            return None
+        folder = self.output.with_name(f".{self.output.name}.measured")
+        try:
+            return float(self._evaluated(self._save(folder, {}), fresh).f1)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Any:
+        """The adapter as it will serve: from its file, over the base without the LoRA in training."""
+        training = self.model.training
+        self.model.eval()
+        with torch.no_grad(), self.lora.disable_adapter(), self.accelerator.autocast():
+            self.model.add_language(adapter.path)
+            report = evaluate_examples(self.model, examples, adapter.language, oracle_routing=True)
+            self.model.remove_language(adapter.language)
+        self.model.train(training)
+        return report
 
     def _manifest(self, run: dict[str, Any]) -> Manifest:
-        arguments = self.arguments
-        config = self.model.config
-        kept = ("epochs", "batch_size", "knowledge_share", "seed", "max_train_examples")
+        arguments, config = self.arguments, self.model.config
         lora = self.lora.peft_config["default"]
         shown = arguments.knowledge_share > 0
         return Manifest(
             language=arguments.language,
-            entity_types=self.labels,
+            entity_types=sorted({label for group in self.lessons for label in group.labels}),
             base_model=arguments.base,
             base_revision=config.base_revision,
             hidden_size=self.model.base.config.get_text_config().hidden_size,
@@ -417,7 +266,7 @@ class _Training:
                 "learning_rate": self.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
-                **{name: getattr(arguments, name) for name in kept},
+                **{name: value for name in _KEPT if (value := getattr(arguments, name)) is not None},
                 "mixed_precision": self.accelerator.mixed_precision,
                 "processes": self.accelerator.num_processes,
                 "hardware": describe(self.accelerator.device, self.accelerator.num_processes),
@@ -425,21 +274,36 @@ class _Training:
             },
         )
 
-
-def collate(batch: list[Sample]) -> dict[str, Tensor]:
-    """Samples as tensors [batch, tokens], padded on the right; labels are -100 but at the answers."""
-    longest = max(map(len, batch))
-    padding = [longest - len(s) for s in batch]
-    return {
-        "input_ids": torch.tensor([s.prompt + s.answer + [0] * p for s, p in zip(batch, padding, strict=True)]),
-        "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
-        "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
-    }
+    def _origin(self) -> str | None:
+        """How the manifest calls the adapter that the run started from."""
+        if self.start is None:
+            return None
+        return self.start.source if self.start.snapshot else self.start.language
 
 
-def _collate_only(batches: list[list[Sample]]) -> dict[str, Tensor]:
-    """A loader's item is a whole batch already, so it comes in a list of one."""
-    return collate(batches[0])
+_KEPT = (
+    "epochs",
+    "max_steps",
+    "batch_size",
+    "gradient_accumulation",
+    "knowledge_share",
+    "seed",
+    "max_train_examples",
+    "quantize",
+)
+
+
+def _accelerator(arguments: TrainingArguments) -> Accelerator:
+    tracked = arguments.report_to != "none"
+    accelerator = Accelerator(
+        mixed_precision=precision(arguments.mixed_precision),
+        gradient_accumulation_steps=arguments.gradient_accumulation,
+        log_with=arguments.report_to if tracked else None,
+        project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
+    )
+    if tracked:
+        accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
+    return accelerator
 
 
 def _check_output(output: Path) -> None:
@@ -448,9 +312,9 @@ def _check_output(output: Path) -> None:
         raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
 
 
-def _replace(finished: Path, output: Path) -> None:
-    shutil.rmtree(output, ignore_errors=True)
-    finished.rename(output)
+def _is_finished(run: TrainingArguments) -> bool:
+    """Whether a language of several was learned before the launch was interrupted."""
+    return run.resume and (Path(run.output) / "retrieveall.json").is_file()
 
 
 def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
@@ -461,8 +325,8 @@ def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
     )
 
 
-def _lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in get_peft_model_state_dict(lora).items()}
+def _mean(losses: list[float]) -> float:
+    return round(sum(losses) / max(len(losses), 1), 4)
 
 
 def main() -> None:

@@ -1,0 +1,135 @@
+"""The sentences of a run: which are learned from, which are measured on, and their vectors, encoded once and cached.
+
+>>> draw_lessons("examples/sentences/sw.conll", arguments).train[0].sentence.text
+'Wangari Maathai alizaliwa Nyeri .'
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ..embedded import cache_dir
+from ..encoding import SentenceVectors
+from ..entities import Example
+from ..modeling_retrieveall import RetrieveAllModel
+from .arguments import TrainingArguments
+from .data import DatasetError, has_split, load_examples, sample, without
+
+_WORTH_KEEPING = 100
+"""Sentences; fewer are encoded in a second or two."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The sentences of one dataset: those to learn from, and those to be measured on, none of which is among the former.
+
+    Attributes:
+        name: The dataset, as it was given.
+        train: The sentences to learn from.
+        validation: The sentences to be measured on.
+        labels: The entity types of the dataset.
+        duplicates: How many validation sentences were dropped because they are among both.
+    """
+
+    name: str
+    train: list[Example]
+    validation: list[Example]
+    labels: list[str]
+    duplicates: int
+
+
+def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
+    """Draws the sentences of a run; without a validation split a tenth of the training sentences is held out.
+
+    Args:
+        name: The dataset.
+        arguments: How many, and by which seed.
+
+    Raises:
+        DatasetError: The data cannot be read, or holds no entity.
+    """
+    data = load_examples(name, "train")
+    examples, limit, seed = data.examples, arguments.max_validation_examples, arguments.seed
+    duplicates = 0
+    if not limit:
+        validation: list[Example] = []
+    elif has_split(name, "validation"):
+        validation = load_examples(name, "validation").examples
+    else:
+        validation, examples, duplicates = _held_out(examples, seed)
+    train = sample(examples, arguments.max_train_examples, seed)
+    if not any(example.spans for example in train):
+        raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
+    fresh = without(validation, {example.key for example in train})
+    duplicates += len(validation) - len(fresh)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates)
+
+
+def _held_out(examples: list[Example], seed: int) -> tuple[list[Example], list[Example], int]:
+    """A tenth of the sentences, the others, and how many were dropped as duplicates; none when nothing would be left to learn."""
+    validation = sample(examples, max(1, len(examples) // 10), seed)
+    rest = without(examples, {example.key for example in validation})
+    if not any(example.spans for example in rest):
+        return [], examples, 0
+    return validation, rest, len(examples) - len(validation) - len(rest)
+
+
+def encoded(model: RetrieveAllModel, examples: Sequence[Example]) -> list[SentenceVectors]:
+    """The vectors of sentences, from the cache if they were ever encoded before.
+
+    Kept in half precision, and rounded to it when they are new: a run that finds them and one that makes them are the same.
+
+    Args:
+        model: A model of the base; its adapters do not matter.
+        examples: The sentences.
+    """
+    if len(examples) < _WORTH_KEEPING:
+        return model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
+    file = cache_dir() / "vectors" / f"{_fingerprint(model, examples)}.safetensors"
+    try:
+        stored = load_file(file)
+        sentences, words = stored["sentences"].float(), stored["words"].float()
+    except (OSError, SafetensorError, KeyError):
+        fresh = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
+        sentences = torch.stack([vectors.sentence for vectors in fresh]).half()
+        words = torch.cat([vectors.words for vectors in fresh]).half()
+        if not (sentences.isfinite().all() and words.isfinite().all()):
+            return fresh  # too large for half precision
+        _save({"sentences": sentences, "words": words}, file)
+        sentences, words = sentences.float(), words.float()
+    of_sentence = torch.split(words, [len(example.sentence.words) for example in examples])
+    return [SentenceVectors(s, w) for s, w in zip(sentences, of_sentence, strict=True)]
+
+
+def _fingerprint(model: RetrieveAllModel, examples: Sequence[Example]) -> str:
+    """Tells apart whatever changes the vectors: base, layer, precision and words."""
+    config = model.config
+    base = [config.base_model, config.base_revision, config.encoder_layer, str(model.base.dtype), _weights_of(config.base_model)]
+    quantized = str(getattr(model.base.config, "quantization_config", None))
+    keys = [[word.text for word in example.sentence.words] for example in examples]
+    return hashlib.sha256(json.dumps([base, quantized, keys]).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _weights_of(base: str) -> list[tuple[str, int, int]]:
+    """Of a base in a folder, whose content may change under the same name: its files, their sizes and times."""
+    folder = Path(base)
+    if not folder.is_dir():
+        return []
+    return sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.glob("*.safetensors"))
+
+
+def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, unfinished)
+        unfinished.replace(file)
+    except (OSError, SafetensorError):
+        unfinished.unlink(missing_ok=True)  # a full disk costs the cache, not the run

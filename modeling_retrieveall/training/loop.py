@@ -1,0 +1,218 @@
+"""The training loop: epochs, steps, checkpoints and early stopping, on one process or many.
+
+>>> state = Loop(model, lora, sampler, accelerator, arguments, rate, checkpoints, validate).run()
+>>> state.curve[-1]
+(150, 0.0137)
+"""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from accelerate import Accelerator, skip_first_batches
+from accelerate.utils import broadcast_object_list
+from accelerate.utils.memory import should_reduce_batch_size
+from peft import PeftModel
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import get_scheduler
+
+from ..modeling_retrieveall import RetrieveAllModel
+from .arguments import TrainingArguments
+from .augmentation import KnowledgeSampler, Sample, bucketed
+from .checkpoints import Checkpoints, Interrupts, State
+
+_POINTS_OF_THE_CURVE = 50
+
+
+class Loop:
+    """All epochs of one run.
+
+    Args:
+        model: The model whose ``forward`` gives the loss.
+        lora: The LoRA in its base, the only thing that is trained.
+        sampler: Draws the samples of an epoch.
+        accelerator: Knows processes, devices and precision.
+        arguments: How.
+        learning_rate: Peak rate.
+        checkpoints: Where to go on from.
+        validate: Measures F1 on the validation sentences; ``None`` when there are none.
+    """
+
+    def __init__(
+        self,
+        model: RetrieveAllModel,
+        lora: PeftModel,
+        sampler: KnowledgeSampler,
+        accelerator: Accelerator,
+        arguments: TrainingArguments,
+        learning_rate: float,
+        checkpoints: Checkpoints,
+        validate: Callable[[], float | None],
+    ) -> None:
+        self.sampler = sampler
+        self.accelerator = accelerator
+        self.arguments = arguments
+        self.checkpoints = checkpoints
+        self.validate = validate
+        self.state = State()
+        self.trainable = [p for p in lora.parameters() if p.requires_grad]
+        self.total_steps = self._count_steps()
+        optimizer = torch.optim.AdamW(self.trainable, lr=learning_rate, weight_decay=0.0)
+        warmup = int(arguments.warmup * self.total_steps)
+        # Not prepared: it counts the optimizer's steps, where `prepare` would advance it once for every process.
+        self.scheduler = get_scheduler("linear", optimizer, warmup, self.total_steps)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        accelerator.register_for_checkpointing(self.scheduler)
+
+    def run(self) -> State:
+        """Trains to the end.
+
+        Raises:
+            KeyboardInterrupt: It was interrupted, and a checkpoint is written.
+            MemoryError: A batch does not fit into memory; the message says what to lower.
+            FileNotFoundError: There is no checkpoint to resume from.
+        """
+        if self.arguments.resume:
+            self.state = self.checkpoints.read()
+        state = self.state
+        with self._progress() as progress, Interrupts() as interrupts:
+            while state.epoch < self.arguments.epochs and state.step < self.total_steps:
+                for batch in self._loader():
+                    self._train_on(batch)
+                    if not self.accelerator.sync_gradients:
+                        continue
+                    self._note(progress)
+                    if self._stop_asked(interrupts):
+                        self._interrupt()
+                    if state.step >= self.total_steps:
+                        break
+                    if self.arguments.checkpoint_steps and state.step % self.arguments.checkpoint_steps == 0:
+                        self.checkpoints.write(state)
+                state.epoch, state.batch = state.epoch + 1, 0
+                if self._is_over():
+                    break
+                state.losses = state.losses if state.epoch == self.arguments.epochs else []
+                self.checkpoints.write(state)
+        self.checkpoints.restore_best()
+        return state
+
+    # One step
+
+    def _train_on(self, batch: dict[str, Tensor]) -> None:
+        try:
+            with self.accelerator.accumulate(self.model):
+                with self.accelerator.autocast():
+                    loss = self.model(**batch).loss
+                self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        except (RuntimeError, MemoryError) as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise MemoryError(self._advice(batch)) from error
+        self.state.losses.append(float(loss.detach()))
+        self.state.batch += 1
+        if self.accelerator.sync_gradients:
+            self.scheduler.step()
+            self.state.step += 1
+
+    def _advice(self, batch: dict[str, Tensor]) -> str:
+        rows, tokens = batch["input_ids"].shape
+        return (
+            f"A batch of {rows} sentences of {tokens} tokens does not fit into memory. Lower --max_batch_tokens (now "
+            f"{self.arguments.max_batch_tokens}) and raise --gradient_accumulation; or give --gradient_checkpointing or "
+            "--quantize 4bit."
+        )
+
+    def _note(self, progress: Any) -> None:
+        recent = self.state.losses[-50:]
+        progress.set_postfix(loss=f"{sum(recent) / len(recent):.3f}", refresh=False)
+        progress.update()
+        stretch = max(1, self.total_steps // _POINTS_OF_THE_CURVE)
+        if self.state.step % stretch == 0:
+            last = self.state.losses[-stretch * self.arguments.gradient_accumulation :]
+            self.state.curve.append((self.state.step, round(sum(last) / len(last), 4)))
+            self.accelerator.log({"loss": self.state.curve[-1][1]}, step=self.state.step)
+
+    # Stopping
+
+    def _is_over(self) -> bool:
+        """Measures the epoch if early stopping is asked for; whether the best one lies too far back."""
+        if not self.arguments.patience:
+            return False
+        measured = [self.validate() if self.accelerator.is_main_process else None]
+        broadcast_object_list(measured)
+        f1 = measured[0]
+        if f1 is None:
+            return False
+        if f1 > max((earlier for _, earlier in self.state.f1), default=-1.0):
+            self.checkpoints.keep_best()
+        self.state.f1.append((self.state.epoch, f1))
+        self.accelerator.log({"validation_f1": f1}, step=self.state.step)
+        best = max(self.state.f1, key=lambda point: point[1])[0]
+        return self.state.epoch - best >= self.arguments.patience
+
+    def _stop_asked(self, interrupts: Interrupts) -> bool:
+        if self.accelerator.num_processes == 1:
+            return interrupts.asked
+        # A signal may reach one process a step before another, and none may wait for one that has stopped.
+        asked = torch.tensor([int(interrupts.asked)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(asked).item())
+
+    def _interrupt(self) -> None:
+        self.checkpoints.write(self.state)
+        self.accelerator.print(f"\nInterrupted; the checkpoint is {self.checkpoints.folder}. Go on with --resume.")
+        raise KeyboardInterrupt
+
+    # Batches
+
+    def _count_steps(self) -> int:
+        of_epochs = [len(self._batches(epoch)) for epoch in range(self.arguments.epochs)]
+        processes: int = self.accelerator.num_processes
+        accumulated = self.arguments.gradient_accumulation
+        steps = sum(math.ceil(math.ceil(batches / processes) / accumulated) for batches in of_epochs)
+        return max(1, min(steps, self.arguments.max_steps or steps))
+
+    def _batches(self, epoch: int) -> list[list[Sample]]:
+        arguments = self.arguments
+        seed = f"{arguments.seed} {epoch}"
+        return bucketed(self.sampler.epoch(epoch), arguments.max_batch_tokens, arguments.batch_size, seed)
+
+    def _loader(self) -> Iterator[dict[str, Tensor]]:
+        """The batches of the epoch that fall to this process and are not done yet."""
+        batches: Any = self._batches(self.state.epoch)
+        loader: Any = self.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=_collate_only))
+        return iter(skip_first_batches(loader, self.state.batch) if self.state.batch else loader)
+
+    def _progress(self) -> Any:
+        """A bar with loss, speed and time left; in a log file a line every half minute."""
+        return tqdm(
+            total=self.total_steps,
+            initial=self.state.step,
+            desc=f"Training {self.arguments.language}",
+            unit="step",
+            mininterval=0.2 if sys.stderr.isatty() else 30,
+            disable=not self.accelerator.is_main_process,
+        )
+
+
+def collate(batch: list[Sample]) -> dict[str, Tensor]:
+    """Samples as tensors [batch, tokens], padded on the right; labels are -100 but at the answers."""
+    longest = max(map(len, batch))
+    padding = [longest - len(s) for s in batch]
+    return {
+        "input_ids": torch.tensor([s.prompt + s.answer + [0] * p for s, p in zip(batch, padding, strict=True)]),
+        "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
+        "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
+    }
+
+
+def _collate_only(batches: list[list[Sample]]) -> dict[str, Tensor]:
+    """A loader's item is a whole batch already, so it comes in a list of one."""
+    return collate(batches[0])
