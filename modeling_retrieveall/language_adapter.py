@@ -13,6 +13,7 @@ de/
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,24 @@ class LanguageAdapter:
     def source(self) -> str:
         """Where it is from: ``"someone/retrieveall-de@<commit>"`` or a folder."""
         return str(self.snapshot or self.path)
+
+    @property
+    def pin(self) -> str | None:
+        """``"owner/name@<commit>"`` of an adapter with a repository of its own, which another model can refer to."""
+        return str(self.snapshot) if self.snapshot and not self.snapshot.folder else None
+
+    def copy_to(self, folder: Path, name: str) -> str:
+        """Copies the adapter into a folder of another one; returns the name of the former.
+
+        Raises:
+            HubError: Its weights are on the Hub still, and cannot be fetched.
+        """
+        if self.snapshot:
+            self.snapshot.fetch(WEIGHT_FILES)
+        target = folder / name
+        if target.resolve() != self.path.resolve():
+            shutil.copytree(self.path, target, dirs_exist_ok=True)
+        return name
 
     @classmethod
     def load(cls, source: str | Path | Snapshot) -> "LanguageAdapter":

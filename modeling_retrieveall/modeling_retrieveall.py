@@ -5,7 +5,6 @@
 [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
-import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -163,12 +162,8 @@ class RetrieveAllModel(PreTrainedModel):
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        for language, adapter in self.adapters.items():
-            target = folder / "adapters" / language
-            if adapter.snapshot is None and target.resolve() != adapter.path.resolve():
-                shutil.copytree(adapter.path, target, dirs_exist_ok=True)
         self.config.adapters = {
-            language: str(adapter.snapshot) if adapter.snapshot and not adapter.snapshot.folder else f"adapters/{language}"
+            language: adapter.pin or adapter.copy_to(folder, f"adapters/{language}")
             for language, adapter in sorted(self.adapters.items())
         }
         self.config.architectures = [type(self).__name__]

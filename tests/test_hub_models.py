@@ -76,7 +76,7 @@ def test_a_saved_model_pins_what_was_loaded_and_takes_new_languages_from_the_col
     assert list(RetrieveAllModel.from_pretrained(tmp_path / "model", collection=None).languages) == ["de"]
 
 
-def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     slug = publish(tiny_adapter, "de")
     model = RetrieveAllModel.from_pretrained(collection=slug)
     model.add_language(tiny_adapter("en"))
@@ -86,6 +86,10 @@ def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, t
     again = RetrieveAllModel.from_pretrained("ann/tiny-model", collection=None)
     assert again.languages == {"de": model.languages["de"], "en": f"ann/tiny-model@{pushed.commit}/adapters/en"}
     assert again.extract([TEXT], languages="en") == model.extract([TEXT], languages="en")
+    again.save_pretrained(tmp_path / "saved")
+    saved = RetrieveAllModel.from_pretrained(tmp_path / "saved", collection=None)
+    assert saved.languages == {"de": model.languages["de"], "en": str(tmp_path / "saved/adapters/en")}
+    assert saved.extract([TEXT], languages="en") == model.extract([TEXT], languages="en")
 
 
 def test_a_model_repository_is_loaded_at_the_revision_asked_for(hub: LocalHub, tiny_adapter: TINY) -> None:

@@ -52,7 +52,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_a_trained_adapter_is_complete_and_serves_at_once(arguments: TrainingArguments) -> None:
     folder = train(arguments)
     expected = ["README.md", "adapter_config.json", "adapter_model.safetensors", "examples.parquet"]
-    assert sorted(file.name for file in folder.iterdir()) == [*expected, "retrieval.safetensors", "retrieveall.json"]
+    expected += ["retrieval.safetensors", "retrieveall.json", "training.png"]
+    assert sorted(file.name for file in folder.iterdir()) == expected
+    assert "](training.png)" in (folder / "README.md").read_text(encoding="utf-8")
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == arguments.base
     adapter = LanguageAdapter.load(folder)
     assert adapter.manifest.entity_types == ["LOC", "ORG", "PER"]

@@ -23,6 +23,9 @@ from ..language_adapter import LanguageAdapter
 from ..manifest import SHARED_LANGUAGE, Manifest
 from .metadata import base_on_hub, card_data, datasets_of, is_hub_id, markdown, measurements, number
 
+PLOT = "training.png"
+"""The picture of its training in an adapter's folder, where there is one."""
+
 _HERE = "path/to/this/folder"
 _SETTINGS = {
     "sentences": "Training sentences",
@@ -94,6 +97,7 @@ def adapter_card(
         settings=_settings(training),
         n_sentences=markdown(training.get("sentences", "an unknown number of")),
         note=markdown(training.get("note", "")),
+        plot=PLOT if (adapter.path / PLOT).is_file() else None,
         data_links=[dataset.link() for dataset in datasets],
         wikiann=any(dataset.hub_id == "unimelb-nlp/wikiann" for dataset in datasets),
     )

@@ -20,7 +20,7 @@ from ..hub_files import Hub, HubError, explained, is_collection, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
 from ..lora_files import AdapterError
 from ..modeling_retrieveall import RetrieveAllModel
-from .cards import adapter_card, model_card
+from .cards import PLOT, adapter_card, model_card
 
 CARD = "README.md"
 _MAX_RANK = 256
@@ -80,7 +80,8 @@ def push_adapter(
     adapter = adapter if isinstance(adapter, LanguageAdapter) else LanguageAdapter.load(adapter)
     check_loads(adapter)
     card = _card(adapter, repo_id, model_repo)
-    files = {name: adapter.path / name for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES)}
+    names = [*KNOWLEDGE_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
+    files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
     return _push(repo_id, files, card, message, collection, private, create_pr, Hub(token).api)
 

@@ -31,11 +31,12 @@ from ..language_adapter import LanguageAdapter, hash_sentences, sentence_hash
 from ..lora_files import LORA_WEIGHTS, AdapterError
 from ..manifest import Manifest
 from ..modeling_retrieveall import RetrieveAllModel
-from ..publishing.cards import write_card
+from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
 from .arguments import TrainingArguments
 from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
+from .curve import draw_curve
 from .data import dataset_name
 from .evaluation import evaluate_examples
 from .hardware import describe, precision
@@ -181,6 +182,7 @@ class _Training:
         run = {"loss": _mean(state.losses), "seconds": seconds, "loss_curve": state.curve, "f1_curve": state.f1}
         adapter = self._save(aside, run)
         self._measure(adapter)
+        draw_curve(state.curve, state.f1, max(state.epoch, 1), aside / PLOT)
         write_card(adapter)
         shutil.rmtree(self.output, ignore_errors=True)
         aside.rename(self.output)
