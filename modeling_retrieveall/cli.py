@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .cli_errors import escaped, plain_errors
 from .cli_hub import collection_app, pull, push
+from .cli_terminal import console, escaped, plain_errors, table
 
 app = typer.Typer(
     help="Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language.",
@@ -159,15 +159,15 @@ def base(
     path = resolve_base(chosen)
     loaded, tokenizer = load_base(chosen)
     config = loaded.config.get_text_config()
-    table = Table(show_header=False)
-    table.add_row("base LLM", chosen)
-    table.add_row("path", path)
-    table.add_row("architecture", type(loaded).__name__)
-    table.add_row("parameters", f"{loaded.num_parameters():,}")
-    table.add_row("layers, hidden size, vocabulary", f"{config.num_hidden_layers}, {config.hidden_size}, {len(tokenizer):,}")
+    rows = table("", "", show_header=False)
+    rows.add_row("base LLM", chosen)
+    rows.add_row("path", path)
+    rows.add_row("architecture", type(loaded).__name__)
+    rows.add_row("parameters", f"{loaded.num_parameters():,}")
+    rows.add_row("layers, hidden size, vocabulary", f"{config.num_hidden_layers}, {config.hidden_size}, {len(tokenizer):,}")
     if chosen == EMBEDDED_BASE:
-        table.add_row("licence", GEMMA_NOTICE)
-    Console().print(table)
+        rows.add_row("licence", GEMMA_NOTICE)
+    console().print(rows)
 
 
 def _load(

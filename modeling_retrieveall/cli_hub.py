@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from .cli_errors import escaped, plain_errors
+from .cli_terminal import console, escaped, plain_errors, table
+from .hub_files import Hub, explained, is_collection
 
 collection_app = typer.Typer(
     help="Collections of language adapters on the Hub.", no_args_is_help=True, rich_markup_mode="markdown"
@@ -20,7 +19,7 @@ Private = Annotated[bool | None, typer.Option("--private/--public", help="Who se
 
 @plain_errors
 def push(
-    source: Annotated[str, typer.Argument(help="Folder of an adapter or of a model, or 'shipped'.")],
+    source: Annotated[str, typer.Argument(help="Folder of an adapter or of a model, slug of a collection, or 'shipped'.")],
     repository: Annotated[str, typer.Argument(help="Where to: `owner/name`; created if missing.")],
     collection: Annotated[
         str | None, typer.Option(help="List the adapter in this collection: its slug, or `owner/Title` to create it.")
@@ -34,13 +33,16 @@ def push(
 
     Example: `retrieveall push runs/sw someone/retrieveall-sw --collection "someone/African languages"`
     """
+    from .language_adapter import LanguageAdapter
     from .manifest import MANIFEST
     from .modeling_retrieveall import RetrieveAllModel
     from .publishing.hub import push_adapter, push_model
 
     if (Path(source) / MANIFEST).is_file():
+        adapter = LanguageAdapter.load(source)
+        typer.echo(f"Publishing the {adapter.language!r} adapter with its {len(adapter.index.examples)} labelled sentences")
         done = push_adapter(
-            source,
+            adapter,
             repository,
             collection=collection,
             model_repo=model_repo,
@@ -51,10 +53,9 @@ def push(
     else:
         model = RetrieveAllModel.from_pretrained(source)
         done = push_model(model, repository, collection=collection, private=private, create_pr=create_pr, commit_message=message)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"Pushed to {done.repository}, commit {done.commit}\n{done.url}")
+    typer.echo(f"Pushed to {done.repository}, commit {done.commit}\n{done.url}")
     if done.collection:
-        console.print(f"Listed in the collection {done.collection}")
+        typer.echo(f"Listed in the collection {done.collection}")
 
 
 @plain_errors
@@ -69,11 +70,11 @@ def pull(
     """
     from .publishing.pulling import pull as fetch
 
-    table = Table("language", "from", "entity types", "MB")
+    rows = table("language", "from", "entity types", "MB")
     for adapter in fetch(source, output, revision):
         size = sum(file.stat().st_size for file in adapter.path.iterdir() if file.is_file()) / 1e6
-        table.add_row(adapter.language, escaped(adapter.source), ", ".join(adapter.manifest.entity_types), f"{size:.1f}")
-    Console().print(table)
+        rows.add_row(adapter.language, escaped(adapter.source), ", ".join(adapter.manifest.entity_types), f"{size:.1f}")
+    console().print(rows)
 
 
 @collection_app.command("list")
@@ -86,26 +87,32 @@ def list_(
     Example: `retrieveall collection list someone`
     """
     from .collection import Refusals, read_items
-    from .hub_files import Hub, explained, is_collection
 
     hub, refusals = Hub(), Refusals()
     if name is not None and is_collection(name):
-        table = Table("language", "repository", "commit", "base LLM", "entity types", "F1", title=name)
+        rows = table("language", "repository", "commit", "base LLM", "entity types", "F1", title=name)
         for snapshot, manifest in read_items(name, hub, refusals).items():
-            f1 = ", ".join(str(figures.get("f1", "")) for figures in manifest.metrics)
-            cells = (snapshot.repository, snapshot.commit[:12], manifest.base_model, ", ".join(manifest.entity_types), f1)
-            table.add_row(manifest.language, *map(escaped, cells))
+            f1 = ", ".join(f"{figures.get('f1')} on {figures.get('n_test')}" for figures in manifest.metrics)
+            cells = (snapshot.repository, snapshot.commit, manifest.base_model, ", ".join(manifest.entity_types), f1)
+            rows.add_row(manifest.language, *map(escaped, cells))
     else:
-        with explained(name or "your account"):
-            owner = name or hub.api.whoami()["name"]
+        owner = name or _own_name(hub)
+        with explained(f"user {owner}"):
             found = list(hub.api.list_collections(owner=owner))
-        table = Table("collection", "title", "description", title=owner)
+        if "/" in owner or not found:
+            raise ValueError(f"There is no collection of {owner!r}. Give an owner, or a whole slug like owner/title-64f9a55b...")
+        rows = table("collection", "title", "description", title=owner)
         for collection in found:
-            table.add_row(collection.slug, escaped(collection.title), escaped(collection.description or ""))
-    console = Console(highlight=False)
-    console.print(table)
+            rows.add_row(collection.slug, escaped(collection.title), escaped(collection.description or ""))
+    console().print(rows)
     for reason in refusals.reasons:
-        console.print(f"[dim]not usable: {escaped(reason)}[/]", soft_wrap=True)
+        typer.echo(f"not usable: {reason}")
+
+
+def _own_name(hub: Hub) -> str:
+    with explained("your account"):
+        name: str = hub.api.whoami()["name"]
+        return name
 
 
 @collection_app.command()
@@ -119,7 +126,6 @@ def create(
 
     Example: `retrieveall collection create "someone/African languages"`
     """
-    from .hub_files import Hub
     from .publishing.hub import open_collection
 
     typer.echo(open_collection(name, Hub().api, private=private, description=description))
@@ -132,12 +138,11 @@ def add(slug: Slug, repository: Repository, note: Annotated[str | None, typer.Op
 
     Example: `retrieveall collection add someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
     """
-    from .hub_files import Hub
-    from .publishing.hub import add_to_collection, open_collection
+    from .publishing.hub import add_to_collection
 
-    api = Hub().api
-    slug = open_collection(slug, api)
-    add_to_collection(slug, repository, api, note)
+    if not is_collection(slug):
+        raise ValueError(f"{slug!r} is no slug; `retrieveall collection list OWNER` shows them, `... create` makes one.")
+    add_to_collection(slug, repository, Hub(), note)
     typer.echo(f"{slug} lists {repository}")
 
 
@@ -148,7 +153,6 @@ def remove(slug: Slug, repository: Repository) -> None:
 
     Example: `retrieveall collection remove someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
     """
-    from .hub_files import Hub
     from .publishing.hub import remove_from_collection
 
     remove_from_collection(slug, repository, Hub().api)

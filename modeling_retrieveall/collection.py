@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from .compatibility import check_manifest
 from .configuration_retrieveall import RetrieveAllConfig
-from .hub_files import Hub, HubError, HubFileMissingError, HubUnreachableError, Snapshot, is_collection, is_repository
+from .hub_files import Hub, HubError, HubFileMissingError, HubUnreachableError, Snapshot, is_collection, is_commit, is_repository
 from .language_adapter import KNOWLEDGE_FILES, LanguageAdapter
 from .lora_files import AdapterError
 from .manifest import MANIFEST, Manifest, read_manifest
@@ -110,7 +110,8 @@ def find(source: str | Path | None, hub: Hub, revision: str | None, refusals: Re
         source: As :func:`resolve` takes it, or the slug of a collection; ``None`` is the collection among the changes alone, or
             else the shipped model.
         hub: How the Hub is reached.
-        revision: Branch, tag or commit hash of the model's repository.
+        revision: Branch, tag or commit hash of the model's repository; at a commit hash the collection that the model names
+            is left alone, and only its pins are loaded.
         refusals: Takes note of adapters that cannot be used.
         changes: Fields of the configuration to replace.
     """
@@ -122,9 +123,12 @@ def find(source: str | Path | None, hub: Hub, revision: str | None, refusals: Re
         found.config.update(dict(changes))
         return found
     found = resolve(source or SHIPPED, hub, revision, refusals)
+    own = found.config.collection
     found.config.update(dict(changes))
     slug = found.config.collection
-    return with_items(found, slug, hub, refusals) if slug else found
+    # Who pins a model by its commit hash means the languages that it pins, not those that its collection has by now.
+    pinned = is_commit(revision) and found.adapters and slug == own
+    return found if pinned or not slug else with_items(found, slug, hub, refusals)
 
 
 def locate(source: str | Path, hub: Hub, revision: str | None = None) -> Source:
@@ -176,7 +180,7 @@ def with_items(found: Collection | None, slug: str, hub: Hub, refusals: Refusals
         if language in adapters and language not in found.adapters:
             raise AdapterError(
                 f"{adapters[language]} and {snapshot} of the collection {slug} are both of {language!r}. "
-                "Pin one of them in the model's config.json, or remove one: retrieveall collection remove."
+                f"Pin one of them in the model's config.json, or run: retrieveall collection remove {slug} {snapshot.repository}"
             )
         adapters[language] = snapshot
     return Collection(found.config, adapters | found.adapters)
@@ -232,7 +236,7 @@ def _of_repository(repository: str, revision: str | None, hub: Hub, refusals: Re
     try:
         config = _read_config(home.fetch(limits) / _CONFIG)
     except HubFileMissingError:
-        manifest = _read_manifest(home)
+        manifest = read_manifest_of(home)
         return Collection(_config_of(manifest), {manifest.language: home})
     return Collection(config, _pinned(config, home, hub, refusals))
 
@@ -288,10 +292,16 @@ def _read_item(kind: str, repository: str, hub: Hub) -> tuple[Snapshot, Manifest
     if kind != "model":
         raise AdapterError(f"the {kind} {repository} is no language adapter.")
     snapshot = Snapshot(hub, repository, hub.resolve(repository))
-    return snapshot, _read_manifest(snapshot)
+    return snapshot, read_manifest_of(snapshot)
 
 
-def _read_manifest(snapshot: Snapshot) -> Manifest:
+def read_manifest_of(snapshot: Snapshot) -> Manifest:
+    """The manifest of an adapter on the Hub.
+
+    Raises:
+        AdapterError: It is damaged, or of a newer schema.
+        HubFileMissingError: The repository holds no adapter.
+    """
     path = snapshot.fetch({MANIFEST: KNOWLEDGE_FILES[MANIFEST]})
     try:
         return read_manifest(path)

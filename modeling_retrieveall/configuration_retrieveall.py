@@ -1,5 +1,7 @@
 """Every number of the method, with the reason for its default."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -107,3 +109,15 @@ class RetrieveAllConfig(PreTrainedConfig):
     def changeable(cls) -> set[str]:
         """The names of the fields that whoever loads a model may change; its base LLM and its adapters are its own."""
         return set(signature(cls.__init__).parameters) - {"self", "kwargs", "base_model", "base_revision", "adapters"}
+
+    @classmethod
+    def check_names(cls, arguments: Iterable[str]) -> None:
+        """Points out a misspelt argument of ``from_pretrained``, of which the base LLM would complain from deep inside.
+
+        Raises:
+            TypeError: An argument is nearly one of ours.
+        """
+        ours = {"languages", "base_model", "strict", "revision", "token", "cache_dir", "local_files_only"} | cls.changeable()
+        for name in arguments:
+            if similar := get_close_matches(name, sorted(ours), n=1, cutoff=0.85):
+                raise TypeError(f"from_pretrained() got {name!r}; did you mean {similar[0]!r}?")

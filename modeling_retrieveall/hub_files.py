@@ -34,6 +34,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 from tqdm.auto import tqdm
 
+_LOG_IN = "For what is not public run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 _COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]+-[0-9a-f]{24}")
@@ -104,7 +105,7 @@ class Hub:
         """
         if revision is not None and is_commit(revision):
             return revision
-        with explained(repository):
+        with explained(f"{repository}@{revision}" if revision else repository):
             resolved = self.api.resolve_revision(
                 repository, revision=revision, cache_dir=self.cache_dir, local_files_only=self.offline
             )
@@ -232,18 +233,17 @@ def explained(what: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise HubError(
             f"{what} is gated, and this user has no access. Ask for it on its page of the Hub; "
-            "then run `hf auth login`, or pass token=..."
+            "then run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise HubError(
-            f"There is no repository {what} on the Hub, or it is private. Check the name; "
-            "for a private one run `hf auth login`, or pass token=..."
-        ) from error
+        raise _not_found(what) from error
     except RevisionNotFoundError as error:
-        raise HubError(f"{what} has no such revision: {_reason(error)}") from error
+        raise HubError(f"There is no revision {what} on the Hub.") from error
     except HfHubHTTPError as error:
         raise _of_status(what, error) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionResolutionError) as error:
+    except OfflineModeIsEnabled as error:
+        raise HubUnreachableError(f"{what}: this needs the Hub, but HF_HUB_OFFLINE is set. Unset it and try again.") from error
+    except (LocalEntryNotFoundError, RevisionResolutionError) as error:
         cause = error.__cause__
         if isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError):
             raise _of_status(what, cause) from error
@@ -266,12 +266,20 @@ def explained(what: str) -> Iterator[None]:
 def _of_status(what: str, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code
     if status in (401, 403):
-        return HubError(f"{what}: the Hub refuses this ({status}). Run `hf auth login` or pass token=... of a user who may.")
+        return HubError(
+            f"{what}: the Hub refuses this ({status}). Run `hf auth login`, or give HF_TOKEN=... or token=... of who may."
+        )
     if status == 404:
-        return HubError(f"There is no {what} on the Hub, or it is private. Check the name, or pass token=...")
+        return _not_found(what)
     if status == 429 or status >= 500:
         return HubUnreachableError(f"{what}: the Hub could not answer ({status}). Try again later.")
     return HubError(f"{what}: the Hub refuses this: {_reason(error)}")
+
+
+def _not_found(what: str) -> HubError:
+    if not is_repository(what):
+        return HubError(f"There is no {what} on the Hub, or it is private. Check the name; {_LOG_IN}")
+    return HubError(f"There is no folder {what} here, and no repository {what} on the Hub, or it is private. {_LOG_IN}")
 
 
 def _reason(error: BaseException) -> str:

@@ -145,6 +145,7 @@ class LanguageAdapter:
             "training_hashes": self.training_hashes,
         }
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / _VECTORS)
+        readable_like(path / _VECTORS, path / MANIFEST)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
         """Pushes the adapter to a repository of its own, in one commit.
@@ -207,6 +208,11 @@ class LanguageAdapter:
                 raise AdapterError(str(error)) from error
         with _called(self.path, self.snapshot):
             return read_lora(self.path, dtype)
+
+
+def readable_like(file: Path, model: Path) -> None:
+    """Gives a file the access rights of another one: safetensors writes files that their owner alone can read."""
+    file.chmod(model.stat().st_mode)
 
 
 def sentence_hash(key: str) -> int:

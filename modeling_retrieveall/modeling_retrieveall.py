@@ -136,6 +136,7 @@ class RetrieveAllModel(PreTrainedModel):
         for name in _AUTO_ARGUMENTS:
             arguments.pop(name, None)
         changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
+        RetrieveAllConfig.check_names(arguments)
         if config is not None:
             base_model = base_model or config.base_model
             changes = {name: getattr(config, name) for name in RetrieveAllConfig.changeable()} | changes

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from modeling_retrieveall.cli import app
@@ -43,7 +44,7 @@ def test_a_language_goes_to_the_hub_into_a_collection_and_into_somebody_elses_mo
     assert run("collection", "add", slug, "ann/tiny-en", "--note", "English")[1] == f"{slug} lists ann/tiny-en\n"
     code, table, _ = run("collection", "list", slug)
     commit = hub.store.find("model", "ann/tiny-de", "ann").at("main").oid
-    for cell in ("de", "ann/tiny-de", commit[:12], "LOC, ORG, PER", "ann/tiny-en"):
+    for cell in ("de", "ann/tiny-de", commit, "LOC, ORG, PER", "ann/tiny-en"):
         assert cell in table
     assert slug in run("collection", "list")[1] and slug in run("collection", "list", "ann")[1]
     found = run("extract", "--model", slug, "--language", "en", "--json", TEXT)
@@ -74,7 +75,7 @@ def test_a_collection_is_created_once(hub: LocalHub, run: Run) -> None:
 def test_what_does_not_belong_into_a_collection_is_shown_below_it(hub: LocalHub, run: Run, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
     hub.store.create("model", "ann/notes")
-    run("collection", "add", slug, "ann/notes")
+    HfApi().add_collection_item(slug, "ann/notes", "model")
     table = run("collection", "list", slug)[1]
     assert "not usable: ann/notes is no language adapter: it has no retrieveall.json" in table
 
@@ -88,6 +89,10 @@ def test_what_does_not_belong_into_a_collection_is_shown_below_it(hub: LocalHub,
         (["push", "ADAPTER", "ann/x", "--collection", "nothing"], "is no collection; give its slug"),
         (["pull", "ann/nothing"], "no repository ann/nothing on the Hub, or it is private"),
         (["pull", "nothing"], "neither a repository nor a collection"),
+        (["collection", "add", "ann/x", "ann/y"], "'ann/x' is no slug; `retrieveall collection list OWNER` shows them"),
+        (["collection", "add", "ann/x-64f9a55bb3115b4f513ec026", "ann/nope"], "no repository ann/nope"),
+        (["collection", "list", "nobody"], "There is no collection of 'nobody'"),
+        (["push", "ADAPTER", "ann/x", "--collection", "ann/tiny-adapters-8b03f858b3f1…"], "give its whole slug"),
         (["collection", "list", "ann/x-64f9a55bb3115b4f513ec026"], "There is no ann/x-64f9a55bb3115b4f513ec026"),
         (["collection", "remove", "ann/x-64f9a55bb3115b4f513ec026", "ann/x"], "or it is private"),
         (["extract", "--model", "ann/nothing", TEXT], "no repository ann/nothing"),

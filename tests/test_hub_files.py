@@ -145,7 +145,7 @@ def test_a_gated_repository_says_where_to_ask(hub: LocalHub, commit: str) -> Non
 
 
 def test_a_revision_that_is_not_there_is_named(commit: str) -> None:
-    with pytest.raises(HubError, match="ann/ner-de has no such revision"):
+    with pytest.raises(HubError, match="There is no revision ann/ner-de@v2 on the Hub"):
         Hub().resolve(REPO, "v2")
     with pytest.raises(HubError, match=r"ann/ner-de"):
         Hub().fetch(REPO, "f" * 40, LIMITS)

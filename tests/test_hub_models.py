@@ -101,6 +101,23 @@ def test_a_model_repository_is_loaded_at_the_revision_asked_for(hub: LocalHub, t
     assert list(RetrieveAllModel.from_pretrained("ann/tiny-model", revision=first).languages) == ["de"]
 
 
+def test_at_a_commit_hash_a_model_is_its_pins_and_nothing_newer(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de")
+    commit = RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model").commit
+    publish(tiny_adapter, "en")
+    assert list(RetrieveAllModel.from_pretrained("ann/tiny-model", revision=commit).languages) == ["de"]
+    assert list(RetrieveAllModel.from_pretrained("ann/tiny-model").languages) == ["de", "en"]
+    other = publish(tiny_adapter, "mul", title="Others")
+    given = RetrieveAllModel.from_pretrained("ann/tiny-model", revision=commit, collection=other)
+    assert list(given.languages) == ["de", "mul"]
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("language", "languages"), ("n_sentence", "n_sentences"), ("tokens", "token")])
+def test_a_misspelt_argument_is_pointed_out(tiny_adapter: TINY, wrong: str, right: str) -> None:
+    with pytest.raises(TypeError, match=f"got '{wrong}'; did you mean '{right}'"):
+        RetrieveAllModel.from_pretrained(tiny_adapter("de"), **{wrong: 1})
+
+
 def test_an_adapter_repository_is_a_model_of_one_language_and_can_be_added(hub: LocalHub, tiny_adapter: TINY) -> None:
     publish(tiny_adapter, "de", "en")
     model = RetrieveAllModel.from_pretrained("ann/tiny-de")
@@ -176,7 +193,7 @@ def test_of_two_adapters_of_a_language_the_pinned_one_is_taken_and_without_a_pin
     slug = publish(tiny_adapter, "de")
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     publish_changed(tiny_adapter, "de", "ann/rival", slug, tmp_path / "rival", training={"sentences": 1})
-    with pytest.raises(AdapterError, match=r"ann/tiny-de@.* and ann/rival@.* are both of 'de'. Pin one of them"):
+    with pytest.raises(AdapterError, match=rf"ann/tiny-de@.* and ann/rival@.* are both of 'de'.*remove {slug} ann/rival"):
         RetrieveAllModel.from_pretrained(collection=slug)
     loaded = RetrieveAllModel.from_pretrained("ann/tiny-model", collection=slug)
     assert loaded.languages["de"].startswith("ann/tiny-de@")

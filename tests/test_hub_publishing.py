@@ -133,6 +133,23 @@ def test_a_name_that_is_no_collection_is_refused_before_anything_is_pushed(hub: 
     assert not HfApi().repo_exists(REPO)
 
 
+def test_an_adapter_does_not_replace_a_model_nor_a_model_an_adapter(hub: LocalHub, tiny_adapter: TINY) -> None:
+    publish(tiny_adapter, "de")
+    model = RetrieveAllModel.from_pretrained(REPO)
+    model.push_to_hub("ann/tiny-model")
+    with pytest.raises(ValueError, match=r"ann/tiny-model holds a model already, as its config.json says"):
+        push_adapter(tiny_adapter("de"), "ann/tiny-model")
+    with pytest.raises(ValueError, match=r"ann/tiny-de holds a language adapter already, as its retrieveall.json says"):
+        model.push_to_hub(REPO)
+
+
+def test_a_collection_has_one_adapter_of_a_language(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de")
+    with pytest.raises(ValueError, match=rf"has an adapter of 'de', ann/tiny-de.*collection remove {slug} ann/tiny-de"):
+        push_adapter(tiny_adapter("de"), "ann/rival", collection=slug)
+    assert listed(slug) == ["ann/tiny-de"] and HfApi().repo_exists("ann/rival")
+
+
 def test_two_languages_added_at_once_are_both_listed(hub: LocalHub, tiny_adapter: TINY) -> None:
     folders = {language: tiny_adapter(language) for language in ("de", "en", "mul")}
     with ThreadPoolExecutor(3) as pool:
@@ -144,7 +161,7 @@ def test_two_languages_added_at_once_are_both_listed(hub: LocalHub, tiny_adapter
 def test_a_collection_that_fails_after_the_push_says_how_to_add_it(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = open_collection("ann/Tiny", HfApi())
     hub.fault("POST", "/items", 403)
-    with pytest.raises(HubError, match=rf"ann/tiny-de is pushed \(commit [0-9a-f]{{40}}\).*collection add '{slug}' ann/tiny-de"):
+    with pytest.raises(HubError, match=r"ann/tiny-de is pushed \(commit [0-9a-f]{40}\), but the collection does not list it"):
         push_adapter(tiny_adapter("de"), REPO, collection=slug)
     assert set(head(hub).files) >= FILES
 

@@ -277,6 +277,13 @@ def test_a_dataset_without_entities_is_refused_before_the_base_loads(
         train(replace(arguments, dataset=[str(file)]))
 
 
+def test_an_adapter_is_replaced_only_when_that_is_wanted(arguments: TrainingArguments) -> None:
+    train(replace(arguments, epochs=0))
+    with pytest.raises(FileExistsError, match="holds an adapter already. Choose another --output, or give --overwrite"):
+        train(arguments)
+    train(replace(arguments, overwrite=True))
+
+
 def test_a_folder_of_something_else_is_not_replaced(arguments: TrainingArguments) -> None:
     Path(arguments.output).mkdir()
     (Path(arguments.output) / "thesis.tex").touch()

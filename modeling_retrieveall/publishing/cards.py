@@ -98,6 +98,7 @@ def adapter_card(
         n_sentences=markdown(training.get("sentences", "an unknown number of")),
         note=markdown(training.get("note", "")),
         plot=PLOT if (adapter.path / PLOT).is_file() else None,
+        datasets_on_hub=any(dataset.hub_id for dataset in datasets),
         data_links=[dataset.link() for dataset in datasets],
         wikiann=any(dataset.hub_id == "unimelb-nlp/wikiann" for dataset in datasets),
     )

@@ -4,6 +4,7 @@
 Pushed(repository='someone/retrieveall-sw', commit='0f1c...', url='https://huggingface.co/...', collection='someone/african-...')
 """
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterable
@@ -14,15 +15,17 @@ import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from ..collection import Refusals, read_items, read_manifest_of
 from ..compatibility import check_hidden_size, check_weights
 from ..embedded import resolve_base
-from ..hub_files import Hub, HubError, explained, is_collection, is_repository
+from ..hub_files import Hub, HubError, Snapshot, explained, is_collection, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
 from ..lora_files import AdapterError
+from ..manifest import MANIFEST
 from ..modeling_retrieveall import RetrieveAllModel
 from .cards import PLOT, adapter_card, model_card
 
-CARD = "README.md"
+CARD, _MODEL_CONFIG = "README.md", "config.json"
 _MAX_RANK = 256
 
 
@@ -83,7 +86,7 @@ def push_adapter(
     names = [*KNOWLEDGE_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
     files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
-    return _push(repo_id, files, card, message, collection, private, create_pr, Hub(token).api)
+    return _push(repo_id, files, card, message, collection, private, create_pr, Hub(token))
 
 
 def push_model(
@@ -125,7 +128,7 @@ def push_model(
         card = model_card(model.config, manifests, model.config.adapters, repo_id)
         files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         message = commit_message or "Update the RetrieveAll model"
-        return _push(repo_id, files, card, message, None, private, create_pr, Hub(token).api)
+        return _push(repo_id, files, card, message, None, private, create_pr, Hub(token))
 
 
 def check_loads(adapter: LanguageAdapter) -> None:
@@ -170,12 +173,28 @@ def open_collection(name: str, api: HfApi, *, private: bool | None = None, descr
     return str(created.slug)
 
 
-def add_to_collection(slug: str, repository: str, api: HfApi, note: str | None = None) -> None:
-    """Lists a repository in a collection; nothing happens when it is listed already.
+def add_to_collection(slug: str, repository: str, hub: Hub, note: str | None = None) -> None:
+    """Lists an adapter's repository in a collection; nothing happens when it is listed already.
+
+    Args:
+        slug: The collection's slug.
+        repository: ``"owner/name"``.
+        hub: How the Hub is reached.
+        note: A note beside it.
 
     Raises:
+        ValueError: The collection has another adapter of the language, and with two of them it would not load.
+        AdapterError: The repository holds no language adapter.
         HubError: The Hub refuses it or cannot be reached.
     """
+    language = read_manifest_of(Snapshot(hub, repository, hub.resolve(repository))).language
+    for snapshot, manifest in read_items(slug, hub, Refusals()).items():
+        if manifest.language == language and snapshot.repository != repository:
+            raise ValueError(
+                f"The collection {slug} has an adapter of {language!r}, {snapshot.repository}; with two it would not load. "
+                f"To put {repository} in its place, first run: retrieveall collection remove {slug} {snapshot.repository}"
+            )
+    api = hub.api
     with explained(f"collection {slug}"):
         api.add_collection_item(slug, repository, "model", note=note, exists_ok=True)
 
@@ -199,8 +218,9 @@ def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
 
 def _check_collection(name: str) -> None:
     owner, _, title = name.partition("/")
-    if not owner or not title.strip():
-        raise ValueError(f"{name!r} is no collection; give its slug, or 'owner/Title' of one to create.")
+    shortened = re.search(r"-[0-9a-f]{6,}(…|\.\.\.)?$", title) and not is_collection(name)
+    if not owner or not title.strip() or shortened or "…" in title:
+        raise ValueError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")
 
 
 def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None) -> ModelCard:
@@ -220,8 +240,9 @@ def _push(
     collection: str | None,
     private: bool | None,
     create_pr: bool,
-    api: HfApi,
+    hub: Hub,
 ) -> Pushed:
+    api = hub.api
     if not is_repository(repo_id):
         raise ValueError(f"{repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
     if collection:
@@ -231,13 +252,24 @@ def _push(
     with explained(f"the card of {repo_id}"):
         card.validate()
     with explained(repo_id):
+        _check_kind(repo_id, files, api)
         api.create_repo(repo_id, private=private, exist_ok=True)
         with warnings.catch_warnings():
             # The client takes a table in a model repository for a mistake.
             warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
             done = api.create_commit(repo_id, _operations(files, card), commit_message=message, create_pr=create_pr)
-    slug = _listed(done, repo_id, collection, private, api) if collection else None
+    slug = _listed(done, repo_id, collection, private, hub) if collection else None
     return Pushed(repo_id, done.oid, done.pr_url or done.commit_url, slug)
+
+
+def _check_kind(repo_id: str, files: dict[str, Path], api: HfApi) -> None:
+    """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
+    if not api.repo_exists(repo_id):
+        return
+    there = set(api.list_repo_files(repo_id))
+    for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
+        if mark in there and mark not in files:
+            raise ValueError(f"{repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
 
 
 def _operations(files: dict[str, Path], card: ModelCard) -> Iterable[CommitOperationAdd]:
@@ -247,13 +279,13 @@ def _operations(files: dict[str, Path], card: ModelCard) -> Iterable[CommitOpera
             yield CommitOperationAdd(name, file)
 
 
-def _listed(done: CommitInfo, repo_id: str, collection: str, private: bool | None, api: HfApi) -> str:
+def _listed(done: CommitInfo, repo_id: str, collection: str, private: bool | None, hub: Hub) -> str:
     try:
-        slug = open_collection(collection, api, private=private)
-        add_to_collection(slug, repo_id, api)
-    except HubError as error:
+        slug = open_collection(collection, hub.api, private=private)
+        add_to_collection(slug, repo_id, hub)
+    except (HubError, ValueError) as error:
         raise type(error)(
-            f"{repo_id} is pushed (commit {done.oid}), but the collection does not list it yet: {error} "
-            f"Run: retrieveall collection add {collection!r} {repo_id}"
+            f"{repo_id} is pushed (commit {done.oid}), but the collection does not list it: {error} "
+            "Then push again, or run `retrieveall collection add`."
         ) from error
     return slug

@@ -6,6 +6,7 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,8 +15,11 @@ from huggingface_hub import snapshot_download
 from ..base_llm import load_base
 from ..collection import Refusals, find, load_adapters
 from ..embedded import EMBEDDED_BASE
-from ..hub_files import Hub, explained, is_collection, is_repository
+from ..hub_files import Hub, HubFileMissingError, explained, is_collection, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
+
+_CARD = {"README.md": 1 << 20}
+"""The card, which may be missing."""
 
 
 def pull(source: str, output: Path | None = None, revision: str | None = None, hub: Hub | None = None) -> list[LanguageAdapter]:
@@ -46,6 +50,9 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
     for adapter in adapters.values():
         adapter.lora_weights(torch.float32)
     if output is not None:
+        for language in adapters:
+            if (output / language).exists():
+                raise FileExistsError(f"{output / language} is there already. Move it away, or give another --output.")
         return [_copied(adapter, output / language) for language, adapter in adapters.items()]
     if not is_collection(source):
         with explained(source):
@@ -62,13 +69,15 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
 
 
 def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
-    if target.exists():
-        raise FileExistsError(f"{target} is there already. Move it away, or give another --output.")
+    with suppress(HubFileMissingError):
+        if adapter.snapshot:
+            adapter.snapshot.fetch(_CARD)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
         folder = Path(work) / target.name
         folder.mkdir()
-        for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES):
-            shutil.copyfile(adapter.path / name, folder / name)
+        for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES, *_CARD):
+            if (adapter.path / name).is_file():
+                shutil.copyfile(adapter.path / name, folder / name)
         folder.rename(target)  # all of it or nothing
     return LanguageAdapter.load(target)

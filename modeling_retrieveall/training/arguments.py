@@ -79,6 +79,7 @@ class TrainingArguments:
     checkpoint_steps: int = _flag(
         0, "Steps between checkpoints. 0 writes one after every epoch; an interrupt writes one at once."
     )
+    overwrite: bool = _flag(False, "Replace an adapter that --output holds already.")
     resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
     report_to: str = _flag("none", "Tracker of Accelerate for loss and F1: tensorboard, wandb, ...; logs lie in <output>.logs.")
 

@@ -27,9 +27,9 @@ from ..base_llm import base_revision, load_base, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
-from ..language_adapter import LanguageAdapter, hash_sentences, sentence_hash
-from ..lora_files import LORA_WEIGHTS, AdapterError
-from ..manifest import Manifest
+from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
+from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
+from ..manifest import MANIFEST, Manifest
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
@@ -64,7 +64,7 @@ def train(arguments: TrainingArguments) -> Path:
     """
     runs = arguments.runs()
     for run in runs:
-        _check_output(Path(run.output))
+        _check_output(run)
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
     drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
     starts = [find_start(run.init, run.language, run.base) for run in runs]
@@ -196,6 +196,7 @@ class _Training:
         config.save_pretrained(str(folder))
         config.inference_mode = False
         save_file(lora_tensors(self.lora, torch.bfloat16), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+        readable_like(folder / LORA_WEIGHTS, folder / LORA_CONFIG)
         index = _joined(self.indices)
         no_vectors = torch.zeros(0, index.sentence_vectors.shape[1])
         adapter = LanguageAdapter(self._manifest(run), index, no_vectors, self._training_hashes(), folder)
@@ -308,15 +309,19 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
     return accelerator
 
 
-def _check_output(output: Path) -> None:
-    """Refuses a folder that is something else than an adapter: it would be replaced."""
-    if output.exists() and not (output / "retrieveall.json").is_file() and (output.is_file() or any(output.iterdir())):
+def _check_output(run: TrainingArguments) -> None:
+    """Refuses a folder that would be replaced: an adapter, unless that is wanted, and something else in any case."""
+    output = Path(run.output)
+    if (output / MANIFEST).is_file():
+        if not (run.overwrite or run.resume):
+            raise FileExistsError(f"{output} holds an adapter already. Choose another --output, or give --overwrite.")
+    elif output.exists() and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
 
 
 def _is_finished(run: TrainingArguments) -> bool:
     """Whether a language of several was learned before the launch was interrupted."""
-    return run.resume and (Path(run.output) / "retrieveall.json").is_file()
+    return run.resume and (Path(run.output) / MANIFEST).is_file()
 
 
 def _joined(indices: list[ExampleIndex]) -> ExampleIndex:

@@ -1,4 +1,4 @@
-"""What all commands share: plain errors instead of tracebacks, and quiet libraries."""
+"""What all commands share: plain errors instead of tracebacks, tables that keep names whole, and quiet libraries."""
 
 import logging
 import warnings
@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 _errors = Console(stderr=True)
 
@@ -29,6 +30,20 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def table(*columns: str, **options: Any) -> Table:
+    """A table whose cells are folded, never cut: what stands in them is there to be copied."""
+    result = Table(**options)
+    for column in columns:
+        result.add_column(column, overflow="fold")
+    return result
+
+
+def console() -> Console:
+    """Standard output; as wide as it takes when nobody looks at it through a window."""
+    wide = Console(highlight=False, emoji=False)
+    return wide if wide.is_terminal else Console(highlight=False, emoji=False, width=240)
 
 
 def escaped(text: str) -> str:
