@@ -3,31 +3,56 @@
 >>> base, tokenizer = load_base("Qwen/Qwen3-0.6B", dtype=torch.bfloat16)
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
+from .hub_files import Hub, is_repository
 
 
-def load_base(name: str, **arguments: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
+    """What a manifest records of a base: its commit on the Hub, the checksum of the embedded one; ``None`` for a folder.
+
+    Args:
+        name: As :func:`load_base` takes it.
+        revision: Branch, tag or commit hash; the newest when not given.
+        hub: How the Hub is reached.
+
+    Raises:
+        HubError: There is no such repository or revision.
+    """
+    if name == EMBEDDED_BASE:
+        return EMBEDDED_REVISION
+    return None if Path(name).expanduser().exists() or not is_repository(name) else hub.resolve(name, revision)
+
+
+def load_base(
+    name: str, revision: str | None = None, hub: Hub | None = None, **arguments: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A base LLM and its tokenizer.
 
     Args:
         name: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
+        revision: Branch, tag or commit hash of a base on the Hub.
+        hub: How the Hub is reached.
         **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
 
     Raises:
         ValueError: There is no such model.
     """
-    path = resolve_base(name)
-    arguments.setdefault("dtype", torch.float32)
-    arguments.setdefault("use_safetensors", True)  # a pickle runs code, and the base may be named by a stranger's adapter
-    hub = {key: arguments[key] for key in ("token", "cache_dir", "local_files_only", "revision") if key in arguments}
+    hub, path = hub or Hub(), resolve_base(name)
+    # A stranger's adapter may name the base: it runs no code, neither from the Hub nor from a pickle.
+    shared: dict[str, Any] = {name: getattr(hub, name) for name in ("token", "cache_dir", "local_files_only")}
+    shared["trust_remote_code"] = False
+    if name != EMBEDDED_BASE and revision:
+        shared["revision"] = revision
+    arguments = {"dtype": arguments.pop("torch_dtype", torch.float32), "use_safetensors": True, **arguments}
     try:
-        base = AutoModelForCausalLM.from_pretrained(path, **arguments)
-        tokenizer = AutoTokenizer.from_pretrained(path, **hub)
+        base = AutoModelForCausalLM.from_pretrained(path, **shared, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(path, **shared)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
@@ -70,8 +95,3 @@ def input_device(base: PreTrainedModel) -> torch.device:
     """Where the tokens of a base go: to its embeddings; to the CPU when those are offloaded, whence Accelerate moves them."""
     device: torch.device = base.get_input_embeddings().weight.device
     return torch.device("cpu") if device.type == "meta" else device
-
-
-def base_revision(name: str, base: PreTrainedModel) -> str | None:
-    """What a manifest records for a loaded base: the checksum of the embedded one, the commit of a Hub model, else ``None``."""
-    return EMBEDDED_REVISION if name == EMBEDDED_BASE else getattr(base.config, "_commit_hash", None)

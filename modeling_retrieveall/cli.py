@@ -243,13 +243,13 @@ def _show_explained(result: Any) -> None:
     console.print(f"language {route.language} (confidence {route.confidence:.2f}, known: {route.known}), adapters: {served}")
     for retrieved in result.retrieved:
         for hit in retrieved.mentions:
-            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.text)} = {hit.item.span.label}")
+            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.text)} = {escaped(hit.item.span.label)}")
         for hit in retrieved.examples:
             console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.sentence.text)}")
     for prompt in result.prompts:
         console.print(escaped(prompt), style="dim")
     for entity in result.entities:
-        console.print(f"  {entity.label:5} {escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
+        console.print(f"  {escaped(entity.label):5} {escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
 
 
 class _TableView:
@@ -260,7 +260,7 @@ class _TableView:
 
     def __call__(self, result: Any) -> None:
         language = result.route.language if result.route.known else f"{result.route.language}?"
-        entities = "\n".join(f"[bold]{e.label}[/] {escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
+        entities = "\n".join(f"[bold]{escaped(e.label)}[/] {escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
         self._table.add_row(escaped(result.text), language, entities)
 
     def close(self) -> None:

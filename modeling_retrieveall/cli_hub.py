@@ -73,7 +73,7 @@ def pull(
     rows = table("language", "from", "entity types", "MB")
     for adapter in fetch(source, output, revision):
         size = sum(file.stat().st_size for file in adapter.path.iterdir() if file.is_file()) / 1e6
-        rows.add_row(adapter.language, escaped(adapter.source), ", ".join(adapter.manifest.entity_types), f"{size:.1f}")
+        rows.add_row(adapter.language, escaped(adapter.source), escaped(", ".join(adapter.manifest.entity_types)), f"{size:.1f}")
     console().print(rows)
 
 

@@ -7,6 +7,7 @@
 """
 
 import json
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -19,7 +20,17 @@ from tqdm.auto import tqdm
 
 from .compatibility import check_manifest
 from .configuration_retrieveall import RetrieveAllConfig
-from .hub_files import Hub, HubError, HubFileMissingError, HubUnreachableError, Snapshot, is_collection, is_commit, is_repository
+from .hub_files import (
+    Hub,
+    HubError,
+    HubFileMissingError,
+    HubNotCachedError,
+    HubUnreachableError,
+    Snapshot,
+    is_collection,
+    is_commit,
+    is_repository,
+)
 from .language_adapter import KNOWLEDGE_FILES, LanguageAdapter
 from .lora_files import AdapterError
 from .manifest import MANIFEST, Manifest, read_manifest
@@ -36,10 +47,11 @@ Source = Path | Snapshot
 
 @dataclass(frozen=True)
 class Collection:
-    """A configuration and where each of its adapters lies, by language."""
+    """A configuration, where each of its adapters lies, by language, and the model's own repository, if it is from one."""
 
     config: RetrieveAllConfig
     adapters: dict[str, Source]
+    home: Snapshot | None = None
 
 
 class Refusals:
@@ -55,7 +67,7 @@ class Refusals:
 
     def add(self, source: object, error: Exception) -> None:
         """Takes note of one adapter, and raises what may be mended by trying again."""
-        if self.strict or isinstance(error, HubUnreachableError):
+        if self.strict or (isinstance(error, HubUnreachableError) and not isinstance(error, HubNotCachedError)):
             raise error
         reason = str(error)
         self.reasons.append(reason if str(source).partition("@")[0] in reason else f"{source}: {reason}")
@@ -120,11 +132,11 @@ def find(source: str | Path | None, hub: Hub, revision: str | None, refusals: Re
     slug = changes.get("collection")
     if source is None and slug:
         found = with_items(None, slug, hub, refusals)
-        found.config.update(dict(changes))
+        found.config.change(changes)
         return found
     found = resolve(source or SHIPPED, hub, revision, refusals)
     own = found.config.collection
-    found.config.update(dict(changes))
+    found.config.change(changes)
     slug = found.config.collection
     # Who pins a model by its commit hash means the languages that it pins, not those that its collection has by now.
     pinned = is_commit(revision) and found.adapters and slug == own
@@ -183,7 +195,7 @@ def with_items(found: Collection | None, slug: str, hub: Hub, refusals: Refusals
                 f"Pin one of them in the model's config.json, or run: retrieveall collection remove {slug} {snapshot.repository}"
             )
         adapters[language] = snapshot
-    return Collection(found.config, adapters | found.adapters)
+    return Collection(found.config, adapters | found.adapters, found.home)
 
 
 def load_adapters(sources: Mapping[str, Source], refusals: Refusals) -> dict[str, LanguageAdapter]:
@@ -234,11 +246,15 @@ def _of_repository(repository: str, revision: str | None, hub: Hub, refusals: Re
     home = Snapshot(hub, repository, hub.resolve(repository, revision))
     limits = {_CONFIG: KNOWLEDGE_FILES[MANIFEST]}
     try:
-        config = _read_config(home.fetch(limits) / _CONFIG)
+        path = home.fetch(limits)
     except HubFileMissingError:
         manifest = read_manifest_of(home)
         return Collection(_config_of(manifest), {manifest.language: home})
-    return Collection(config, _pinned(config, home, hub, refusals))
+    try:
+        config = _read_config(path / _CONFIG)
+    except AdapterError as error:
+        raise AdapterError(str(error).replace(str(path), str(home))) from error
+    return Collection(config, _pinned(config, home, hub, refusals), home)
 
 
 def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusals) -> dict[str, Source]:
@@ -253,7 +269,7 @@ def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusal
                 refusals.add(repository, error)
             continue
         folder = PurePosixPath(str(reference))
-        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(reference)) or ".." in folder.parts:
             raise AdapterError(
                 f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
                 "Name 'owner/name@commit', or a folder inside the model's own."
@@ -346,8 +362,10 @@ def _read_config(file: Path) -> RetrieveAllConfig:
             f"{file.parent} holds a model of type {data.get('model_type')!r}, not '{RetrieveAllConfig.model_type}'. "
             "To use it as the base LLM, give it as base_model."
         )
+    # Of what transformers would make of other fields, such as a million labels, a model repository decides nothing.
+    own = {name: value for name, value in data.items() if name in RetrieveAllConfig.own_fields()}
     try:
-        config: RetrieveAllConfig = RetrieveAllConfig.from_dict(data)
+        config: RetrieveAllConfig = RetrieveAllConfig.from_dict(own)
     except (ValueError, TypeError, AttributeError) as error:
         raise AdapterError(f"{file} is damaged: {error}. Save or download the model again.") from error
     return config

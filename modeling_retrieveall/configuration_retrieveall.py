@@ -1,6 +1,6 @@
 """Every number of the method, with the reason for its default."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -9,7 +9,7 @@ from transformers import PreTrainedConfig
 
 from .embedded import EMBEDDED_BASE
 
-_LARGEST = 1_000_000
+_LARGEST, _MOST_SLOTS = 1_000_000, 4096
 
 
 class RetrieveAllConfig(PreTrainedConfig):
@@ -88,22 +88,41 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.adapter_slots = adapter_slots
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
-        self._check_numbers()
+        self._check()
         super().__init__(**kwargs)
 
-    def _check_numbers(self) -> None:
+    def change(self, changes: Mapping[str, Any]) -> None:
+        """Replaces fields.
+
+        Raises:
+            ValueError: A value cannot be meant.
+        """
+        for name, value in changes.items():
+            setattr(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
         """Refuses what cannot be meant: a configuration may come from the Hub."""
         for name, parameter in signature(type(self).__init__).parameters.items():
             value, default = getattr(self, name, None), parameter.default
             if not isinstance(default, int | float):
                 continue
             least = 1 if name in ("k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens") else 0
-            fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= _LARGEST
+            most = _MOST_SLOTS if name == "adapter_slots" else _LARGEST
+            fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= most
             if not fits or isinstance(value, bool):
-                raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {_LARGEST:,}.")
+                raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {most:,}.")
+        for name, kind in (("base_model", str), ("base_revision", str | None), ("collection", str | None)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a string.")
         pins = self.adapters
         if not all(isinstance(text, str) for text in (*pins, *pins.values())):
             raise ValueError(f"adapters is {pins!r}; give language codes and where their adapters lie.")
+
+    @classmethod
+    def own_fields(cls) -> set[str]:
+        """The names of all fields of ours, and of those that say how to load the model."""
+        return set(signature(cls.__init__).parameters) - {"self", "kwargs"} | {"model_type", "auto_map", "architectures"}
 
     @classmethod
     def changeable(cls) -> set[str]:

@@ -8,12 +8,12 @@ PosixPath('.../models--someone--retrieveall-de/snapshots/0f1c...')
 
 import hashlib
 import json
-import os
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 _LOG_IN = "For what is not public run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
-_COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]+-[0-9a-f]{24}")
+_COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]*-[0-9a-f]{24}")  # a title without Latin letters leaves nothing before the id
 
 
 class HubError(OSError):
@@ -50,6 +50,10 @@ class HubFileMissingError(HubError):
 
 class HubUnreachableError(HubError):
     """The Hub could not be asked, or its answer was damaged; asking again may help."""
+
+
+class HubNotCachedError(HubUnreachableError):
+    """The Hub may not be asked, and it was never fetched."""
 
 
 def is_repository(name: str) -> bool:
@@ -79,7 +83,7 @@ class Hub:
         local_files_only: Use only what was downloaded before.
     """
 
-    token: str | bool | None = None
+    token: str | bool | None = field(default=None, repr=False)
     cache_dir: str | Path | None = None
     local_files_only: bool = False
 
@@ -105,7 +109,7 @@ class Hub:
         """
         if revision is not None and is_commit(revision):
             return revision
-        with explained(f"{repository}@{revision}" if revision else repository):
+        with self._asking(f"{repository}@{revision}" if revision else repository):
             resolved = self.api.resolve_revision(
                 repository, revision=revision, cache_dir=self.cache_dir, local_files_only=self.offline
             )
@@ -130,7 +134,7 @@ class Hub:
         """
         missing = {name: limit for name, limit in limits.items() if self._cached(repository, commit, name) is None}
         if missing:
-            with explained(repository):
+            with self._asking(repository):
                 self._download(repository, commit, missing)
         files = {name: self._cached(repository, commit, name) for name in limits}
         for name, file in files.items():
@@ -146,20 +150,36 @@ class Hub:
         Raises:
             HubError: There is no such collection, or it is not this user's to read.
         """
-        remembered = Path(constants.HF_HOME) / "retrieveall" / "collections" / f"{slug}.json"
+        if not is_collection(slug):
+            raise HubError(f"{slug!r} is no slug of a collection; write it like 'owner/title-64f9a55bb3115b4f513ec026'.")
+        key = hashlib.sha256(f"{constants.ENDPOINT} {slug}".encode()).hexdigest()
+        remembered = Path(self.cache_dir or constants.HF_HOME) / "retrieveall-collections" / f"{key}.json"
         try:
             if self.offline:
-                raise HubUnreachableError(f"{slug} cannot be asked for offline. Load it once with the Hub in reach.")
+                raise HubNotCachedError(f"{slug} cannot be asked for offline. Load it once with the Hub in reach.")
             with explained(slug):
                 items = [(item.item_type, item.item_id) for item in self.api.get_collection(slug).items]
         except HubUnreachableError as error:
-            if not remembered.is_file():
-                raise
+            try:
+                seen = [(str(kind), str(name)) for kind, name in json.loads(remembered.read_text(encoding="utf-8"))]
+            except (OSError, ValueError, TypeError):
+                raise error from None
             if not self.offline:
                 warnings.warn(f"{error} Taking the items of {slug} that were seen last.", stacklevel=2)
-            return [(kind, name) for kind, name in json.loads(remembered.read_text(encoding="utf-8"))]
-        _write_atomically(remembered, json.dumps(items))
+            return seen
+        with suppress(OSError):  # a cache that cannot be written costs only the work offline
+            _write_atomically(remembered, json.dumps(items))
         return items
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            with explained(what):
+                yield
+        except HubUnreachableError as error:
+            if self.offline:
+                raise HubNotCachedError(str(error)) from error
+            raise
 
     def _cached(self, repository: str, commit: str, name: str) -> Path | None:
         file = try_to_load_from_cache(repository, name, cache_dir=self.cache_dir, revision=commit)
@@ -271,6 +291,10 @@ def _of_status(what: str, error: HfHubHTTPError) -> HubError:
         )
     if status == 404:
         return _not_found(what)
+    if status == 412:
+        return HubError(
+            f"{what} has changed on the Hub since it was loaded. Load it again, and push what you have added to that."
+        )
     if status == 429 or status >= 500:
         return HubUnreachableError(f"{what}: the Hub could not answer ({status}). Try again later.")
     return HubError(f"{what}: the Hub refuses this: {_reason(error)}")
@@ -305,9 +329,9 @@ def _check_hash(repository: str, file: Path) -> None:
 
 def _write_atomically(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as temporary:
+        temporary.write(text)
+    Path(temporary.name).replace(file)
 
 
 class _NoBar(tqdm):

@@ -39,6 +39,8 @@ KNOWLEDGE_FILES = {MANIFEST: _MEBIBYTE, _EXAMPLES: 256 * _MEBIBYTE, _VECTORS: 20
 """What is read when a model loads, and how many bytes of each file at most: some hundred times what is usual."""
 WEIGHT_FILES = {LORA_WEIGHTS: 2048 * _MEBIBYTE}
 """What is read when a sentence first needs the language."""
+PICTURED_FILES = {"README.md": _MEBIBYTE, "training.png": 4 * _MEBIBYTE}
+"""What people look at; an adapter works without."""
 _MOST_EXAMPLE_BYTES = 256 * _MEBIBYTE
 _MOST_EXAMPLE_VALUES = 1 << 22
 # Of which no value is longer than what it takes in the file, or is read as a dictionary.
@@ -73,6 +75,7 @@ class LanguageAdapter:
         self.training_hashes = training_hashes
         self.path = path
         self.snapshot = snapshot
+        self._fetched = False  # whether the weights have come and were compared with their hash
 
     @property
     def language(self) -> str:
@@ -99,7 +102,10 @@ class LanguageAdapter:
             self.snapshot.fetch(WEIGHT_FILES)
         target = folder / name
         if target.resolve() != self.path.resolve():
-            shutil.copytree(self.path, target, dirs_exist_ok=True)
+            target.mkdir(parents=True, exist_ok=True)
+            for file in (*KNOWLEDGE_FILES, *WEIGHT_FILES, *PICTURED_FILES):  # and nothing else that may lie beside them
+                if (self.path / file).is_file():
+                    shutil.copyfile(self.path / file, target / file)
         return name
 
     @classmethod
@@ -167,7 +173,7 @@ class LanguageAdapter:
             from modeling_retrieveall.publishing.hub import push_adapter
         except ImportError as error:
             raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
-        return push_adapter(self.path, repo_id, **arguments)
+        return push_adapter(self, repo_id, **arguments)
 
     def voting_vectors(self) -> Tensor:
         """``[examples + n, hidden]``, float32: all sentence vectors of the language."""
@@ -199,9 +205,10 @@ class LanguageAdapter:
         return self._read_lora(None)
 
     def _read_lora(self, dtype: torch.dtype | None) -> LoraWeights:
-        if self.snapshot:
+        if self.snapshot and not self._fetched:
             try:
                 self.snapshot.fetch(WEIGHT_FILES)
+                self._fetched = True
             except HubUnreachableError:
                 raise
             except HubError as error:  # too large, missing, withdrawn: it is the adapter that is of no use

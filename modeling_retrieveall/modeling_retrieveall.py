@@ -7,6 +7,7 @@
 
 import threading
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,15 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 
 from .answers import AnswerFormat
-from .base_llm import base_revision, load_base
+from .base_llm import load_base, pinned_revision
 from .batching import TokenBudget
 from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer, AnswerDecoder
-from .embedded import EMBEDDED_BASE
 from .encoding import SentenceEncoder, SentenceVectors
 from .entities import Entity, Sentence
 from .grammar import AnswerGrammar
-from .hub_files import Hub
+from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
 from .outputs import Extraction, RetrieveAllOutput
@@ -39,7 +39,7 @@ from .windows import split_windows
 
 _WINDOWS_AT_A_TIME = 1024
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
-# What AutoModel passes on that means nothing here; the base LLM runs no code from the Hub.
+# What AutoModel passes on that means nothing here.
 _AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
 
 
@@ -77,6 +77,7 @@ class RetrieveAllModel(PreTrainedModel):
         self.base = base.eval()
         self.tokenizer = tokenizer
         self.hub = Hub()
+        self.home: Snapshot | None = None
         self._languages = Languages(base, config)
         self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
         self.answers = AnswerFormat(tokenizer)
@@ -101,7 +102,6 @@ class RetrieveAllModel(PreTrainedModel):
         base_model: str | None = None,
         languages: Sequence[str] | None = None,
         strict: bool = False,
-        hub: Hub | None = None,
         revision: str | None = None,
         **arguments: Any,
     ) -> "RetrieveAllModel":
@@ -115,7 +115,6 @@ class RetrieveAllModel(PreTrainedModel):
             base_model: Where to take the base LLM from, instead of where the configuration says.
             languages: Load these languages only; the shared ``mul`` adapter is loaded as well where there is one.
             strict: Raise an error for an adapter on the Hub that cannot be used, instead of a warning.
-            hub: How the Hub is reached, instead of ``token``, ``cache_dir`` and ``local_files_only``.
             revision: Branch, tag or commit hash of the model's repository.
             **arguments: Fields of :class:`RetrieveAllConfig`, which replace the model's own (``collection``, ``n_sentences``);
                 ``token``, ``cache_dir``, ``local_files_only`` for everything on the Hub; all others go to the base's
@@ -131,28 +130,29 @@ class RetrieveAllModel(PreTrainedModel):
             >>> list(model.languages)
             ['de', 'mul', 'ru']
         """
-        shared = {name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}
-        hub, refusals = hub or Hub(**shared), Refusals(strict)
+        hub, refusals = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), Refusals(strict)
         for name in _AUTO_ARGUMENTS:
             arguments.pop(name, None)
         changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
         RetrieveAllConfig.check_names(arguments)
         if config is not None:
             base_model = base_model or config.base_model
+            if config._attn_implementation:  # AutoConfig keeps it to itself
+                arguments.setdefault("attn_implementation", config._attn_implementation)
             changes = {name: getattr(config, name) for name in RetrieveAllConfig.changeable()} | changes
         found = find(pretrained_model_name_or_path, hub, revision, refusals, changes)
         name = base_model or found.config.base_model
-        if name == found.config.base_model != EMBEDDED_BASE and found.config.base_revision:
-            arguments["revision"] = found.config.base_revision
-        base, tokenizer = load_base(name, **shared, **arguments)
-        found.config.base_revision = found.config.base_revision or base_revision(name, base)
+        known = found.config.base_revision if name == found.config.base_model else None
+        revision = pinned_revision(name, known, hub)
+        base, tokenizer = load_base(name, revision, hub, **arguments)
+        found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub = hub
+        model.hub, model.home = hub, found.home
         model._languages.add_all(found.adapters, languages, refusals)
         model.eval()
         return model
 
-    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | Path, collection: str | None = None) -> None:  # type: ignore[override]
         """Writes configuration, code and adapters, never the base weights.
 
         Adapters of the Hub are pinned by their commits; those of folders are copied to ``adapters/<language>``. The folder loads
@@ -160,17 +160,20 @@ class RetrieveAllModel(PreTrainedModel):
 
         Args:
             save_directory: The folder; made if missing.
+            collection: Slug of the Hub collection from which the saved model takes further languages, instead of its own.
         """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
-        self.config.adapters = {
+        config = deepcopy(self.config)
+        config.collection = collection or config.collection
+        config.adapters = {
             language: adapter.pin or adapter.copy_to(folder, f"adapters/{language}")
             for language, adapter in sorted(self.adapters.items())
         }
-        self.config.architectures = [type(self).__name__]
-        custom_object_save(self, folder, config=self.config)
+        config.architectures = [type(self).__name__]
+        custom_object_save(self, folder, config=config)
         write_tokenizer_pointer(folder)
-        self.config.save_pretrained(folder)
+        config.save_pretrained(folder)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
         """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.

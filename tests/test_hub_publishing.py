@@ -128,7 +128,7 @@ def test_a_collection_is_created_once_and_lists_an_adapter_once(hub: LocalHub, t
 
 
 def test_a_name_that_is_no_collection_is_refused_before_anything_is_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
-    with pytest.raises(ValueError, match=r"'African' is no collection; give its slug, or 'owner/Title'"):
+    with pytest.raises(ValueError, match=r"'African' is no collection; give its whole slug, or 'owner/Title'"):
         push_adapter(tiny_adapter("de"), REPO, collection="African")
     assert not HfApi().repo_exists(REPO)
 
@@ -224,3 +224,73 @@ def test_a_push_that_fails_leaves_the_old_revision_and_can_be_repeated(hub: Loca
 def test_a_folder_put_there_by_other_means_loads_too(hub: LocalHub, tiny_adapter: TINY) -> None:
     commit = commit_folder(tiny_adapter("de"), REPO)
     assert RetrieveAllModel.from_pretrained(REPO).languages == {"de": f"{REPO}@{commit}"}
+
+
+def test_nothing_that_lies_beside_an_adapter_is_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
+    for name in (".env", "evil.py", "checkpoint.pt"):
+        (folder / name).write_text("secret")
+    push_adapter(folder, REPO)
+    RetrieveAllModel.from_pretrained(folder).push_to_hub("ann/tiny-model")
+    names = {Path(name).name for name in (*head(hub).files, *head(hub, "ann/tiny-model").files)}
+    assert not names & {".env", "evil.py", "checkpoint.pt"}
+
+
+def test_who_has_pushed_meanwhile_loses_nothing(hub: LocalHub, tiny_adapter: TINY) -> None:
+    RetrieveAllModel.from_pretrained(tiny_adapter("de")).push_to_hub("ann/tiny-model")
+    first, second = (RetrieveAllModel.from_pretrained("ann/tiny-model") for _ in range(2))
+    first.add_language(tiny_adapter("en"))
+    first.push_to_hub("ann/tiny-model")
+    second.add_language(tiny_adapter("mul"))
+    with pytest.raises(HubError, match=r"ann/tiny-model has changed on the Hub since it was loaded\. Load it again"):
+        second.push_to_hub("ann/tiny-model")
+    assert list(RetrieveAllModel.from_pretrained("ann/tiny-model").languages) == ["de", "en"]
+    first.remove_language("en")
+    first.push_to_hub("ann/tiny-model")
+    assert not any(name.startswith("adapters/en") for name in head(hub, "ann/tiny-model").files)
+
+
+def test_a_card_edited_on_the_hub_stays(hub: LocalHub, tiny_adapter: TINY) -> None:
+    push_adapter(tiny_adapter("de"), REPO)
+    card = head(hub).files["README.md"].content.decode() + "\nWrite to me.\n"
+    HfApi().upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=REPO)
+    push_adapter(tiny_adapter("de"), REPO, commit_message="Again")
+    assert head(hub).files["README.md"].content.decode().endswith("Write to me.\n")
+
+
+def test_the_collection_of_a_model_is_created_and_the_model_in_memory_left_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    model.push_to_hub("ann/tiny-model", collection="ann/Африка")
+    slug = json.loads(head(hub, "ann/tiny-model").files["config.json"].content)["collection"]
+    assert HfApi().get_collection(slug).title == "Африка"
+    assert model.config.collection is None and model.config.adapters == {}
+    push_adapter(tiny_adapter("en"), "ann/tiny-en", collection="ann/Африка")
+    assert list(RetrieveAllModel.from_pretrained("ann/tiny-model").languages) == ["de", "en"]
+
+
+def test_a_model_without_languages_is_not_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    model.remove_language("de")
+    with pytest.raises(ValueError, match="has no language to push"):
+        model.push_to_hub("ann/tiny-model")
+    assert not HfApi().repo_exists("ann/tiny-model")
+
+
+def test_an_adapter_from_the_hub_is_pushed_on(hub: LocalHub, tiny_adapter: TINY) -> None:
+    publish(tiny_adapter, "de")
+    RetrieveAllModel.from_pretrained(REPO).adapters["de"].push_to_hub("ann/copy")
+    assert set(head(hub, "ann/copy").files) >= FILES - {"training.png"}
+
+
+def test_pull_fetches_the_good_ones_when_one_is_of_no_use(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+    slug = publish(tiny_adapter, "de")
+    folder = copy_adapter(tiny_adapter("en"), tmp_path / "en")
+    weights = {
+        name: torch.full_like(tensor, torch.nan) for name, tensor in load_file(folder / "adapter_model.safetensors").items()
+    }
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    commit_folder(folder, "ann/tiny-en")
+    HfApi().add_collection_item(slug, "ann/tiny-en", "model")
+    with pytest.warns(UserWarning, match=r"ann/tiny-en.*not all finite"):
+        assert [adapter.language for adapter in pull(slug, tmp_path / "pulled")] == ["de"]
+    assert (tmp_path / "pulled" / "de" / "README.md").is_file()

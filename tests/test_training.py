@@ -279,7 +279,7 @@ def test_a_dataset_without_entities_is_refused_before_the_base_loads(
 
 def test_an_adapter_is_replaced_only_when_that_is_wanted(arguments: TrainingArguments) -> None:
     train(replace(arguments, epochs=0))
-    with pytest.raises(FileExistsError, match="holds an adapter already. Choose another --output, or give --overwrite"):
+    with pytest.raises(FileExistsError, match=r"holds an adapter already\. Choose another --output, or give --overwrite"):
         train(arguments)
     train(replace(arguments, overwrite=True))
 

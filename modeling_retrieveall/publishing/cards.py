@@ -7,6 +7,7 @@
 Texts are those of the templates ``ADAPTER.md`` and ``MODEL.md`` in ``adapter_cards/``.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ PLOT = "training.png"
 """The picture of its training in an adapter's folder, where there is one."""
 
 _HERE = "path/to/this/folder"
+_MARK = "<!-- Written by RetrieveAll, and written anew at every push unless it is edited: "
 _SETTINGS = {
     "sentences": "Training sentences",
     "max_train_examples": "Sentences drawn from each data set, at most",
@@ -75,34 +77,35 @@ def adapter_card(
     training, language = manifest.training, manifest.language
     datasets = datasets_of(manifest)
     sentence, answer = _quote(examples)
-    card: ModelCard = ModelCard.from_template(
-        card_data([manifest], repo_id or f"RetrieveAll {language}", "peft"),
-        template_path=str(shipped_adapters() / "ADAPTER.md"),
-        **_base(manifest.base_model, manifest.base_revision),
-        language=language,
-        shared=language == SHARED_LANGUAGE,
-        labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
-        n_examples=len(examples),
-        source=repo_id or _HERE,
-        on_hub=repo_id is not None,
-        model_repo=model_repo,
-        commit=commit,
-        sentence=sentence,
-        answer=answer,
-        vllm_rank=_vllm_rank([manifest]),
-        figures=[measured.row() for measured in measurements(manifest)],
-        routed=any(row.get("routing_accuracy") is not None for row in manifest.metrics),
-        dropped=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
-        started_from=markdown(manifest.initialised_from or ""),
-        settings=_settings(training),
-        n_sentences=markdown(training.get("sentences", "an unknown number of")),
-        note=markdown(training.get("note", "")),
-        plot=PLOT if (adapter.path / PLOT).is_file() else None,
-        datasets_on_hub=any(dataset.hub_id for dataset in datasets),
-        data_links=[dataset.link() for dataset in datasets],
-        wikiann=any(dataset.hub_id == "unimelb-nlp/wikiann" for dataset in datasets),
+    return _signed(
+        ModelCard.from_template(
+            card_data([manifest], repo_id or f"RetrieveAll {language}", "peft"),
+            template_path=str(shipped_adapters() / "ADAPTER.md"),
+            **_base(manifest.base_model, manifest.base_revision),
+            language=language,
+            shared=language == SHARED_LANGUAGE,
+            labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
+            n_examples=len(examples),
+            source=repo_id or _HERE,
+            on_hub=repo_id is not None,
+            model_repo=model_repo,
+            commit=commit,
+            sentence=sentence,
+            answer=answer,
+            vllm_rank=_vllm_rank([manifest]),
+            figures=[measured.row() for measured in measurements(manifest)],
+            routed=any(row.get("routing_accuracy") is not None for row in manifest.metrics),
+            dropped=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
+            started_from=markdown(manifest.initialised_from or ""),
+            settings=_settings(training),
+            n_sentences=markdown(training.get("sentences", "an unknown number of")),
+            note=markdown(training.get("note", "")),
+            plot=PLOT if (adapter.path / PLOT).is_file() else None,
+            datasets_on_hub=any(dataset.hub_id for dataset in datasets),
+            data_links=[dataset.link() for dataset in datasets],
+            wikiann=any(dataset.hub_id == "unimelb-nlp/wikiann" for dataset in datasets),
+        )
     )
-    return card
 
 
 def model_card(
@@ -121,19 +124,35 @@ def model_card(
     """
     languages = [language for language in sorted(manifests) if language != SHARED_LANGUAGE] or [SHARED_LANGUAGE]
     adapters = {language: _adapter_row(manifests[language], sources[language]) for language in sorted(manifests)}
-    card: ModelCard = ModelCard.from_template(
-        card_data([manifests[language] for language in languages], repo_id or "RetrieveAll", "transformers"),
-        template_path=str(shipped_adapters() / "MODEL.md"),
-        **_base(config.base_model, config.base_revision),
-        adapters=adapters,
-        n_languages=len(languages),
-        first_language=languages[0],
-        first=adapters[languages[0]],
-        repo=repo_id or _HERE,
-        on_hub=repo_id is not None,
-        vllm_rank=_vllm_rank(list(manifests.values())),
+    return _signed(
+        ModelCard.from_template(
+            card_data([manifests[language] for language in languages], repo_id or "RetrieveAll", "transformers"),
+            template_path=str(shipped_adapters() / "MODEL.md"),
+            **_base(config.base_model, config.base_revision),
+            adapters=adapters,
+            n_languages=len(languages),
+            first_language=languages[0],
+            first=adapters[languages[0]],
+            repo=repo_id or _HERE,
+            on_hub=repo_id is not None,
+            vllm_rank=_vllm_rank(list(manifests.values())),
+        )
     )
-    return card
+
+
+def is_generated(text: str) -> bool:
+    """Whether a card is as this module has written it, whichever release did; one that somebody has edited is not."""
+    body, mark, digest = text.rpartition(_MARK)
+    return bool(mark) and digest.strip() == f"{_digest(body)} -->"
+
+
+def _signed(card: ModelCard) -> ModelCard:
+    body = str(card).rstrip() + "\n\n"
+    return ModelCard(f"{body}{_MARK}{_digest(body)} -->\n")
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256("".join(body.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:

@@ -10,23 +10,25 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, ModelCard
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ..collection import Refusals, read_items, read_manifest_of
 from ..compatibility import check_hidden_size, check_weights
-from ..embedded import resolve_base
-from ..hub_files import Hub, HubError, Snapshot, explained, is_collection, is_repository
+from ..configuration_retrieveall import RetrieveAllConfig
+from ..embedded import EMBEDDED_BASE, resolve_base
+from ..hub_files import Hub, HubError, HubUnreachableError, Snapshot, explained, is_collection, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
 from ..lora_files import AdapterError
 from ..manifest import MANIFEST
 from ..modeling_retrieveall import RetrieveAllModel
-from .cards import PLOT, adapter_card, model_card
+from .cards import PLOT, adapter_card, is_generated, model_card
 
 CARD, _MODEL_CONFIG = "README.md", "config.json"
-_MAX_RANK = 256
+_MOST_CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,14 @@ def push_adapter(
         ValueError: The Hub does not accept the card's metadata, or two arguments exclude one another.
         HubError: The Hub refuses it or cannot be reached.
     """
-    adapter = adapter if isinstance(adapter, LanguageAdapter) else LanguageAdapter.load(adapter)
-    check_loads(adapter)
-    card = _card(adapter, repo_id, model_repo)
+    hub = Hub(token)
+    adapter = LanguageAdapter.load(adapter) if isinstance(adapter, str | Path) else adapter
+    check_loads(adapter, hub)
+    card = _card(adapter, repo_id, model_repo, hub)
     names = [*KNOWLEDGE_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
     files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
-    return _push(repo_id, files, card, message, collection, private, create_pr, Hub(token))
+    return _push(repo_id, files, card, message, collection, private, create_pr, hub)
 
 
 def push_model(
@@ -106,7 +109,8 @@ def push_model(
     Args:
         model: The model.
         repo_id: ``"owner/name"``; created if missing.
-        collection: Slug of the Hub collection from which the model takes further languages at every load.
+        collection: The Hub collection from which the model takes further languages at every load: its slug, or ``"owner/Title"``
+            of one that is created if missing.
         private: Whether a repository that is created is private.
         create_pr: Open a pull request instead of changing the main branch.
         commit_message: The commit's title.
@@ -119,36 +123,56 @@ def push_model(
         ValueError: The Hub does not accept the card's metadata.
         HubError: The Hub refuses it or cannot be reached.
     """
-    if collection is not None:
-        model.config.collection = collection
+    if not model.adapters:
+        raise ValueError("The model has no language to push. Add one: model.add_language(FOLDER).")
+    hub = Hub(token)
+    slug = open_collection(collection, hub.api, private=private) if collection else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, slug)
+        config = RetrieveAllConfig.from_pretrained(folder)
         manifests = {language: adapter.manifest for language, adapter in model.adapters.items()}
-        card = model_card(model.config, manifests, model.config.adapters, repo_id)
+        card = _edited_card(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)
         files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         message = commit_message or "Update the RetrieveAll model"
-        return _push(repo_id, files, card, message, None, private, create_pr, Hub(token))
+        # Who has pushed to the repository since the model was loaded from it would otherwise lose what they added.
+        seen = model.home.commit if model.home and model.home.repository == repo_id else None
+        done = _push(repo_id, files, card, message, None, private, create_pr, hub, seen)
+    if not create_pr:
+        model.home = Snapshot(hub, repo_id, done.commit)
+    return done
 
 
-def check_loads(adapter: LanguageAdapter) -> None:
+def check_loads(adapter: LanguageAdapter, hub: Hub) -> None:
     """Makes sure that whoever fetches an adapter can load it: its weights are finite and fit its base.
+
+    Args:
+        adapter: The adapter.
+        hub: How its base is reached.
 
     Raises:
         AdapterError: It cannot be loaded.
     """
     adapter.lora_weights(torch.float32)
+    base_model, revision = adapter.manifest.base_model, adapter.manifest.base_revision
+    if base_model != EMBEDDED_BASE and Path(base_model).exists():
+        warnings.warn(
+            f"The base LLM is the folder {base_model}, which others do not have. Train on a base of the Hub.", stacklevel=3
+        )
+    shared: dict[str, Any] = {"token": hub.token, "trust_remote_code": False}
+    if base_model != EMBEDDED_BASE and revision:
+        shared["revision"] = revision
     try:
-        config = AutoConfig.from_pretrained(resolve_base(adapter.manifest.base_model))
+        config = AutoConfig.from_pretrained(resolve_base(base_model), **shared)
     except (OSError, ValueError) as error:
         raise AdapterError(
-            f"{adapter.source}: its base LLM {adapter.manifest.base_model!r} cannot be found, so whether it fits cannot be "
-            "checked. Others will not find it either; train on a base of the Hub."
+            f"{adapter.source}: its base LLM {base_model!r} cannot be found, so whether it fits cannot be checked. "
+            "Others will not find it either; train on a base of the Hub."
         ) from error
     with torch.device("meta"):  # names and shapes alone, in no time
-        base = AutoModelForCausalLM.from_config(config)
+        base = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     check_hidden_size(adapter, base)
-    check_weights(adapter, base, _MAX_RANK)
+    check_weights(adapter, base, RetrieveAllConfig().max_rank)
 
 
 def open_collection(name: str, api: HfApi, *, private: bool | None = None, description: str | None = None) -> str:
@@ -223,13 +247,26 @@ def _check_collection(name: str) -> None:
         raise ValueError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")
 
 
-def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None) -> ModelCard:
-    """The card in the adapter's folder if somebody has edited it, else a new one that knows its repository."""
+def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
+    """The card that somebody has edited, in the adapter's folder or on the Hub; else a new one that knows its repository."""
     file = adapter.path / CARD
-    written = file.read_text(encoding="utf-8") if file.is_file() else None
-    if written is not None and written.strip() != str(adapter_card(adapter)).strip():
-        return ModelCard(written, ignore_metadata_errors=False)
-    return adapter_card(adapter, repo_id, model_repo)
+    if file.is_file() and not is_generated(text := file.read_text(encoding="utf-8")):
+        return ModelCard(text, ignore_metadata_errors=False)
+    return _edited_card(repo_id, hub) or adapter_card(adapter, repo_id, model_repo)
+
+
+def _edited_card(repo_id: str, hub: Hub) -> ModelCard | None:
+    """The card of the repository, if somebody has edited it there."""
+    if not is_repository(repo_id):
+        return None
+    try:
+        folder = hub.fetch(repo_id, hub.resolve(repo_id), {CARD: _MOST_CARD_BYTES})
+    except HubUnreachableError:
+        raise
+    except HubError:
+        return None  # no such repository yet, or no card in it
+    text = (folder / CARD).read_text(encoding="utf-8")
+    return None if is_generated(text) else ModelCard(text, ignore_metadata_errors=False)
 
 
 def _push(
@@ -241,6 +278,7 @@ def _push(
     private: bool | None,
     create_pr: bool,
     hub: Hub,
+    seen: str | None = None,
 ) -> Pushed:
     api = hub.api
     if not is_repository(repo_id):
@@ -257,7 +295,8 @@ def _push(
         with warnings.catch_warnings():
             # The client takes a table in a model repository for a mistake.
             warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-            done = api.create_commit(repo_id, _operations(files, card), commit_message=message, create_pr=create_pr)
+            operations: list[Any] = [*_operations(files, card), *_removals(repo_id, files, api)]
+            done = api.create_commit(repo_id, operations, commit_message=message, create_pr=create_pr, parent_commit=seen)
     slug = _listed(done, repo_id, collection, private, hub) if collection else None
     return Pushed(repo_id, done.oid, done.pr_url or done.commit_url, slug)
 
@@ -277,6 +316,13 @@ def _operations(files: dict[str, Path], card: ModelCard) -> Iterable[CommitOpera
     for name, file in files.items():
         if name != CARD:
             yield CommitOperationAdd(name, file)
+
+
+def _removals(repo_id: str, files: dict[str, Path], api: HfApi) -> Iterable[CommitOperationDelete]:
+    """Adapters inside a model's repository that the model has no longer."""
+    for name in api.list_repo_files(repo_id):
+        if name.startswith("adapters/") and name not in files:
+            yield CommitOperationDelete(name)
 
 
 def _listed(done: CommitInfo, repo_id: str, collection: str, private: bool | None, hub: Hub) -> str:

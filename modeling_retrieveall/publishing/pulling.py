@@ -4,7 +4,6 @@
 ['de', 'en', 'mul']
 """
 
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -12,14 +11,11 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 
-from ..base_llm import load_base
+from ..base_llm import load_base, pinned_revision
 from ..collection import Refusals, find, load_adapters
-from ..embedded import EMBEDDED_BASE
 from ..hub_files import Hub, HubFileMissingError, explained, is_collection, is_repository
-from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
-
-_CARD = {"README.md": 1 << 20}
-"""The card, which may be missing."""
+from ..language_adapter import PICTURED_FILES, LanguageAdapter
+from ..lora_files import AdapterError
 
 
 def pull(source: str, output: Path | None = None, revision: str | None = None, hub: Hub | None = None) -> list[LanguageAdapter]:
@@ -46,9 +42,13 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
     hub, refusals = hub or Hub(), Refusals()
     found = find(source, hub, revision, refusals, {})
     adapters = load_adapters(found.adapters, refusals)
+    for language, adapter in list(adapters.items()):
+        try:
+            adapter.lora_weights(torch.float32)
+        except AdapterError as error:
+            refusals.add(adapter.source, error)
+            del adapters[language]
     refusals.warn()
-    for adapter in adapters.values():
-        adapter.lora_weights(torch.float32)
     if output is not None:
         for language in adapters:
             if (output / language).exists():
@@ -63,21 +63,18 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
                 token=hub.token,
                 cache_dir=hub.cache_dir,
             )
-    revisions = {} if found.config.base_model == EMBEDDED_BASE else {"revision": found.config.base_revision}
-    load_base(found.config.base_model, token=hub.token, cache_dir=hub.cache_dir, **revisions)
+    base = found.config.base_model
+    load_base(base, pinned_revision(base, found.config.base_revision, hub), hub)
     return list(adapters.values())
 
 
 def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
-    with suppress(HubFileMissingError):
-        if adapter.snapshot:
-            adapter.snapshot.fetch(_CARD)
+    for name, limit in PICTURED_FILES.items():
+        with suppress(HubFileMissingError):
+            if adapter.snapshot:
+                adapter.snapshot.fetch({name: limit})
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-        folder = Path(work) / target.name
-        folder.mkdir()
-        for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES, *_CARD):
-            if (adapter.path / name).is_file():
-                shutil.copyfile(adapter.path / name, folder / name)
-        folder.rename(target)  # all of it or nothing
+        adapter.copy_to(Path(work), target.name)
+        (Path(work) / target.name).rename(target)  # all of it or nothing
     return LanguageAdapter.load(target)

@@ -34,6 +34,9 @@ class TrainingArguments:
     )
     output: str = field(metadata={"help": "Folder of the finished adapter."})
     base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
+    base_revision: str | None = _flag(
+        None, "Branch, tag or commit hash of a base on the Hub; when not given that of --init, or else the newest."
+    )
     quantize: str | None = _flag(
         None, "Load the base in 4bit (NF4) or 8bit with bitsandbytes: QLoRA, for a base that hardly fits."
     )

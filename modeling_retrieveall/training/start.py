@@ -4,7 +4,11 @@
 'mul'
 """
 
+import torch
+from peft import LoraConfig
+
 from ..collection import locate, shipped_adapters
+from ..configuration_retrieveall import RetrieveAllConfig
 from ..hub_files import Hub
 from ..language_adapter import LanguageAdapter
 from ..lora_files import AdapterError
@@ -38,5 +42,26 @@ def find_start(init: str, language: str, base: str) -> LanguageAdapter | None:
         raise AdapterError(
             f"{start.source} was trained on {start.manifest.base_model!r}, not on {base!r}. Choose another --init or --base."
         )
-    start.lora_shapes()  # fetches the weights, if they are on the Hub
+    shapes = start.lora_shapes()  # fetches the weights, if they are on the Hub
+    if (rank := max(a.shape[0] for a in shapes.a.values())) > RetrieveAllConfig().max_rank:
+        raise AdapterError(f"{start.source} has rank {rank}. Start from an adapter of a lower one.")
+    start.lora_weights(torch.float32)  # makes sure that they are finite
     return start
+
+
+def start_config(start: LanguageAdapter) -> LoraConfig:
+    """PEFT's configuration for going on with an adapter, made from its tensors: its own file may be a stranger's.
+
+    Raises:
+        AdapterError: Its layers differ in rank or scaling.
+    """
+    weights = start.lora_shapes()
+    (rank, scaling), *others = {(a.shape[0], weights.scaling[name]) for name, a in weights.a.items()}
+    if others:
+        raise AdapterError(f"The layers of {start.source} differ in rank or scaling. Start from an adapter that has one of each.")
+    return LoraConfig(
+        r=rank,
+        lora_alpha=round(rank * scaling),
+        target_modules=sorted({name.rpartition(".")[2] for name in weights.a}),
+        task_type="CAUSAL_LM",
+    )

@@ -23,10 +23,11 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..base_llm import base_revision, load_base, quantization
+from ..base_llm import load_base, pinned_revision, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
+from ..hub_files import Hub
 from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
 from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
 from ..manifest import MANIFEST, Manifest
@@ -42,7 +43,7 @@ from .evaluation import evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
-from .start import find_start
+from .start import find_start, start_config
 
 
 def train(arguments: TrainingArguments) -> Path:
@@ -131,8 +132,11 @@ class _Training:
         )
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         device = {"": self.accelerator.device} if arguments.quantize else None
-        base, tokenizer = load_base(arguments.base, dtype=dtype, device_map=device, **quantization(arguments.quantize))
-        config.base_revision = base_revision(arguments.base, base)
+        # The revision of the adapter it starts from, or one model could not serve both.
+        asked = arguments.base_revision or (self.start.manifest.base_revision if self.start else None)
+        config.base_revision = pinned_revision(arguments.base, asked, Hub())
+        quantized = quantization(arguments.quantize)
+        base, tokenizer = load_base(arguments.base, config.base_revision, dtype=dtype, device_map=device, **quantized)
         model = RetrieveAllModel(config, base, tokenizer)
         return model if arguments.quantize else model.to(self.accelerator.device)
 
@@ -158,8 +162,7 @@ class _Training:
                 task_type="CAUSAL_LM",
             )
         else:
-            config = LoraConfig.from_pretrained(str(self.start.path))
-            config.inference_mode = False
+            config = start_config(self.start)
         config.lora_dropout = arguments.lora_dropout
         if arguments.gradient_checkpointing:
             self.model.base.gradient_checkpointing_enable({"use_reentrant": False})
