@@ -126,7 +126,7 @@ def create(
 
     Example: `retrieveall collection create "someone/African languages"`
     """
-    from .publishing.hub import open_collection
+    from .publishing.collections import open_collection
 
     typer.echo(open_collection(name, Hub().api, private=private, description=description))
 
@@ -138,7 +138,7 @@ def add(slug: Slug, repository: Repository, note: Annotated[str | None, typer.Op
 
     Example: `retrieveall collection add someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
     """
-    from .publishing.hub import add_to_collection
+    from .publishing.collections import add_to_collection
 
     if not is_collection(slug):
         raise ValueError(f"{slug!r} is no slug; `retrieveall collection list OWNER` shows them, `... create` makes one.")
@@ -153,7 +153,7 @@ def remove(slug: Slug, repository: Repository) -> None:
 
     Example: `retrieveall collection remove someone/african-languages-64f9a55bb3115b4f513ec026 other/retrieveall-sw`
     """
-    from .publishing.hub import remove_from_collection
+    from .publishing.collections import remove_from_collection
 
     remove_from_collection(slug, repository, Hub().api)
     typer.echo(f"{slug} lists {repository} no longer")

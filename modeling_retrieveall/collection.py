@@ -269,11 +269,15 @@ def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusal
                 refusals.add(repository, error)
             continue
         folder = PurePosixPath(str(reference))
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(reference)) or ".." in folder.parts:
-            raise AdapterError(
-                f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
-                "Name 'owner/name@commit', or a folder inside the model's own."
-            )
+        error = AdapterError(
+            f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
+            "Name 'owner/name@commit', or a folder inside the model's own."
+        )
+        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+            raise error
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(reference)):
+            refusals.add(home, error)
+            continue
         inside = home / folder if isinstance(home, Path) else Snapshot(hub, home.repository, home.commit, str(folder))
         adapters[language] = inside
     return adapters

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig
 from .embedded import EMBEDDED_BASE
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
+_AT_LEAST_ONE = ("k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
 
 
 class RetrieveAllConfig(PreTrainedConfig):
@@ -107,7 +108,8 @@ class RetrieveAllConfig(PreTrainedConfig):
             value, default = getattr(self, name, None), parameter.default
             if not isinstance(default, int | float):
                 continue
-            least = 1 if name in ("k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens") else 0
+            # Thresholds count standard deviations, to both sides.
+            least = 1 if name in _AT_LEAST_ONE else -_LARGEST if name.endswith("_threshold") else 0
             most = _MOST_SLOTS if name == "adapter_slots" else _LARGEST
             fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= most
             if not fits or isinstance(value, bool):

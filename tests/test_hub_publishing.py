@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.hub_files import HubError, HubUnreachableError
-from modeling_retrieveall.publishing.hub import open_collection, push_adapter, remove_from_collection
+from modeling_retrieveall.publishing.collections import open_collection, remove_from_collection
+from modeling_retrieveall.publishing.hub import push_adapter
 from modeling_retrieveall.publishing.pulling import pull
 from tests.hub import LocalHub
 from tests.hub.store import Commit
@@ -294,3 +295,17 @@ def test_pull_fetches_the_good_ones_when_one_is_of_no_use(hub: LocalHub, tiny_ad
     with pytest.warns(UserWarning, match=r"ann/tiny-en.*not all finite"):
         assert [adapter.language for adapter in pull(slug, tmp_path / "pulled")] == ["de"]
     assert (tmp_path / "pulled" / "de" / "README.md").is_file()
+
+
+def test_a_token_given_is_used_for_all_of_a_push(hub: LocalHub, tiny_adapter: TINY) -> None:
+    pushed = push_adapter(tiny_adapter("de"), "ben/tiny-de", collection="ben/Tiny", private=True, token="hf_ben")
+    collection = HfApi(token="hf_ben").get_collection(pushed.collection or "")
+    assert collection.private and [item.item_id for item in collection.items] == ["ben/tiny-de"]
+    assert RetrieveAllModel.from_pretrained("ben/tiny-de", token="hf_ben").languages == {"de": f"ben/tiny-de@{pushed.commit}"}
+
+
+def test_a_model_adds_languages_with_the_token_it_was_loaded_with(hub: LocalHub, tiny_adapter: TINY) -> None:
+    for language in ("de", "en"):
+        push_adapter(tiny_adapter(language), f"ben/tiny-{language}", private=True, token="hf_ben")
+    model = RetrieveAllModel.from_pretrained("ben/tiny-de", token="hf_ben")
+    assert model.add_language("ben/tiny-en") == "en"

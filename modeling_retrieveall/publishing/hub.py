@@ -4,10 +4,9 @@
 Pushed(repository='someone/retrieveall-sw', commit='0f1c...', url='https://huggingface.co/...', collection='someone/african-...')
 """
 
-import re
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from ..collection import Refusals, read_items, read_manifest_of
 from ..compatibility import check_hidden_size, check_weights
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, resolve_base
-from ..hub_files import Hub, HubError, HubUnreachableError, Snapshot, explained, is_collection, is_repository
+from ..hub_files import Hub, HubError, HubUnreachableError, Snapshot, explained, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
 from ..lora_files import AdapterError
 from ..manifest import MANIFEST
 from ..modeling_retrieveall import RetrieveAllModel
 from .cards import PLOT, adapter_card, is_generated, model_card
+from .collections import add_to_collection, check_collection, open_collection
 
 CARD, _MODEL_CONFIG = "README.md", "config.json"
 _MOST_CARD_BYTES = 1 << 20
@@ -82,6 +81,10 @@ def push_adapter(
         ValueError: The Hub does not accept the card's metadata, or two arguments exclude one another.
         HubError: The Hub refuses it or cannot be reached.
     """
+    if collection:
+        check_collection(collection)
+    if collection and create_pr:
+        raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
     hub = Hub(token)
     adapter = LanguageAdapter.load(adapter) if isinstance(adapter, str | Path) else adapter
     check_loads(adapter, hub)
@@ -89,7 +92,8 @@ def push_adapter(
     names = [*KNOWLEDGE_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
     files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
-    return _push(repo_id, files, card, message, collection, private, create_pr, hub)
+    done = _Commit(repo_id, files, card, message).push(hub.api, private, create_pr)
+    return _pushed(repo_id, done, _listed(repo_id, done.oid, collection, private, hub) if collection else None)
 
 
 def push_model(
@@ -135,12 +139,11 @@ def push_model(
         card = _edited_card(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)
         files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         message = commit_message or "Update the RetrieveAll model"
-        # Who has pushed to the repository since the model was loaded from it would otherwise lose what they added.
         seen = model.home.commit if model.home and model.home.repository == repo_id else None
-        done = _push(repo_id, files, card, message, None, private, create_pr, hub, seen)
+        done = _Commit(repo_id, files, card, message, seen).push(hub.api, private, create_pr)
     if not create_pr:
-        model.home = Snapshot(hub, repo_id, done.commit)
-    return done
+        model.home = Snapshot(hub, repo_id, done.oid)
+    return _pushed(repo_id, done)
 
 
 def check_loads(adapter: LanguageAdapter, hub: Hub) -> None:
@@ -175,78 +178,6 @@ def check_loads(adapter: LanguageAdapter, hub: Hub) -> None:
     check_weights(adapter, base, RetrieveAllConfig().max_rank)
 
 
-def open_collection(name: str, api: HfApi, *, private: bool | None = None, description: str | None = None) -> str:
-    """The slug of a collection, which is created if it is named ``"owner/Title"`` and missing.
-
-    Args:
-        name: Its slug, or ``"owner/Title"``.
-        api: The client.
-        private: Whether one that is created is private.
-        description: What one that is created says of itself.
-
-    Raises:
-        ValueError: The name is neither.
-        HubError: The Hub refuses it or cannot be reached.
-    """
-    _check_collection(name)
-    if is_collection(name):
-        return name
-    owner, _, title = name.partition("/")
-    with explained(f"collection {name}"):
-        created = api.create_collection(title, namespace=owner, description=description, private=bool(private), exists_ok=True)
-    return str(created.slug)
-
-
-def add_to_collection(slug: str, repository: str, hub: Hub, note: str | None = None) -> None:
-    """Lists an adapter's repository in a collection; nothing happens when it is listed already.
-
-    Args:
-        slug: The collection's slug.
-        repository: ``"owner/name"``.
-        hub: How the Hub is reached.
-        note: A note beside it.
-
-    Raises:
-        ValueError: The collection has another adapter of the language, and with two of them it would not load.
-        AdapterError: The repository holds no language adapter.
-        HubError: The Hub refuses it or cannot be reached.
-    """
-    language = read_manifest_of(Snapshot(hub, repository, hub.resolve(repository))).language
-    for snapshot, manifest in read_items(slug, hub, Refusals()).items():
-        if manifest.language == language and snapshot.repository != repository:
-            raise ValueError(
-                f"The collection {slug} has an adapter of {language!r}, {snapshot.repository}; with two it would not load. "
-                f"To put {repository} in its place, first run: retrieveall collection remove {slug} {snapshot.repository}"
-            )
-    api = hub.api
-    with explained(f"collection {slug}"):
-        api.add_collection_item(slug, repository, "model", note=note, exists_ok=True)
-
-
-def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
-    """Takes a repository off a collection; the repository itself stays.
-
-    Raises:
-        ValueError: The collection does not list it.
-        HubError: The Hub refuses it or cannot be reached.
-    """
-    with explained(f"collection {slug}"):
-        items = api.get_collection(slug).items
-        found = [item for item in items if (item.item_type, item.item_id) == ("model", repository)]
-        if found:
-            api.delete_collection_item(slug, found[0].item_object_id)
-    if not found:
-        listed = ", ".join(item.item_id for item in items) or "nothing"
-        raise ValueError(f"The collection {slug} does not list {repository}. It lists {listed}.")
-
-
-def _check_collection(name: str) -> None:
-    owner, _, title = name.partition("/")
-    shortened = re.search(r"-[0-9a-f]{6,}(…|\.\.\.)?$", title) and not is_collection(name)
-    if not owner or not title.strip() or shortened or "…" in title:
-        raise ValueError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")
-
-
 def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
     """The card that somebody has edited, in the adapter's folder or on the Hub; else a new one that knows its repository."""
     file = adapter.path / CARD
@@ -269,69 +200,74 @@ def _edited_card(repo_id: str, hub: Hub) -> ModelCard | None:
     return None if is_generated(text) else ModelCard(text, ignore_metadata_errors=False)
 
 
-def _push(
-    repo_id: str,
-    files: dict[str, Path],
-    card: ModelCard,
-    message: str,
-    collection: str | None,
-    private: bool | None,
-    create_pr: bool,
-    hub: Hub,
-    seen: str | None = None,
-) -> Pushed:
-    api = hub.api
-    if not is_repository(repo_id):
-        raise ValueError(f"{repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
-    if collection:
-        _check_collection(collection)
-    if collection and create_pr:
-        raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
-    with explained(f"the card of {repo_id}"):
-        card.validate()
-    with explained(repo_id):
-        _check_kind(repo_id, files, api)
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        with warnings.catch_warnings():
-            # The client takes a table in a model repository for a mistake.
-            warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-            operations: list[Any] = [*_operations(files, card), *_removals(repo_id, files, api)]
-            done = api.create_commit(repo_id, operations, commit_message=message, create_pr=create_pr, parent_commit=seen)
-    slug = _listed(done, repo_id, collection, private, hub) if collection else None
+@dataclass(frozen=True)
+class _Commit:
+    """Everything that goes to a repository at once.
+
+    Attributes:
+        repo_id: ``"owner/name"``.
+        files: The files by their names in the repository; the card is not among them.
+        card: The card.
+        message: The commit's title.
+        seen: The commit that the caller started from: whoever has pushed since would lose what they added.
+    """
+
+    repo_id: str
+    files: dict[str, Path]
+    card: ModelCard
+    message: str
+    seen: str | None = None
+
+    def push(self, api: HfApi, private: bool | None, create_pr: bool) -> CommitInfo:
+        """Checks it, creates the repository if it is missing, and commits."""
+        if not is_repository(self.repo_id):
+            raise ValueError(f"{self.repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
+        with explained(f"the card of {self.repo_id}"):
+            self.card.validate()
+        with explained(self.repo_id):
+            self._check_kind(api)
+            api.create_repo(self.repo_id, private=private, exist_ok=True)
+            operations = [*self._additions(), *self._removals(api)]
+            with warnings.catch_warnings():
+                # The client takes a table in a model repository for a mistake.
+                warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+                return api.create_commit(
+                    self.repo_id, operations, commit_message=self.message, create_pr=create_pr, parent_commit=self.seen
+                )
+
+    def _check_kind(self, api: HfApi) -> None:
+        """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
+        if not api.repo_exists(self.repo_id):
+            return
+        there = set(api.list_repo_files(self.repo_id))
+        for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
+            if mark in there and mark not in self.files:
+                raise ValueError(f"{self.repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
+
+    def _additions(self) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
+        yield CommitOperationAdd(CARD, str(self.card).encode("utf-8"))
+        for name, file in self.files.items():
+            if name != CARD:
+                yield CommitOperationAdd(name, file)
+
+    def _removals(self, api: HfApi) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
+        """Adapters inside a model's repository that the model has no longer."""
+        for name in api.list_repo_files(self.repo_id):
+            if name.startswith("adapters/") and name not in self.files:
+                yield CommitOperationDelete(name)
+
+
+def _pushed(repo_id: str, done: CommitInfo, slug: str | None = None) -> Pushed:
     return Pushed(repo_id, done.oid, done.pr_url or done.commit_url, slug)
 
 
-def _check_kind(repo_id: str, files: dict[str, Path], api: HfApi) -> None:
-    """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
-    if not api.repo_exists(repo_id):
-        return
-    there = set(api.list_repo_files(repo_id))
-    for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
-        if mark in there and mark not in files:
-            raise ValueError(f"{repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
-
-
-def _operations(files: dict[str, Path], card: ModelCard) -> Iterable[CommitOperationAdd]:
-    yield CommitOperationAdd(CARD, str(card).encode("utf-8"))
-    for name, file in files.items():
-        if name != CARD:
-            yield CommitOperationAdd(name, file)
-
-
-def _removals(repo_id: str, files: dict[str, Path], api: HfApi) -> Iterable[CommitOperationDelete]:
-    """Adapters inside a model's repository that the model has no longer."""
-    for name in api.list_repo_files(repo_id):
-        if name.startswith("adapters/") and name not in files:
-            yield CommitOperationDelete(name)
-
-
-def _listed(done: CommitInfo, repo_id: str, collection: str, private: bool | None, hub: Hub) -> str:
+def _listed(repo_id: str, commit: str, collection: str, private: bool | None, hub: Hub) -> str:
     try:
         slug = open_collection(collection, hub.api, private=private)
         add_to_collection(slug, repo_id, hub)
     except (HubError, ValueError) as error:
         raise type(error)(
-            f"{repo_id} is pushed (commit {done.oid}), but the collection does not list it: {error} "
+            f"{repo_id} is pushed (commit {commit}), but the collection does not list it: {error} "
             "Then push again, or run `retrieveall collection add`."
         ) from error
     return slug
