@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -261,26 +261,33 @@ def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusal
     """The adapters that a configuration names: ``"owner/name@revision"``, or a folder inside the model's own."""
     adapters: dict[str, Source] = {}
     for language, reference in config.adapters.items():
-        repository, at, revision = str(reference).partition("@")
-        if at and is_repository(repository):
-            try:
+        repository, at, revision = reference.partition("@")
+        try:
+            if at and is_repository(repository):
                 adapters[language] = Snapshot(hub, repository, hub.resolve(repository, revision))
-            except HubError as error:
-                refusals.add(repository, error)
-            continue
-        folder = PurePosixPath(str(reference))
-        error = AdapterError(
-            f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
-            "Name 'owner/name@commit', or a folder inside the model's own."
-        )
-        if folder.is_absolute() or ".." in folder.parts or not folder.parts:
-            raise error
-        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", str(reference)):
+            else:
+                adapters[language] = _inside(home, reference, language)
+        except HubError as error:
+            refusals.add(repository, error)
+        except _StrangeNameError as error:
             refusals.add(home, error)
-            continue
-        inside = home / folder if isinstance(home, Path) else Snapshot(hub, home.repository, home.commit, str(folder))
-        adapters[language] = inside
     return adapters
+
+
+class _StrangeNameError(AdapterError):
+    """A name of a folder that cannot be one of ours."""
+
+
+def _inside(home: Source, reference: str, language: str) -> Source:
+    folder = PurePosixPath(reference)
+    told = (
+        f"{home}: {_CONFIG} names {reference!r} for {language!r}. Name 'owner/name@commit', or a folder inside the model's own."
+    )
+    if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+        raise AdapterError(told)
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", reference):
+        raise _StrangeNameError(told)
+    return home / folder if isinstance(home, Path) else replace(home, folder=reference)
 
 
 def read_items(slug: str, hub: Hub, refusals: Refusals) -> dict[Snapshot, Manifest]:
