@@ -1,0 +1,240 @@
+"""The study: RetrieveAll beside its own variants, one joint LoRA, the bare LLM, a CRF and spaCy, on seventeen languages.
+
+pip install -e ".[train,embedded,bench]"
+python -m benchmarks.reproduction --data ../shared/data --sizes 600 --seeds 0
+
+Goes on where it stopped: trained adapters stay in --runs, finished rows in --json.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import typer
+from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.scheme import IOB2
+
+from benchmarks.report import Figure, publish, write_json
+from benchmarks.study.adapters import Settings, predictions, trained, with_index_of, without_lora
+from benchmarks.study.baselines import crf, spacy_ner, tags_of
+from benchmarks.study.tongues import FOLDERS, LOW_RESOURCE, draw
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+
+OURS = "RetrieveAll"
+BASELINES = ("joint LoRA", "base LLM", "CRF", "spaCy")
+Tagged = tuple[list[list[str]], float | None]
+Row = dict[str, Any]
+
+
+class Systems:
+    """Every system of the study; each method tags one language's test sentences.
+
+    Args:
+        settings: Data, size and seed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._loaded: tuple[tuple[Path, ...], RetrieveAllModel] | None = None
+
+    def tag(self, system: str, language: str) -> Tagged:
+        """The BIO tags of a system for a language's test sentences; trains what it lacks."""
+        return dict(self.all())[system](language)
+
+    def all(self) -> Iterator[tuple[str, Callable[[str], Tagged]]]:
+        """The systems by name."""
+        own, plain = "from mul+retrieved", "from mul"
+        yield f"{OURS}, routed", lambda language: self._adapters(own, language, routed=True)
+        yield OURS, lambda language: self._adapters(own, language)
+        yield "entities shown only", lambda language: self._adapters(own, language, n_sentences=0)
+        yield "sentences shown only", lambda language: self._adapters(own, language, n_entities=0)
+        yield "nothing shown", lambda language: self._adapters(own, language, n_entities=0, n_sentences=0)
+        yield "trained without examples", lambda language: self._adapters(plain, language, n_entities=0, n_sentences=0)
+        yield "trained without, shown", lambda language: self._adapters(plain, language)
+        yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
+        yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
+        yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
+        yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
+        yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
+        yield "joint LoRA, shown", lambda language: self._shared("joint+retrieved", language)
+        yield "base LLM", self._base
+        yield "CRF", lambda language: (crf(self._draw(language).train, self._draw(language).test), None)
+        yield "spaCy", lambda language: (spacy_ner(self._draw(language).train, self._draw(language).test), None)
+
+    def _draw(self, language: str) -> Any:
+        s = self.settings
+        return draw(s.data, language, s.size, s.seed, s.limit)
+
+    def _adapters(self, name: str, language: str, routed: bool = False, **numbers: int) -> Tagged:
+        served = self.settings.languages if routed else (language,)
+        folders = [trained(name, other, self.settings) for other in served]
+        if routed:
+            folders.append(trained("mul+retrieved", "mul", self.settings))
+        return self._tag(tuple(folders), language, routed, **numbers)
+
+    def _shared(self, name: str, language: str, **numbers: int) -> Tagged:
+        return self._tag((self._with_index(name, language),), language, False, **numbers)
+
+    def _base(self, language: str) -> Tagged:
+        adapter = self._with_index("mul+retrieved", language)
+        return self._tag((without_lora(adapter, adapter.with_name(f"{language}-base")),), language)
+
+    def _with_index(self, name: str, language: str) -> Path:
+        shared = trained(name, "mul", self.settings)
+        return with_index_of(shared, language, shared.with_name(language), self.settings, self._model((shared,)))
+
+    def _tag(self, folders: tuple[Path, ...], language: str, routed: bool = False, **numbers: int) -> Tagged:
+        model = self._model(folders)
+        for number in ("n_entities", "n_sentences"):
+            setattr(model.config, number, numbers.get(number, getattr(type(model.config)(), number)))
+        return predictions(model, self._draw(language).test, language, routed)
+
+    def _model(self, folders: tuple[Path, ...]) -> RetrieveAllModel:
+        """A model of these adapters; the one of the last call when it was of the same."""
+        if self._loaded is None or self._loaded[0] != folders:
+            model = RetrieveAllModel.from_pretrained(folders[0], dtype=native_dtype())
+            for folder in folders[1:]:
+                model.add_language(folder)
+            self._loaded = folders, model
+        return self._loaded[1]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
+    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/study"),
+    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
+        "benchmarks/results/reproduction.json"
+    ),
+    languages: Annotated[
+        str, typer.Option(help="Languages, separated by commas; all when empty. The joint LoRA is of these.")
+    ] = "",
+    systems: Annotated[str, typer.Option(help="Systems, separated by semicolons; all when empty.")] = "",
+    sizes: Annotated[str, typer.Option(help="Training sentences a language, separated by commas.")] = "100,600",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1",
+    limit: Annotated[int, typer.Option(help="Test sentences a language.")] = 250,
+) -> None:
+    rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    chosen = tuple(languages.split(",")) if languages else tuple(FOLDERS)
+    done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
+    for size in map(int, sizes.split(",")):
+        for seed in map(int, seeds.split(",")):
+            settings = Settings(data, runs, size, seed, limit, chosen)
+            study = Systems(settings)
+            for system, tag in study.all():
+                if systems and system not in systems.split(";"):
+                    continue
+                for language in chosen:
+                    if (system, language, size, seed) in done:
+                        continue
+                    rows.append(_row(system, language, settings, *tag(language)))
+                    print(rows[-1], flush=True)
+                    write_json([], rows, json_file)
+    publish("Mean strict typed span F1", figures(rows), means(rows), None)
+    write_json(figures(rows), rows, json_file)
+    plot(rows, json_file.with_suffix(".png"))
+
+
+def _row(system: str, language: str, settings: Settings, tags: list[list[str]], routed: float | None) -> Row:
+    drawn = draw(settings.data, language, settings.size, settings.seed, settings.limit)
+    expected = [tags_of(example) for example in drawn.test]
+    strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    return {
+        "system": system,
+        "language": language,
+        "size": settings.size,
+        "seed": settings.seed,
+        "f1": round(100 * float(f1_score(expected, tags, **strict)), 2),
+        "precision": round(100 * float(precision_score(expected, tags, **strict)), 2),
+        "recall": round(100 * float(recall_score(expected, tags, **strict)), 2),
+        "routed": None if routed is None else round(100 * routed, 1),
+        "n_test": len(drawn.test),
+        "n_dropped": drawn.dropped,
+    }
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """For each system and size the mean over languages, of those that every system of the size was measured on."""
+    table = []
+    for size in sorted({row["size"] for row in rows}):
+        f1 = _by_system(rows, size)
+        common = set.intersection(*(set(languages) for languages in f1.values()))
+        for system, of_language in sorted(f1.items(), key=lambda item: -mean(item[1][x] for x in common) if common else 0):
+            shown = sorted(common)
+            average = round(mean(of_language[x] for x in shown), 1) if shown else None
+            cells = {language: round(of_language[language], 1) for language in shown}
+            table.append({"size": size, "system": system, "mean": average, **cells, "spread": _spread(rows, system, size)})
+    return table
+
+
+def figures(rows: list[Row]) -> list[Figure]:
+    """The paper's claim and the issue's goals, at the largest size, on the languages that all compared systems have."""
+    size = max(row["size"] for row in rows)
+    f1 = _by_system(rows, size)
+    if not {OURS, *BASELINES} <= f1.keys():
+        return []
+    common = sorted(set.intersection(*(set(f1[system]) for system in (OURS, *BASELINES))))
+    average = {system: mean(f1[system][language] for language in common) for system in (OURS, *BASELINES)}
+    best = max(BASELINES, key=lambda system: average[system])
+    ahead = {language: f1[OURS][language] - f1["joint LoRA"][language] for language in common}
+    low, high = [x for x in common if x in LOW_RESOURCE], [x for x in common if x not in LOW_RESOURCE]
+    found = [
+        Figure(f"mean F1 over {best}, relative, {len(common)} languages", _percent(average[OURS] / average[best] - 1), "%", 12.1),
+        *(Figure(f"mean F1, {system}", round(value, 2), "F1") for system, value in average.items()),
+    ]
+    if low:
+        found.append(Figure("least lead over the joint LoRA, low-resource", round(min(ahead[x] for x in low), 2), "F1", 0))
+    if high:
+        found.append(Figure("least lead over the joint LoRA, others", round(min(ahead[x] for x in high), 2), "F1", -1))
+    if "nothing shown" in f1:
+        gains = [f1[OURS][x] - f1["nothing shown"][x] for x in common if x in f1["nothing shown"]]
+        found.append(Figure("retrieved examples add, on average", round(mean(gains), 2), "F1", 0))
+    return found
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 1)
+
+
+def _by_system(rows: Iterable[Row], size: int) -> dict[str, dict[str, float]]:
+    """F1 by system and language, averaged over seeds."""
+    scores: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        if row["size"] == size:
+            scores.setdefault(row["system"], {}).setdefault(row["language"], []).append(row["f1"])
+    return {system: {x: mean(values) for x, values in languages.items()} for system, languages in scores.items()}
+
+
+def _spread(rows: list[Row], system: str, size: int) -> float | None:
+    """The standard deviation over seeds, averaged over languages; ``None`` for one seed."""
+    of_language: dict[str, list[float]] = {}
+    for row in rows:
+        if (row["system"], row["size"]) == (system, size):
+            of_language.setdefault(row["language"], []).append(row["f1"])
+    spreads = [stdev(values) for values in of_language.values() if len(values) > 1]
+    return round(mean(spreads), 2) if spreads else None
+
+
+def plot(rows: list[Row], file: Path) -> None:
+    """A bar a system: the mean of the languages that all have, at the largest size."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    size = max(row["size"] for row in rows)
+    bars = [row for row in means(rows) if row["size"] == size and row["mean"] is not None][::-1]
+    figure, axes = pyplot.subplots(figsize=(7, 0.35 * len(bars) + 1))
+    axes.barh([bar["system"] for bar in bars], [bar["mean"] for bar in bars], color="#4477aa")
+    axes.bar_label(axes.containers[0], padding=3)
+    axes.set_xlabel(f"mean strict typed span F1, {size} training sentences a language")
+    axes.set_xlim(0, 100)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, bbox_inches="tight", dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,141 @@
+"""The study's LoRA adapters: what each system trains, once, and how it serves a language.
+
+>>> model = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", "ta", settings))
+>>> predictions(model, test, "ta", routed=False)
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.entities import Example, tags_from_entities
+from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
+from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.trainer import train
+
+from .baselines import words_of
+from .tongues import FOLDERS, SHARED, draw
+
+MUL, JOINT = "mul", "joint"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one column of the study has in common.
+
+    Attributes:
+        data: The folder of all data.
+        runs: Where trained adapters are kept, so that a study goes on where it stopped.
+        size: Training sentences of each language.
+        seed: Decides which.
+        limit: Test sentences of each language.
+        languages: The languages of the joint adapter.
+    """
+
+    data: Path
+    runs: Path
+    size: int
+    seed: int
+    limit: int
+    languages: tuple[str, ...]
+
+
+def trained(name: str, language: str, settings: Settings) -> Path:
+    """The folder of an adapter, trained if it is not there yet.
+
+    Args:
+        name: ``"mul"`` and ``"joint"`` are of many languages, ``"from mul"`` and ``"from nothing"`` of one; each with
+            ``+retrieved`` or without.
+        language: The language of the latter.
+        settings: Data and size.
+    """
+    shared = name.partition("+")[0] in (MUL, JOINT)
+    folder = settings.runs / f"{settings.size}-{settings.seed}" / name.replace(" ", "-") / ("mul" if shared else language)
+    if not folder.is_dir():
+        train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings))
+    return folder
+
+
+def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
+    languages = SHARED if name.startswith(MUL) else settings.languages
+    return TrainingArguments(
+        language="mul",
+        dataset=[str(settings.data / FOLDERS[language]) for language in languages],
+        output=str(folder),
+        init="none",
+        learning_rate=1e-3,
+        batch_size=16,
+        knowledge_share=0.3 if name.endswith("+retrieved") else 0.0,
+        max_train_examples=settings.size,
+        max_validation_examples=0,
+        seed=settings.seed,
+    )
+
+
+def _single(name: str, language: str, folder: Path, settings: Settings) -> TrainingArguments:
+    start = trained(f"{MUL}+retrieved", "mul", settings) if name.startswith("from mul") else None
+    return TrainingArguments(
+        language=language,
+        dataset=[str(settings.data / FOLDERS[language])],
+        output=str(folder),
+        init=str(start) if start else "none",
+        knowledge_share=TrainingArguments.knowledge_share if name.endswith("+retrieved") else 0.0,
+        max_train_examples=settings.size,
+        max_validation_examples=0,
+        seed=settings.seed,
+    )
+
+
+def with_index_of(lora: Path, language: str, target: Path, settings: Settings, model: RetrieveAllModel) -> Path:
+    """A copy of a shared adapter that serves one language: its LoRA, with that language's training sentences as examples.
+
+    Args:
+        lora: The adapter whose LoRA serves.
+        language: The language.
+        target: The folder of the copy; kept if it is there.
+        settings: Data and size.
+        model: A model of the same base, which encodes the examples.
+    """
+    if target.is_dir():
+        return target
+    drawn = draw(settings.data, language, settings.size, settings.seed, settings.limit)
+    adapter = LanguageAdapter.load(lora)
+    vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in drawn.train])
+    manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
+    none = adapter.routing_vectors[:0]
+    index = ExampleIndex.build(drawn.train, vectors)
+    LanguageAdapter(manifest, index, none, adapter.training_hashes, target).save_knowledge(target)
+    for file in (LORA_CONFIG, LORA_WEIGHTS):
+        shutil.copyfile(lora / file, target / file)
+    return target
+
+
+def without_lora(adapter: Path, target: Path) -> Path:
+    """A copy of an adapter whose LoRA does nothing: the base LLM with the same examples in its prompt."""
+    if not target.is_dir():
+        shutil.copytree(adapter, target)
+        nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(target / LORA_WEIGHTS).items()}
+        save_file(nothing, target / LORA_WEIGHTS, metadata={"format": "pt"})
+    return target
+
+
+def predictions(
+    model: RetrieveAllModel, test: Sequence[Example], language: str, routed: bool
+) -> tuple[list[list[str]], float | None]:
+    """The BIO tags of the test sentences, and the share routed to their own language's adapter.
+
+    Args:
+        model: The model.
+        test: The sentences.
+        language: Their language.
+        routed: Let the model find the language itself.
+    """
+    results = model.explain(words=[words_of(example) for example in test], languages=None if routed else language)
+    tags = [list(tags_from_entities(r.entities, e.sentence)) for e, r in zip(test, results, strict=True)]
+    return tags, sum(r.route.language == language for r in results) / len(results) if routed else None

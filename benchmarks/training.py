@@ -1,0 +1,169 @@
+"""Training against the Hugging Face Trainer with PEFT: tokens a second, peak memory and loss, on the same prompts.
+
+pip install -e ".[train,embedded]"
+python -m benchmarks.training --data ../shared/data/panx --language de --sentences 200
+
+Each side runs in a process of its own, one after the other, so that the peaks of their memory are their own.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from accelerate import Accelerator
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import Trainer
+from transformers import TrainingArguments as PeerArguments
+
+from benchmarks.corpus import OWN
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
+from modeling_retrieveall.base_llm import load_base, native_dtype
+from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample
+from modeling_retrieveall.training.checkpoints import Checkpoints
+from modeling_retrieveall.training.data import load_examples, sample
+from modeling_retrieveall.training.lessons import encoded
+from modeling_retrieveall.training.loop import Loop, collate
+
+RATE, BATCH, HELD_OUT = 1e-3, 8, 64
+
+
+def main(
+    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
+    language: Annotated[str, typer.Option(help="The language.")] = "de",
+    sentences: Annotated[int, typer.Option(help="Training sentences, one epoch.")] = 200,
+    knowledge_share: Annotated[float, typer.Option(help="Share of prompts with retrieved examples.")] = 0.5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    side: Annotated[str | None, typer.Option(hidden=True)] = None,
+    samples_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+) -> None:
+    if side is not None and samples_file is not None:
+        print(json.dumps(_run(side, samples_file)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "samples.json"
+        source = str(OWN / f"{language}.conll") if data is None else str(data / language)
+        _write_samples(source, sentences, knowledge_share, file)
+        rows = [_in_a_process(name, file) for name in ("ours", "Trainer + PEFT")]
+    ours, peer = rows
+    figures = [
+        Figure("tokens a second, ours / Trainer", round(ours["tokens_per_second"] / peer["tokens_per_second"], 2), "", 1.5),
+        Figure("peak memory, ours / Trainer", round(ours["peak_gb"] / peer["peak_gb"], 2), "", 0.6, at_most=True),
+        Figure(
+            "loss on held-out answers, ours - Trainer",
+            round(ours["held_out_loss"] - peer["held_out_loss"], 3),
+            "",
+            0.02,
+            at_most=True,
+        ),
+    ]
+    publish(f"One epoch over {sentences} sentences, {language}", figures, rows, json_file)
+
+
+def _in_a_process(side: str, file: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.training", "--side", side, "--samples-file", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def _write_samples(source: str, sentences: int, knowledge_share: float, file: Path) -> None:
+    """The samples of one epoch, as training draws them."""
+    base, tokenizer = load_base(EMBEDDED_BASE, dtype=native_dtype())
+    model = RetrieveAllModel(RetrieveAllConfig(), base, tokenizer)
+    examples = sample(load_examples(source, "train").examples, sentences + HELD_OUT, 0)
+    vectors = encoded(model, examples)
+    sampler = KnowledgeSampler(model.answers, model.config, knowledge_share, seed=0)
+    sampler.add(examples, vectors, ExampleIndex.build(examples, vectors))
+    file.write_text(json.dumps([asdict(drawn) for drawn in sampler.epoch(0)]))
+
+
+def _run(side: str, file: Path) -> dict[str, Any]:
+    samples = [Sample(**drawn) for drawn in json.loads(file.read_text())]
+    train, held_out = samples[HELD_OUT:], samples[:HELD_OUT]
+    torch.manual_seed(0)
+    base, tokenizer = load_base(EMBEDDED_BASE, dtype=native_dtype())
+    model = RetrieveAllModel(RetrieveAllConfig(), base, tokenizer)
+    lora = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    before = _peak_gb()
+    began = time.perf_counter()
+    (_train_ours if side == "ours" else _train_peer)(model, lora, train)
+    seconds = time.perf_counter() - began
+    peak = _peak_gb()
+    return {
+        "side": side,
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round(sum(map(len, train)) / seconds, 1),
+        "peak_gb": round(peak, 2),
+        "of_which_before_training_gb": round(before, 2),
+        "held_out_loss": round(_loss(model, held_out), 4),
+    }
+
+
+class _Given:
+    """A sampler whose samples are given."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self._samples = samples
+
+    def epoch(self, number: int) -> list[Sample]:
+        return self._samples
+
+
+def _train_ours(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample]) -> None:
+    arguments = TrainingArguments(language="de", dataset=["given"], output="given", epochs=1, batch_size=BATCH)
+    accelerator = Accelerator(mixed_precision="bf16" if native_dtype() is torch.bfloat16 else "no")
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoints = Checkpoints(Path(folder) / "checkpoint", accelerator, lora)
+        given: Any = _Given(samples)
+        Loop(model, lora, given, accelerator, arguments, RATE, checkpoints, lambda: None).run()
+
+
+def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = PeerArguments(
+            output_dir=folder,
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            warmup_steps=int(0.06 * len(samples) / BATCH),
+            weight_decay=0.0,
+            bf16=native_dtype() is torch.bfloat16,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            report_to="none",
+            logging_strategy="no",
+            disable_tqdm=True,
+        )
+        Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def _loss(model: RetrieveAllModel, samples: Sequence[Sample]) -> float:
+    """The mean loss of the answers' tokens, by the same code for both sides."""
+    losses = [float(model(**collate([drawn])).loss) * len(drawn.answer) for drawn in samples]
+    return sum(losses) / sum(len(drawn.answer) for drawn in samples)
+
+
+def _peak_gb() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    typer.run(main)
