@@ -31,7 +31,7 @@ from .hub_files import (
     is_commit,
     is_repository,
 )
-from .language_adapter import KNOWLEDGE_FILES, LanguageAdapter
+from .language_adapter import KNOWLEDGE_FILES, LanguageAdapter, called
 from .lora_files import AdapterError
 from .manifest import MANIFEST, Manifest, read_manifest
 
@@ -250,10 +250,8 @@ def _of_repository(repository: str, revision: str | None, hub: Hub, refusals: Re
     except HubFileMissingError:
         manifest = read_manifest_of(home)
         return Collection(_config_of(manifest), {manifest.language: home})
-    try:
+    with called(path, home):
         config = _read_config(path / _CONFIG)
-    except AdapterError as error:
-        raise AdapterError(str(error).replace(str(path), str(home))) from error
     return Collection(config, _pinned(config, home, hub, refusals), home)
 
 
@@ -330,10 +328,8 @@ def read_manifest_of(snapshot: Snapshot) -> Manifest:
         HubFileMissingError: The repository holds no adapter.
     """
     path = snapshot.fetch({MANIFEST: KNOWLEDGE_FILES[MANIFEST]})
-    try:
+    with called(path, snapshot):
         return read_manifest(path)
-    except AdapterError as error:
-        raise AdapterError(str(error).replace(str(path), str(snapshot))) from error
 
 
 def _from_folders(folders: list[Path]) -> Collection:

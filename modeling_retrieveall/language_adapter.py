@@ -121,7 +121,7 @@ class LanguageAdapter:
         """
         if isinstance(source, Snapshot):
             path = source.fetch(KNOWLEDGE_FILES)
-            with _called(path, source):
+            with called(path, source):
                 return cls._read(path, source)
         path = Path(source)
         read_manifest(path)  # what is no adapter at all is told so, rather than what it lacks
@@ -191,7 +191,7 @@ class LanguageAdapter:
             HubUnreachableError: The Hub cannot be asked for them.
         """
         weights = self._read_lora(dtype)
-        with _called(self.path, self.snapshot):
+        with called(self.path, self.snapshot):
             check_finite(self.path, weights)
         return weights
 
@@ -213,7 +213,7 @@ class LanguageAdapter:
                 raise
             except HubError as error:  # too large, missing, withdrawn: it is the adapter that is of no use
                 raise AdapterError(str(error)) from error
-        with _called(self.path, self.snapshot):
+        with called(self.path, self.snapshot):
             return read_lora(self.path, dtype)
 
 
@@ -239,7 +239,7 @@ def _compact(vectors: Tensor) -> Tensor:
 
 
 @contextmanager
-def _called(path: Path, snapshot: Snapshot | None) -> Iterator[None]:
+def called(path: Path, snapshot: Snapshot | None) -> Iterator[None]:
     """Lets an error speak of a repository on the Hub instead of its folder in the cache."""
     try:
         yield

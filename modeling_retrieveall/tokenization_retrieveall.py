@@ -33,6 +33,8 @@ class RetrieveAllTokenizer(PreTrainedTokenizerBase):
         for name in ("trust_remote_code", "_from_auto", "_commit_hash"):
             arguments.pop(name, None)
         config = RetrieveAllConfig.from_pretrained(pretrained_model_name_or_path, revision=revision, **shared)
+        # Whoever trusts this repository has not thereby trusted its base.
+        arguments["trust_remote_code"] = False
         if config.base_model != EMBEDDED_BASE:
             arguments["revision"] = config.base_revision
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_base(config.base_model), **arguments)

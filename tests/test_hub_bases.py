@@ -10,10 +10,11 @@ import pytest
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 
-from modeling_retrieveall import AdapterError, RetrieveAllModel
+from modeling_retrieveall import AdapterError, RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.base_llm import load_base
 from modeling_retrieveall.manifest import read_manifest
 from modeling_retrieveall.publishing.hub import push_adapter
+from modeling_retrieveall.tokenization_retrieveall import RetrieveAllTokenizer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import ROOT, SENTENCES
@@ -104,9 +105,21 @@ def test_a_base_runs_no_code_even_when_its_user_would_say_yes(hub: LocalHub, bas
     command = [sys.executable, "-m", "modeling_retrieveall.cli", "extract", "--model", "ann/evil-adapter", TEXT]
     done = subprocess.run(command, input="y\n", capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "'ann/evil' could not be loaded" in done.stderr
+    RetrieveAllConfig("ann/evil", commit).save_pretrained(tmp_path / "model")
+    with pytest.raises((ValueError, OSError)):
+        RetrieveAllTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=True)
     with pytest.raises(AdapterError, match="its base LLM 'ann/evil' cannot be found"):
         push_adapter(folder, "ann/copy")
     assert not mark.exists()
+
+
+def test_the_tokenizer_of_a_model_is_that_of_its_base_at_its_commit(hub: LocalHub, base: str, tmp_path: Path) -> None:
+    RetrieveAllConfig("ann/base", base).save_pretrained(tmp_path)
+    change_base()
+    tokenizer = RetrieveAllTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
+    assert tokenizer.decode(tokenizer("Nairobi")["input_ids"]) == "Nairobi"
+    asked = {call.path.split("/resolve/")[1].split("/")[0] for call in hub.requests if "/ann/base/resolve/" in call.path}
+    assert asked == {base}
 
 
 def test_a_base_in_a_pickle_is_not_read(tiny_base: Path, tmp_path: Path) -> None:

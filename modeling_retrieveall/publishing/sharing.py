@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..entities import Example
 from ..language_adapter import LanguageAdapter
+from ..lora_files import LORA_CONFIG, LORA_WEIGHTS
 from ..manifest import SHARED_LANGUAGE
 from ..modeling_retrieveall import RetrieveAllModel
 from ..retrieval import ExampleIndex
@@ -46,7 +47,7 @@ def share(adapter_folder: Path, examples: Sequence[Example], output: Path, model
     voting = adapter.voting_vectors()[: 0 if adapter.language == SHARED_LANGUAGE else None]
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in (LORA_CONFIG, LORA_WEIGHTS):
         shutil.copyfile(adapter_folder / name, output / name)
     manifest = replace(adapter.manifest, metrics=[])
     shared = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), voting, adapter.training_hashes, output)
