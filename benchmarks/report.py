@@ -51,13 +51,18 @@ def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         console.print(table)
+    if figures:
+        console.print(_summary(figures))
+    if json_file:
+        write_json(figures, rows, json_file)
+
+
+def _summary(figures: Sequence[Figure]) -> Table:
     summary = Table("figure", "value", "unit", "goal", "holds")
     for figure in figures:
         row = figure.to_dict()
         summary.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(summary)
-    if json_file:
-        write_json(figures, rows, json_file)
+    return summary
 
 
 def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:

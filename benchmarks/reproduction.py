@@ -13,12 +13,11 @@ from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
-from seqeval.metrics import f1_score, precision_score, recall_score
-from seqeval.scheme import IOB2
 
 from benchmarks.report import Figure, publish, write_json
-from benchmarks.study.adapters import Settings, predictions, trained, with_index_of, without_lora
+from benchmarks.study.adapters import Settings, in_one_row, predictions, trained, with_index_of, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
+from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import FOLDERS, LOW_RESOURCE, draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
@@ -56,6 +55,7 @@ class Systems:
         yield "trained without, shown", lambda language: self._adapters(plain, language)
         yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
+        yield "mul + language, one row", self._both
         yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
         yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
         yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
@@ -74,6 +74,11 @@ class Systems:
         if routed:
             folders.append(trained("mul+retrieved", "mul", self.settings))
         return self._tag(tuple(folders), language, routed, **numbers)
+
+    def _both(self, language: str) -> Tagged:
+        own = trained("from nothing+retrieved", language, self.settings)
+        both = in_one_row(trained("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
+        return self._tag((both,), language)
 
     def _shared(self, name: str, language: str, **numbers: int) -> Tagged:
         return self._tag((self._with_index(name, language),), language, False, **numbers)
@@ -132,41 +137,52 @@ def main(
                     rows.append(_row(system, language, settings, *tag(language)))
                     print(rows[-1], flush=True)
                     write_json([], rows, json_file)
-    publish("Mean strict typed span F1", figures(rows), means(rows), None)
+    for size in sorted({row["size"] for row in rows}):
+        publish(f"Strict typed span F1, {size} training sentences, every language", [], means(rows, size, True), None)
+        publish(f"Strict typed span F1, {size} training sentences, every system", [], means(rows, size, False), None)
+    publish("", figures(rows), [], None)
     write_json(figures(rows), rows, json_file)
     plot(rows, json_file.with_suffix(".png"))
 
 
 def _row(system: str, language: str, settings: Settings, tags: list[list[str]], routed: float | None) -> Row:
     drawn = draw(settings.data, language, settings.size, settings.seed, settings.limit)
-    expected = [tags_of(example) for example in drawn.test]
-    strict: dict[str, Any] = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
     return {
         "system": system,
         "language": language,
         "size": settings.size,
         "seed": settings.seed,
-        "f1": round(100 * float(f1_score(expected, tags, **strict)), 2),
-        "precision": round(100 * float(precision_score(expected, tags, **strict)), 2),
-        "recall": round(100 * float(recall_score(expected, tags, **strict)), 2),
+        **span_scores([tags_of(example) for example in drawn.test], tags),
         "routed": None if routed is None else round(100 * routed, 1),
         "n_test": len(drawn.test),
         "n_dropped": drawn.dropped,
     }
 
 
-def means(rows: list[Row]) -> list[Row]:
-    """For each system and size the mean over languages, of those that every system of the size was measured on."""
-    table = []
-    for size in sorted({row["size"] for row in rows}):
-        f1 = _by_system(rows, size)
-        common = set.intersection(*(set(languages) for languages in f1.values()))
-        for system, of_language in sorted(f1.items(), key=lambda item: -mean(item[1][x] for x in common) if common else 0):
-            shown = sorted(common)
-            average = round(mean(of_language[x] for x in shown), 1) if shown else None
-            cells = {language: round(of_language[language], 1) for language in shown}
-            table.append({"size": size, "system": system, "mean": average, **cells, "spread": _spread(rows, system, size)})
-    return table
+def means(rows: list[Row], size: int, everywhere: bool) -> list[Row]:
+    """Each system's mean over languages and its spread over seeds, best first.
+
+    Args:
+        rows: What was measured.
+        size: Training sentences.
+        everywhere: The systems that were measured on every language; otherwise all, on the languages that all have.
+    """
+    f1 = _by_system(rows, size)
+    every = set.union(*map(set, f1.values()))
+    if everywhere:
+        f1 = {system: of_language for system, of_language in f1.items() if of_language.keys() == every}
+    shown = sorted(set.intersection(*map(set, f1.values()))) if f1 else []
+    table = [
+        {
+            "system": system,
+            "mean": round(mean(of_language[x] for x in shown), 1),
+            **{language: round(of_language[language], 1) for language in shown},
+            "spread": _spread(rows, system, size),
+        }
+        for system, of_language in f1.items()
+        if shown
+    ]
+    return sorted(table, key=lambda row: -row["mean"])
 
 
 def figures(rows: list[Row]) -> list[Figure]:
@@ -225,7 +241,7 @@ def plot(rows: list[Row], file: Path) -> None:
     from matplotlib import pyplot
 
     size = max(row["size"] for row in rows)
-    bars = [row for row in means(rows) if row["size"] == size and row["mean"] is not None][::-1]
+    bars = means(rows, size, everywhere=True)[::-1]
     figure, axes = pyplot.subplots(figsize=(7, 0.35 * len(bars) + 1))
     axes.barh([bar["system"] for bar in bars], [bar["mean"] for bar in bars], color="#4477aa")
     axes.bar_label(axes.containers[0], padding=3)

@@ -238,6 +238,19 @@ def test_two_hundred_labels_are_learned_and_extracted(arguments: TrainingArgumen
     assert RetrieveAllModel.from_pretrained(folder).extract("Nairobi") is not None
 
 
+def test_a_label_that_only_the_validation_sentences_have_is_named(
+    arguments: TrainingArguments, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.conll").write_text("Nairobi\tB-LOC\n\nMombasa\tB-LOC\n", encoding="utf-8")
+    (data / "validation.conll").write_text("Kisumu\tB-LOC\n\nSafaricom\tB-ORG\n", encoding="utf-8")
+    manifest = LanguageAdapter.load(train(replace(arguments, dataset=[str(data)]))).manifest
+    assert "no training sentence has the labels ORG" in capsys.readouterr().out
+    assert manifest.entity_types == ["LOC"]
+    assert manifest.metrics[0]["per_type"]["ORG"]["support"] == 1
+
+
 def test_resuming_without_a_checkpoint_says_so(arguments: TrainingArguments) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         train(replace(arguments, resume=True))

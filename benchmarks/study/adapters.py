@@ -4,6 +4,7 @@
 >>> predictions(model, test, "ta", routed=False)
 """
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ class Settings:
         seed: Decides which.
         limit: Test sentences of each language.
         languages: The languages of the joint adapter.
+        shared: The languages that `mul` is taught.
     """
 
     data: Path
@@ -44,9 +46,10 @@ class Settings:
     seed: int
     limit: int
     languages: tuple[str, ...]
+    shared: tuple[str, ...] = SHARED
 
 
-def trained(name: str, language: str, settings: Settings) -> Path:
+def trained(name: str, language: str, settings: Settings, start: Path | None = None) -> Path:
     """The folder of an adapter, trained if it is not there yet.
 
     Args:
@@ -54,16 +57,17 @@ def trained(name: str, language: str, settings: Settings) -> Path:
             ``+retrieved`` or without.
         language: The language of the latter.
         settings: Data and size.
+        start: What ``"from mul"`` starts from; the `mul` of the same size when not given.
     """
     shared = name.partition("+")[0] in (MUL, JOINT)
     folder = settings.runs / f"{settings.size}-{settings.seed}" / name.replace(" ", "-") / ("mul" if shared else language)
     if not folder.is_dir():
-        train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings))
+        train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))
     return folder
 
 
 def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
-    languages = SHARED if name.startswith(MUL) else settings.languages
+    languages = settings.shared if name.startswith(MUL) else settings.languages
     return TrainingArguments(
         language="mul",
         dataset=[str(settings.data / FOLDERS[language]) for language in languages],
@@ -78,8 +82,9 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
     )
 
 
-def _single(name: str, language: str, folder: Path, settings: Settings) -> TrainingArguments:
-    start = trained(f"{MUL}+retrieved", "mul", settings) if name.startswith("from mul") else None
+def _single(name: str, language: str, folder: Path, settings: Settings, start: Path | None) -> TrainingArguments:
+    if name.startswith(f"from {MUL}"):
+        start = start or trained(f"{MUL}+retrieved", "mul", settings)
     return TrainingArguments(
         language=language,
         dataset=[str(settings.data / FOLDERS[language])],
@@ -122,6 +127,28 @@ def without_lora(adapter: Path, target: Path) -> Path:
         shutil.copytree(adapter, target)
         nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(target / LORA_WEIGHTS).items()}
         save_file(nothing, target / LORA_WEIGHTS, metadata={"format": "pt"})
+    return target
+
+
+def in_one_row(first: Path, second: Path, target: Path) -> Path:
+    """A copy of the second adapter whose LoRA is both at weight 1/2: what a row of the mapping matrix with both gives.
+
+    Args:
+        first: An adapter.
+        second: Another of the same rank and scaling, with the examples that the copy keeps.
+        target: The folder of the copy; kept if it is there.
+    """
+    if target.is_dir():
+        return target
+    shutil.copytree(second, target)
+    one, other = load_file(first / LORA_WEIGHTS), load_file(second / LORA_WEIGHTS)
+    # (B_1 A_1 + B_2 A_2) / 2 is one LoRA of twice the rank; with twice the alpha its scaling stays.
+    rows = {name: torch.cat([one[name], other[name]]) for name in one if "lora_A" in name}
+    columns = {name: torch.cat([one[name], other[name]], 1) / 2 for name in one if "lora_B" in name}
+    save_file({**rows, **columns}, target / LORA_WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((target / LORA_CONFIG).read_text(encoding="utf-8"))
+    doubled = {**config, "r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"]}
+    (target / LORA_CONFIG).write_text(json.dumps(doubled), encoding="utf-8")
     return target
 
 

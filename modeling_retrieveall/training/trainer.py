@@ -222,6 +222,11 @@ class _Training:
             if not fresh:
                 self.accelerator.print(f"{group.name}: no validation sentences, F1 is not measured")
                 continue
+            if new := sorted({s.label for e in fresh for s in e.spans} - set(adapter.manifest.entity_types)):
+                self.accelerator.print(
+                    f"{group.name}: no training sentence has the labels {', '.join(new)}; their mentions in the validation "
+                    "sentences count as missed."
+                )
             report = self._evaluated(adapter, fresh)
             self.accelerator.print(f"{group.name}: validation F1 {report.f1:.1f} on {report.n_test} sentences")
             figures = {**report.to_dict(), "n_dropped": len(group.validation) - len(fresh)}

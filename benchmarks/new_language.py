@@ -1,0 +1,109 @@
+"""What a new language gains from its first sentences: F1 by their number, started from `mul` and from nothing.
+
+    python -m benchmarks.new_language --data ../shared/data --languages sw,yo --json benchmarks/results/new_language.json
+
+A language that `mul` was taught is left out of it first, which takes as long as training `mul`. Goes on where it stopped.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from matplotlib.figure import Figure as Picture
+
+from benchmarks.report import Figure, publish, write_json
+from benchmarks.study.adapters import Settings, predictions, trained, without_lora
+from benchmarks.study.baselines import tags_of
+from benchmarks.study.scores import span_scores
+from benchmarks.study.tongues import SHARED, draw
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+
+STARTS = ("mul", "nothing")
+Row = dict[str, Any]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
+    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/new_language"),
+    mul: Annotated[Path | None, typer.Option(help="A trained `mul`, for languages that it was not taught.")] = None,
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "sw,de,ta",
+    sizes: Annotated[str, typer.Option(help="Training sentences, separated by commas.")] = "0,25,50,100,300,600",
+    mul_size: Annotated[int, typer.Option(help="Training sentences of each language of `mul`.")] = 600,
+    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
+    limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
+    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
+        "benchmarks/results/new_language.json"
+    ),
+) -> None:
+    rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    done = {(row["language"], row["start"], row["sentences"]) for row in rows}
+    for language in languages.split(","):
+        settings = Settings(data, runs, mul_size, seed, limit, ())
+        start = mul if mul and language not in SHARED else _without(language, settings)
+        for size in map(int, sizes.split(",")):
+            for name in STARTS:
+                if (language, name, size) in done:
+                    continue
+                rows.append(_row(name, language, start, replace(settings, size=size)))
+                print(rows[-1], flush=True)
+                write_json([], rows, json_file)
+    publish("Strict typed span F1 of a new language", figures(rows), rows, json_file)
+    plot(rows, json_file.with_suffix(".png"))
+
+
+def _without(language: str, settings: Settings) -> Path:
+    """A `mul` that was not taught the language."""
+    shared = tuple(code for code in SHARED if code != language)
+    runs = settings.runs / f"without-{language}"
+    return trained("mul+retrieved", "mul", replace(settings, shared=shared, runs=runs))
+
+
+def _row(name: str, language: str, mul: Path, settings: Settings) -> Row:
+    if settings.size:
+        folder = trained(f"from {name}+retrieved", language, settings, mul)
+        tags = _tags(folder, language, language, settings)
+    elif name == "mul":
+        tags = _tags(mul, "mul", language, settings)
+    else:
+        tags = _tags(without_lora(mul, settings.runs / "base" / "mul"), "mul", language, settings)
+    test = draw(settings.data, language, max(settings.size, 1), settings.seed, settings.limit).test
+    scores = span_scores([tags_of(example) for example in test], tags)
+    return {"language": language, "start": name, "sentences": settings.size, **scores, "n_test": len(test)}
+
+
+def _tags(folder: Path, served_by: str, language: str, settings: Settings) -> list[list[str]]:
+    test = draw(settings.data, language, max(settings.size, 1), settings.seed, settings.limit).test
+    model = RetrieveAllModel.from_pretrained(folder, dtype=native_dtype())
+    return predictions(model, test, served_by, routed=False)[0]
+
+
+def figures(rows: list[Row]) -> list[Figure]:
+    """What the start is worth at each number of sentences."""
+    f1 = {(row["language"], row["start"], row["sentences"]): row["f1"] for row in rows}
+    pairs = [(x, n) for x, start, n in f1 if start == "mul" and (x, "nothing", n) in f1]
+    return [
+        Figure(f"{x}: mul over nothing at {n} sentences", round(f1[x, "mul", n] - f1[x, "nothing", n], 1), "F1") for x, n in pairs
+    ]
+
+
+def plot(rows: list[Row], file: Path) -> None:
+    """F1 over sentences; a colour for each language, dashed where it started from nothing."""
+    figure = Picture(figsize=(6, 3.5))
+    axes = figure.subplots()
+    for colour, language in enumerate(dict.fromkeys(row["language"] for row in rows)):
+        for start, style in zip(STARTS, ("o-", "o--"), strict=True):
+            points = sorted((r["sentences"], r["f1"]) for r in rows if (r["language"], r["start"]) == (language, start))
+            axes.plot(*zip(*points, strict=True), style, color=f"C{colour}", markersize=3, label=f"{language} from {start}")
+    axes.set_xlabel("labelled sentences of the language")
+    axes.set_ylabel("strict typed span F1")
+    axes.set_ylim(0, 100)
+    axes.legend(frameon=False, fontsize="small")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, bbox_inches="tight", dpi=150)
+
+
+if __name__ == "__main__":
+    typer.run(main)
