@@ -37,7 +37,9 @@ def main(
     size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
     seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
     limit: Annotated[int, typer.Option(help="Test sentences of each language.")] = 250,
-    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path("benchmarks/results/interference.json"),
+    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
+        "benchmarks/results/interference.json"
+    ),
 ) -> None:
     rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
     done = {(row["system"], row["language"]) for row in rows}
