@@ -2,8 +2,8 @@
 
     python -m benchmarks.interference --data ../shared/data --json benchmarks/results/interference.json
 
-The languages that are measured are the first of the list: they are in every joint LoRA from their place on. Rows that another run,
-or `benchmarks.reproduction` with the same --runs, has trained are not trained again.
+The languages that are measured are the first of the list: they are in every joint LoRA from their place on. What another run, or
+`benchmarks.reproduction` with the same --runs, has trained is not trained again.
 """
 
 import json
