@@ -267,6 +267,15 @@ def test_a_language_starts_from_the_weights_of_another_adapter(
     assert set(LanguageAdapter.load(start).training_hashes.tolist()) <= set(adapter.training_hashes.tolist())
 
 
+def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: TrainingArguments, tmp_path: Path) -> None:
+    first = train(arguments)
+    again = replace(arguments, init=str(first), output=str(tmp_path / "again"))
+    known = LanguageAdapter.load(train(again)).manifest.training["learning_rate"]
+    other = replace(again, language="de", dataset=[str(SENTENCES / "de.conll")], output=str(tmp_path / "de"))
+    new = LanguageAdapter.load(train(other)).manifest.training["learning_rate"]
+    assert known < new == LanguageAdapter.load(first).manifest.training["learning_rate"]
+
+
 def test_a_start_from_another_base_is_refused(
     arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:

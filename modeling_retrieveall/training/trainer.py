@@ -93,9 +93,12 @@ class _Training:
 
     @property
     def learning_rate(self) -> float:
-        """The rate asked for, or the one that suits the start."""
-        asked = self.arguments.learning_rate
-        return asked if asked is not None else 1e-3 if self.start is None else 2e-4
+        """The rate asked for, or the one that suits the start: gentle when it has learned these very sentences already."""
+        if self.arguments.learning_rate is not None:
+            return self.arguments.learning_rate
+        known = set(self.start.training_hashes.tolist()) if self.start else set()
+        learned = [sentence_hash(example.key) in known for group in self.lessons for example in group.train]
+        return _GENTLE_RATE if sum(learned) > len(learned) / 2 else _RATE
 
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
@@ -291,6 +294,8 @@ class _Training:
             return None
         return self.start.source if self.start.snapshot else self.start.language
 
+
+_RATE, _GENTLE_RATE = 1e-3, 2e-4
 
 _KEPT = (
     "epochs",
