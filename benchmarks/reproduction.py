@@ -76,7 +76,7 @@ class Systems:
         return self._tag(tuple(folders), language, routed, **numbers)
 
     def _both(self, language: str) -> Tagged:
-        own = trained("from nothing+retrieved", language, self.settings)
+        own = trained("from mul+retrieved", language, self.settings)
         both = in_one_row(trained("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
         return self._tag((both,), language)
 
