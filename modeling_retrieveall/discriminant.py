@@ -1,0 +1,131 @@
+"""Linear discriminant analysis over sentence vectors, from statistics that add up: a language comes and goes in closed form.
+
+Every language is a Gaussian around its own mean; all share one covariance, pooled from their scatters. Adding or removing a
+language adds or removes its statistics, and in whatever order that happens the result is that of building from scratch.
+
+    >>> discriminant = Discriminant()
+    >>> discriminant.add("de", LanguageStatistics.of(german_vectors))
+    >>> discriminant.add("es", LanguageStatistics.of(spanish_vectors))
+    >>> discriminant.log_likelihoods(vectors).argmax(-1)
+    tensor([0, 0, 1])
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+DIMENSIONS = 640
+"""Of the space that statistics are kept in. A scatter matrix of 4,096 dimensions would take 64 MB a language; of the embedded
+LLM's 640, projected to 128, 256, 384 and 512, all are better than fewer (86, 88, 89, 89 and 90 % of 17 languages)."""
+
+
+class LanguageStatistics(NamedTuple):
+    """What a language contributes to the discriminant.
+
+    Attributes:
+        count: Sentences.
+        mean: ``[d]``, float64: the mean of their projected vectors.
+        scatter: ``[d, d]``, float64: the sum of the outer products of their deviations from it.
+    """
+
+    count: int
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> "LanguageStatistics":
+        """The statistics of sentence vectors ``[sentences, hidden]``, of which there is at least one."""
+        projected = project(vectors)
+        mean = projected.mean(0)
+        deviations = projected - mean
+        return cls(len(projected), mean, deviations.T @ deviations)
+
+
+def project(vectors: Tensor) -> Tensor:
+    """Sentence vectors ``[sentences, hidden]`` in the space of the statistics, ``[sentences, d]``, float64.
+
+    Random signs keep distances, up to a few percent (Achlioptas 2003); a narrow base is not projected.
+    """
+    vectors = vectors.double()
+    return vectors if vectors.shape[1] <= DIMENSIONS else vectors @ _signs(vectors.shape[1])
+
+
+@cache
+def _signs(hidden: int) -> Tensor:
+    """``[hidden, d]``: the same signs on every machine and in every version, for statistics on disk depend on them."""
+    bits = np.random.Philox(key=hidden).random_raw(hidden * DIMENSIONS) >> np.uint64(63)
+    signs = torch.from_numpy(bits.astype(np.float64)).reshape(hidden, DIMENSIONS) * 2 - 1
+    return signs / DIMENSIONS**0.5
+
+
+class Discriminant:
+    """The Gaussians of all languages, with one covariance."""
+
+    def __init__(self) -> None:
+        self._statistics: dict[str, LanguageStatistics] = {}
+        self._whitened: tuple[Tensor, Tensor, Tensor] | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """Its languages, sorted."""
+        return sorted(self._statistics)
+
+    def add(self, language: str, statistics: LanguageStatistics) -> None:
+        """Adds a language, in place of what it had."""
+        self._statistics[language] = statistics
+        self._whitened = None
+
+    def remove(self, language: str) -> None:
+        """Takes a language away, if it is there."""
+        self._statistics.pop(language, None)
+        self._whitened = None
+
+    def log_likelihoods(self, sentences: Tensor) -> Tensor:
+        """``[sentences, languages]`` in the order of ``languages``, up to a constant of all, of vectors ``[sentences, hidden]``."""
+        return -self.distances(sentences).square() / 2
+
+    def distances(self, sentences: Tensor) -> Tensor:
+        """Mahalanobis distances ``[sentences, languages]`` of vectors ``[sentences, hidden]`` from the means of the languages."""
+        centre, whitening, means = self._solved()
+        return torch.cdist((project(sentences) - centre) @ whitening, means, compute_mode="donot_use_mm_for_euclid_dist")
+
+    def _solved(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The centre ``[d]``, the whitening of the covariance ``[d, d]``, and the whitened means ``[languages, d]``."""
+        if self._whitened is None:
+            # In the order of their names, so that sums are the same to the last bit whatever the order of adding.
+            statistics = [self._statistics[language] for language in self.languages]
+            means = torch.stack([language.mean for language in statistics])
+            freedom = sum(language.count - 1 for language in statistics)
+            covariance = shrunk(torch.stack([language.scatter for language in statistics]).sum(0), freedom)
+            whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).T
+            centre = means.mean(0)
+            self._whitened = centre, whitening, (means - centre) @ whitening
+        return self._whitened
+
+
+def shrunk(scatter: Tensor, freedom: int) -> Tensor:
+    """A covariance that can be inverted, however few sentences there are.
+
+    Shrinks to its own diagonal by the share that oracle approximating shrinkage gives for the correlations (Chen et al. 2010,
+    equation 23), which needs nothing but the scatter and its degrees of freedom.
+
+    Args:
+        scatter: ``[d, d]``, the pooled within-class scatter.
+        freedom: Sentences less languages.
+    """
+    dimensions = len(scatter)
+    covariance = scatter / max(freedom, 1)
+    variances = covariance.diagonal()
+    floor = 1e-6 * variances.mean().clamp(min=1e-12)
+    variances = variances.clamp(min=floor)
+    deviations = variances.sqrt()
+    correlations = covariance / deviations / deviations[:, None]
+    square = correlations.square().sum()
+    # The trace of correlations is their number of dimensions.
+    wanted = (1 - 2 / dimensions) * square + dimensions**2
+    share = float(wanted / ((freedom + 1 - 2 / dimensions) * (square - dimensions)).clamp(min=1e-12))
+    share = min(share, 1.0)
+    return (1 - share) * covariance + share * torch.diag(variances)
