@@ -1,27 +1,31 @@
-"""F1 of the shipped adapters on PAN-X, routed and with the right adapter; sentences that an adapter has seen are dropped.
+"""F1 of the shipped adapters, routed and with the right adapter; sentences that an adapter has seen are dropped.
 
-python -m benchmarks.accuracy --data ../shared/data/panx --limit 500 --json benchmarks/results/accuracy.json
+python -m benchmarks.accuracy --data ../shared/data --limit 250 --dtype bfloat16 --json benchmarks/results/accuracy.json
 """
 
 import time
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any
 
 import torch
 import typer
 
 from benchmarks.report import Figure, publish
+from benchmarks.study.tongues import FOLDERS, SHARED
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.publishing.cards import write_card
+from modeling_retrieveall.training.data import dataset_name
 from modeling_retrieveall.training.evaluation import Report, evaluate
 
 GOALS = {"de": 83.0, "ru": 85.0, "ta": 73.0}
+FIRST = {"bg", "de", "en", "es", "ru", "ta"}
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with a dataset folder for each language.")],
+    data: Annotated[Path, typer.Option(help="Folder with panx/ and uner/, laid out like their Hub datasets.")],
     model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,en,es,ru,bg,ta",
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = ",".join(SHARED),
     limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
@@ -32,8 +36,9 @@ def main(
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
     rows: list[dict[str, Any]] = []
     for language in languages.split(","):
+        dataset = str(data / FOLDERS[language])
         for oracle in (True, False):
-            report = evaluate(loaded, str(data / language), "test", language, oracle_routing=oracle, limit=50 if quick else limit)
+            report = evaluate(loaded, dataset, "test", language, oracle_routing=oracle, limit=50 if quick else limit)
             rows.append(
                 {
                     "language": language,
@@ -49,13 +54,13 @@ def main(
             )
             print(rows[-1], flush=True)
             if oracle and write_cards:
-                _write_card(loaded.adapters[language], report)
-    publish("Strict typed span F1, PAN-X test", _figures(rows), rows, json_file)
+                _write_card(loaded.adapters[language], dataset, report)
+    publish("Strict typed span F1, test sentences", _figures(rows), rows, json_file)
     print(f"{time.perf_counter() - began:.0f} s")
 
 
-def _write_card(adapter: LanguageAdapter, report: Report) -> None:
-    adapter.manifest.metrics = [{"dataset": f"unimelb-nlp/wikiann:{adapter.language}", "split": "test", **report.to_dict()}]
+def _write_card(adapter: LanguageAdapter, dataset: str, report: Report) -> None:
+    adapter.manifest.metrics = [{"dataset": dataset_name(dataset), "split": "test", **report.to_dict()}]
     adapter.save_knowledge(adapter.path)
     write_card(adapter)
 
@@ -64,9 +69,10 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
     oracle = {row["language"]: row["F1"] for row in rows if row["routing"] == "oracle"}
     routed = [row["F1"] for row in rows if row["routing"] == "routed"]
     figures = [Figure(f"F1 {language}, oracle routing", f1, "%", GOALS.get(language)) for language, f1 in oracle.items()]
-    mean = round(sum(oracle.values()) / len(oracle), 2)
-    figures.append(Figure("mean F1, oracle routing", mean, "%", 80.0 if len(oracle) == 6 else None))
-    figures.append(Figure("mean F1, routed", round(sum(routed) / len(routed), 2), "%"))
+    figures.append(Figure("mean F1, oracle routing", round(mean(oracle.values()), 2), "%"))
+    if oracle.keys() >= FIRST:
+        figures.append(Figure("mean F1 of the first six, oracle routing", round(mean(oracle[x] for x in FIRST), 2), "%", 80.0))
+    figures.append(Figure("mean F1, routed", round(mean(routed), 2), "%"))
     return figures
 
 

@@ -17,9 +17,8 @@ from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.data import load_examples
 from modeling_retrieveall.training.trainer import train
 
-SHARED = [f"panx/{language}" for language in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")]
-SHARED += ["uner/zh_gsd", "uner/hr_set", "uner/pt_bosque"]
-LANGUAGES = ("bg", "de", "en", "es", "ru", "ta")
+LANGUAGES = {code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")}
+LANGUAGES |= {"zh": "uner/zh_gsd", "hr": "uner/hr_set", "pt": "uner/pt_bosque"}
 SENTENCES = Path(__file__).parent / "sentences"
 
 
@@ -33,7 +32,7 @@ def main(
         train(
             TrainingArguments(
                 language="mul",
-                dataset=[str(data / name) for name in SHARED],
+                dataset=[str(data / folder) for folder in LANGUAGES.values()],
                 output=str(mul),
                 init="none",
                 # From nothing and over twelve datasets: twice the rate and the batch of a language, and a prompt without
@@ -45,12 +44,12 @@ def main(
                 max_validation_examples=100,
             )
         )
-    for language in LANGUAGES:
+    for language, folder in LANGUAGES.items():
         if not (runs / language).is_dir():
             train(
                 TrainingArguments(
                     language=language,
-                    dataset=[str(data / "panx" / language)],
+                    dataset=[str(data / folder)],
                     output=str(runs / language),
                     init=str(mul),
                     max_train_examples=train_examples,
