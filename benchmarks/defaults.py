@@ -15,9 +15,10 @@ from torch.nn.functional import normalize
 
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
 from modeling_retrieveall.entities import Example
-from modeling_retrieveall.routing import VoteRouter
+from modeling_retrieveall.routing import Router
 from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.evaluation import evaluate_examples
 
@@ -59,8 +60,11 @@ def main(
     publish("Validation sentences", _figures(rows), table, json_file)
 
 
-ROUTED = tuple(f"routed right, k={k}" for k in (1, 5, 10, 20))
-COLUMNS = (*ROUTED, "nearest mention has the label", "F1")
+ROUTERS: dict[str, dict[str, Any]] = {
+    "routed right, discriminant": {"router": "discriminant"},
+    **{f"routed right, k={k}": {"router": "vote", "k_neighbours": k} for k in (1, 5, 10, 20)},
+}
+COLUMNS = (*ROUTERS, "nearest mention has the label", "F1")
 
 
 def _layer(
@@ -74,16 +78,17 @@ def _layer(
     known_vectors = {code: encode(examples) for code, examples in known.items()}
     asked_vectors = {code: encode(examples) for code, examples in asked.items()}
     row: dict[str, Any] = {"setting": f"encoder_layer {layer}"}
-    for k in (1, 5, 10, 20):
-        router = VoteRouter(k, 0.0)
-        for code, vectors in known_vectors.items():
-            router.add(code, torch.stack([v.sentence for v in vectors]))
+    router = Router(RetrieveAllConfig(min_confidence=0.0))
+    for code, vectors in known_vectors.items():
+        router.add(code, torch.stack([v.sentence for v in vectors]))
+    for name, setting in ROUTERS.items():
+        router.config.change(setting)
         right = [
             route.language == code
             for code, vectors in asked_vectors.items()
             for route in router.route(torch.stack([v.sentence for v in vectors]))
         ]
-        row[f"routed right, k={k}"] = round(100 * sum(right) / len(right), 1)
+        row[name] = round(100 * sum(right) / len(right), 1)
     agreement = [_label_agreement(known[code], known_vectors[code], asked[code], asked_vectors[code]) for code in known]
     row["nearest mention has the label"] = round(100 * sum(agreement) / len(agreement), 1)
     print(row, flush=True)

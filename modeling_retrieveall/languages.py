@@ -17,7 +17,7 @@ from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
 from .lora_files import AdapterError
 from .manifest import SHARED_LANGUAGE
-from .routing import VoteRouter
+from .routing import Router
 
 
 class Languages:
@@ -38,7 +38,7 @@ class Languages:
         self.config = config
         self.adapters: dict[str, LanguageAdapter] = {}
         self.bank = LoraBank(base, config.adapter_slots)
-        self.router = VoteRouter(config.k_neighbours, config.min_confidence)
+        self.router = Router(config)
         self._usable: set[str] = set()  # languages whose weights have been fetched and looked at
 
     def add(self, adapter: LanguageAdapter) -> None:

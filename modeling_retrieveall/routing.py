@@ -1,8 +1,9 @@
 """Which language a sentence is in, and so which adapters serve it: one row of the mapping matrix M.
 
-The k nearest examples of the pooled index vote, and the most frequent language wins (RetrieveAll, arXiv 2505.19128).
+A posterior over the languages makes the row: that of a linear discriminant over the sentence vectors, or the shares of the
+paper's vote.
 
-    >>> router = VoteRouter(k_neighbours=10, min_confidence=0.35)
+    >>> router = Router(RetrieveAllConfig())
     >>> router.add("de", german_vectors)
     >>> router.add("es", spanish_vectors)
     >>> router.route(vectors.sentence[None])[0]
@@ -11,9 +12,11 @@ The k nearest examples of the pooled index vote, and the most frequent language 
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+
+from .configuration_retrieveall import RetrieveAllConfig
+from .discriminant import Discriminant, LanguageStatistics
+from .voting import Votes
 
 UNDETERMINED = "und"
 """BCP-47 for a language that could not be determined: a text without words, or a model without languages."""
@@ -53,80 +56,60 @@ class Route:
         return dict(zip(self.adapters, self.weights, strict=True))
 
 
-class VoteRouter:
-    """Routes by majority vote of the nearest examples of all languages.
-
-    Vectors are centred on the mean of the languages' means, so that a language of many examples does not pull the centre.
+class Router:
+    """Routes sentences among languages; each comes and goes without a change to the others.
 
     Args:
-        k_neighbours: Examples that vote.
-        min_confidence: Share of the votes below which the language is marked unknown.
+        config: Its ``router`` and the numbers that go with it are read at every route.
+
+    Attributes:
         fallback: Adapter that serves unknown languages, when there is one.
     """
 
-    def __init__(self, k_neighbours: int, min_confidence: float, fallback: str | None = None) -> None:
-        self.k_neighbours = k_neighbours
-        self.min_confidence = min_confidence
-        self.fallback = fallback
-        self._vectors: dict[str, Tensor] = {}
-        self._pool: tuple[list[str], Tensor, Tensor, Tensor] | None = None
+    def __init__(self, config: RetrieveAllConfig) -> None:
+        self.config = config
+        self.fallback: str | None = None
+        self._votes = Votes()
+        self._discriminant = Discriminant()
 
     @property
     def languages(self) -> list[str]:
-        """The languages that have a vote, sorted."""
-        return sorted(self._vectors)
+        """The languages it knows, sorted."""
+        return self._votes.languages
 
     def add(self, language: str, vectors: Tensor) -> None:
-        """Gives a language its votes: ``vectors`` [examples, hidden]. Replaces those it had."""
-        self._vectors.pop(language, None)
+        """Adds a language by its sentence vectors ``[examples, hidden]``, in place of those it had."""
+        self.remove(language)
         if len(vectors):
-            self._vectors[language] = vectors.float()
-        self._pool = None
+            self._votes.add(language, vectors)
+            self._discriminant.add(language, LanguageStatistics.of(vectors))
 
     def remove(self, language: str) -> None:
-        """Takes a language's votes away."""
-        self._vectors.pop(language, None)
-        self._pool = None
+        """Takes a language away, if it is there."""
+        self._votes.remove(language)
+        self._discriminant.remove(language)
 
     def posterior(self, sentences: Tensor) -> Tensor:
-        """Shares of the votes, [sentences, languages] in the order of ``languages``, for sentence vectors [sentences, hidden]."""
-        languages, mean, pool, owners = self._pooled()
-        similarities = normalize(sentences.float() - mean, dim=-1) @ pool.T
-        nearest = similarities.topk(min(self.k_neighbours, len(pool)), dim=-1)
-        votes = torch.zeros(len(sentences), len(languages))
-        votes.scatter_add_(1, owners[nearest.indices], torch.ones_like(nearest.values))
-        # Ties go to the language of the nearer examples: their similarities break them without outweighing a vote.
-        ties = torch.zeros_like(votes).scatter_add_(1, owners[nearest.indices], nearest.values + 1.0)
-        shares = votes + ties / (4.0 * self.k_neighbours)
-        return shares / shares.sum(-1, keepdim=True)
+        """Probabilities ``[sentences, languages]`` in the order of ``languages``, for sentence vectors ``[sentences, hidden]``."""
+        if self.config.router == "vote":
+            return self._votes.shares(sentences, self.config.k_neighbours)
+        return (self._discriminant.log_likelihoods(sentences) / self.config.temperature).softmax(-1)
 
     def route(self, sentences: Tensor) -> list[Route]:
-        """Routes of sentence vectors [sentences, hidden]."""
-        if not self._vectors or not len(sentences):
+        """Routes of sentence vectors ``[sentences, hidden]``."""
+        if not self.languages or not len(sentences):
             return [self._unknown(UNDETERMINED, 0.0)] * len(sentences)
         languages = self.languages
         routes = []
-        for shares in self.posterior(sentences):
-            best = int(shares.argmax())
-            confidence = float(shares[best])
-            if confidence < self.min_confidence:
+        for probabilities in self.posterior(sentences):
+            best = int(probabilities.argmax())
+            confidence = float(probabilities[best])
+            if confidence < self.config.min_confidence:
                 routes.append(self._unknown(languages[best], confidence))
             else:
                 routes.append(Route(languages[best], (languages[best],), (1.0,), confidence, True))
         return routes
 
     def _unknown(self, language: str, confidence: float) -> Route:
-        adapter = self.fallback or (language if language in self._vectors else None)
+        adapter = self.fallback or (language if language != UNDETERMINED else None)
         return Route(language, (adapter,) if adapter else (), (1.0,) if adapter else (), confidence, False)
-
-    def _pooled(self) -> tuple[list[str], Tensor, Tensor, Tensor]:
-        """Languages, the centre [hidden], all centred unit vectors [examples, hidden], and whose each is [examples]."""
-        if self._pool is None:
-            languages = self.languages
-            mean = torch.stack([self._vectors[language].mean(0) for language in languages]).mean(0)
-            pool = normalize(torch.cat([self._vectors[language] for language in languages]) - mean, dim=-1)
-            owners = torch.repeat_interleave(
-                torch.arange(len(languages)), torch.tensor([len(self._vectors[language]) for language in languages])
-            )
-            self._pool = languages, mean, pool, owners
-        return self._pool

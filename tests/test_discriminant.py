@@ -75,9 +75,10 @@ def test_equal_sentences_are_enough_to_be_finite() -> None:
 
 
 def test_with_many_sentences_hardly_anything_is_shrunk() -> None:
-    points = torch.randn(20_000, HIDDEN, generator=torch.Generator().manual_seed(0)).double() @ torch.randn(
-        HIDDEN, HIDDEN, generator=torch.Generator().manual_seed(1)
-    ).double()
+    points = (
+        torch.randn(20_000, HIDDEN, generator=torch.Generator().manual_seed(0)).double()
+        @ torch.randn(HIDDEN, HIDDEN, generator=torch.Generator().manual_seed(1)).double()
+    )
     scatter = points.T @ points
     torch.testing.assert_close(shrunk(scatter, 20_000), scatter / 20_000, rtol=0.02, atol=0.02)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modeling_retrieveall.routing import UNDETERMINED, Route, VoteRouter
+from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.routing import UNDETERMINED, Route, Router
 
 HIDDEN = 8
 LANGUAGES = ("de", "es", "ru", "sw", "ta")
@@ -26,48 +27,62 @@ def queries(language: str) -> Tensor:
     return cluster(language, count=40)[30:]
 
 
-def router_of(*languages: str, k_neighbours: int = 10, min_confidence: float = 0.35, fallback: str | None = None) -> VoteRouter:
-    router = VoteRouter(k_neighbours, min_confidence, fallback)
+KINDS = ("discriminant", "vote")
+
+
+def empty_router(kind: str = "discriminant", fallback: str | None = None, **numbers: float) -> Router:
+    # The clusters have 8 dimensions, in which the discriminant is not too sure of itself.
+    router = Router(RetrieveAllConfig(router=kind, **{"temperature": 1.0, **numbers}))
+    router.fallback = fallback
+    return router
+
+
+def router_of(*languages: str, kind: str = "discriminant", fallback: str | None = None, **numbers: float) -> Router:
+    router = empty_router(kind, fallback, **numbers)
     for language in languages:
         router.add(language, cluster(language))
     return router
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_sentence_goes_to_the_language_of_its_cluster(language: str) -> None:
-    for route in router_of(*LANGUAGES).route(queries(language)):
+def test_a_sentence_goes_to_the_language_of_its_cluster(language: str, kind: str) -> None:
+    for route in router_of(*LANGUAGES, kind=kind).route(queries(language)):
         assert (route.language, route.mixture, route.known) == (language, {language: 1.0}, True)
         assert 0.8 < route.confidence <= 1.0
 
 
-def test_a_language_of_many_examples_does_not_swallow_the_others() -> None:
-    router = VoteRouter(10, 0.35)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_language_of_many_examples_does_not_swallow_the_others(kind: str) -> None:
+    router = empty_router(kind)
     router.add("de", cluster("de", count=3000))
     router.add("es", cluster("es", count=30))
     assert {route.language for route in router.route(queries("es"))} == {"es"}
 
 
-@given(st.lists(st.sampled_from(LANGUAGES), min_size=1, unique=True), st.integers(1, 400), st.integers(0, 1000))
-def test_the_posterior_is_a_distribution_over_the_sorted_languages(languages: list[str], k_neighbours: int, seed: int) -> None:
-    router = router_of(*languages, k_neighbours=k_neighbours)
+@pytest.mark.parametrize("kind", KINDS)
+@given(languages=st.lists(st.sampled_from(LANGUAGES), min_size=1, unique=True), k=st.integers(1, 400), seed=st.integers(0, 1000))
+def test_the_posterior_is_a_distribution_over_the_sorted_languages(kind: str, languages: list[str], k: int, seed: int) -> None:
+    router = router_of(*languages, kind=kind, k_neighbours=k)
     sentences = 10 + torch.randn(5, HIDDEN, generator=torch.Generator().manual_seed(seed))
     posterior = router.posterior(sentences)
     assert router.languages == sorted(languages)
     assert posterior.shape == (5, len(languages))
     assert bool((posterior >= 0).all())
-    torch.testing.assert_close(posterior.sum(-1), torch.ones(5))
+    torch.testing.assert_close(posterior.sum(-1), torch.ones(5, dtype=posterior.dtype))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @given(
-    st.lists(st.sampled_from(LANGUAGES), unique=True),
-    st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.sampled_from(LANGUAGES)), max_size=10),
-    st.randoms(use_true_random=False),
+    kept=st.lists(st.sampled_from(LANGUAGES), unique=True),
+    detours=st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.sampled_from(LANGUAGES)), max_size=10),
+    rng=st.randoms(use_true_random=False),
 )
 def test_adding_and_removing_in_any_order_gives_the_routes_of_a_fresh_router(
-    kept: list[str], detours: list[tuple[str, str]], rng: random.Random
+    kind: str, kept: list[str], detours: list[tuple[str, str]], rng: random.Random
 ) -> None:
     sentences = torch.cat([queries(language) for language in LANGUAGES])
-    router = router_of()
+    router = router_of(kind=kind)
     for step, language in detours:
         if step == "add":
             router.add(language, cluster(language, count=5))
@@ -80,11 +95,11 @@ def test_adding_and_removing_in_any_order_gives_the_routes_of_a_fresh_router(
             router.add(language, cluster(language))
         else:
             router.remove(language)
-    assert router.route(sentences) == router_of(*kept).route(sentences)
+    assert router.route(sentences) == router_of(*kept, kind=kind).route(sentences)
 
 
 def test_a_tie_goes_to_the_language_of_the_nearer_example() -> None:
-    router = VoteRouter(k_neighbours=2, min_confidence=0.0)
+    router = empty_router("vote", k_neighbours=2, min_confidence=0.0)
     router.add("de", torch.tensor([[1.0, 0.2]]))
     router.add("es", torch.tensor([[1.0, -0.1], [-3.0, 0.0]]))
     posterior = router.posterior(torch.tensor([[1.0, -0.1]]))
@@ -93,7 +108,7 @@ def test_a_tie_goes_to_the_language_of_the_nearer_example() -> None:
 
 
 def test_a_clear_vote_is_not_outweighed_by_near_examples() -> None:
-    router = VoteRouter(k_neighbours=3, min_confidence=0.0)
+    router = empty_router("vote", k_neighbours=3, min_confidence=0.0)
     router.add("de", torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     router.add("es", torch.tensor([[1.0, 0.5], [1.0, -0.5], [-2.0, 0.0]]))
     assert router.route(torch.tensor([[1.0, 0.0]]))[0].language == "es"
