@@ -10,8 +10,8 @@ language adds or removes its statistics, and in whatever order that happens the 
     tensor([0, 0, 1])
 """
 
+from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ DIMENSIONS = 640
 LLM's 640, projected to 128, 256, 384 and 512, all are better than fewer (86, 88, 89, 89 and 90 % of 17 languages)."""
 
 
-class LanguageStatistics(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LanguageStatistics:
     """What a language contributes to the discriminant.
 
     Attributes:
@@ -58,7 +59,7 @@ def _signs(hidden: int) -> Tensor:
     """``[hidden, d]``: the same signs on every machine and in every version, for statistics on disk depend on them."""
     bits = np.random.Philox(key=hidden).random_raw(hidden * DIMENSIONS) >> np.uint64(63)
     signs = torch.from_numpy(bits.astype(np.float64)).reshape(hidden, DIMENSIONS) * 2 - 1
-    return signs / DIMENSIONS**0.5
+    return signs.div(DIMENSIONS**0.5)
 
 
 class Discriminant:
@@ -84,7 +85,7 @@ class Discriminant:
         self._whitened = None
 
     def log_likelihoods(self, sentences: Tensor) -> Tensor:
-        """``[sentences, languages]`` in the order of ``languages``, up to a constant of all, of vectors ``[sentences, hidden]``."""
+        """``[sentences, languages]`` in the order of ``languages``, up to a constant, of vectors ``[sentences, hidden]``."""
         return -self.distances(sentences).square() / 2
 
     def distances(self, sentences: Tensor) -> Tensor:

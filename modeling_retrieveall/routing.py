@@ -90,7 +90,7 @@ class Router:
         self._discriminant.remove(language)
 
     def posterior(self, sentences: Tensor) -> Tensor:
-        """Probabilities ``[sentences, languages]`` in the order of ``languages``, for sentence vectors ``[sentences, hidden]``."""
+        """Probabilities ``[sentences, languages]``, in the order of ``languages``, of vectors ``[sentences, hidden]``."""
         if self.config.router == "vote":
             return self._votes.shares(sentences, self.config.k_neighbours)
         return (self._discriminant.log_likelihoods(sentences) / self.config.temperature).softmax(-1)

@@ -233,7 +233,7 @@ def test_removing_an_unknown_language_is_an_error_that_lists_those_there_are(mod
 
 
 def test_what_no_language_claims_is_served_by_the_shared_adapter_while_it_is_there(model: RetrieveAllModel) -> None:
-    model.router.min_confidence = 1.1
+    model.config.min_confidence = 1.1
     (result,) = model.explain(GERMAN[0])
     assert not result.route.known and result.route.adapters == ("mul",)
     model.remove_language("mul")
