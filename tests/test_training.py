@@ -276,6 +276,12 @@ def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: 
     assert known < new == LanguageAdapter.load(first).manifest.training["learning_rate"]
 
 
+@pytest.mark.parametrize(("sentences", "epochs"), [(1, 60), (25, 15), (100, 5), (600, 2), (10_000, 2)])
+def test_few_sentences_are_read_more_often(arguments: TrainingArguments, sentences: int, epochs: int) -> None:
+    assert replace(arguments, epochs=None).epochs_for(sentences) == epochs
+    assert replace(arguments, epochs=3).epochs_for(sentences) == 3
+
+
 def test_a_start_from_another_base_is_refused(
     arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ class Loop:
         self.validate = validate
         self.state = State()
         self.trainable = [p for p in lora.parameters() if p.requires_grad]
+        self.epochs = arguments.epochs_for(len(sampler))
         self.total_steps = self._count_steps()
         optimizer = torch.optim.AdamW(self.trainable, lr=learning_rate, weight_decay=0.0)
         warmup = int(arguments.warmup * self.total_steps)
@@ -80,7 +81,7 @@ class Loop:
             self.state = self.checkpoints.read()
         state = self.state
         with self._progress() as progress, Interrupts() as interrupts:
-            while state.epoch < self.arguments.epochs and state.step < self.total_steps:
+            while state.epoch < self.epochs and state.step < self.total_steps:
                 for batch in self._loader():
                     self._train_on(batch)
                     if not self.accelerator.sync_gradients:
@@ -95,7 +96,7 @@ class Loop:
                 state.epoch, state.batch = state.epoch + 1, 0
                 if self._is_over():
                     break
-                state.losses = state.losses if state.epoch == self.arguments.epochs else []
+                state.losses = state.losses if state.epoch == self.epochs else []
                 self.checkpoints.write(state)
         self.checkpoints.restore_best()
         return state
@@ -173,7 +174,7 @@ class Loop:
     # Batches
 
     def _count_steps(self) -> int:
-        of_epochs = [len(self._batches(epoch)) for epoch in range(self.arguments.epochs)]
+        of_epochs = [len(self._batches(epoch)) for epoch in range(self.epochs)]
         processes: int = self.accelerator.num_processes
         accumulated = self.arguments.gradient_accumulation
         steps = sum(math.ceil(math.ceil(batches / processes) / accumulated) for batches in of_epochs)

@@ -277,6 +277,7 @@ class _Training:
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
+                "epochs": arguments.epochs_for(len(self.sampler)),
                 "learning_rate": self.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
@@ -298,7 +299,6 @@ class _Training:
 _RATE, _GENTLE_RATE = 1e-3, 2e-4
 
 _KEPT = (
-    "epochs",
     "max_steps",
     "batch_size",
     "gradient_accumulation",
