@@ -11,7 +11,7 @@ from .embedded import EMBEDDED_BASE
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
 _ROUTERS = ("discriminant", "vote")
-_AT_LEAST_ONE = ("temperature", "k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
+_AT_LEAST_ONE = ("routing_temperature", "k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
 
 
 class RetrieveAllConfig(PreTrainedConfig):
@@ -33,8 +33,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         router: ``"discriminant"``, linear discriminant analysis over the sentence vectors, or ``"vote"``, the paper's nearest
             examples. Among 17 languages the discriminant routes 90 % of validation sentences right, the vote 82 %; of the
             nine of PAN-X 82 % and 68 %.
-        temperature: Of the discriminant's posterior, which is too sure of itself at 1: its Gaussians have 640 dimensions. Fitted
-            on validation sentences of 17 languages; the calibration error is 0.025 then.
+        routing_temperature: Of the discriminant's posterior, which is too sure of itself at 1: its Gaussians have 640 dimensions.
+            Fitted on validation sentences of 17 languages; the calibration error is 0.025 then.
         k_neighbours: Votes in routing (k). Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour does not
             decide, and a language of twenty examples can win.
         min_confidence: A route whose winner has a smaller share of the votes is marked unknown and served by ``mul``.
@@ -67,7 +67,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         entity_threshold: float = 1.0,
         sentence_threshold: float = 1.0,
         router: str = "discriminant",
-        temperature: float = 8.0,
+        routing_temperature: float = 8.0,
         k_neighbours: int = 10,
         min_confidence: float = 0.35,
         max_example_tokens: int = 192,
@@ -90,7 +90,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.entity_threshold = entity_threshold
         self.sentence_threshold = sentence_threshold
         self.router = router
-        self.temperature = temperature
+        self.routing_temperature = routing_temperature
         self.k_neighbours = k_neighbours
         self.min_confidence = min_confidence
         self.max_example_tokens = max_example_tokens

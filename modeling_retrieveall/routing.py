@@ -93,7 +93,7 @@ class Router:
         """Probabilities ``[sentences, languages]``, in the order of ``languages``, of vectors ``[sentences, hidden]``."""
         if self.config.router == "vote":
             return self._votes.shares(sentences, self.config.k_neighbours)
-        return (self._discriminant.log_likelihoods(sentences) / self.config.temperature).softmax(-1)
+        return (self._discriminant.log_likelihoods(sentences) / self.config.routing_temperature).softmax(-1)
 
     def route(self, sentences: Tensor) -> list[Route]:
         """Routes of sentence vectors ``[sentences, hidden]``."""

@@ -32,7 +32,7 @@ KINDS = ("discriminant", "vote")
 
 def empty_router(kind: str = "discriminant", fallback: str | None = None, **numbers: float) -> Router:
     # The clusters have 8 dimensions, in which the discriminant is not too sure of itself.
-    router = Router(RetrieveAllConfig(router=kind, **{"temperature": 1.0, **numbers}))
+    router = Router(RetrieveAllConfig(router=kind, **{"routing_temperature": 1.0, **numbers}))
     router.fallback = fallback
     return router
 
