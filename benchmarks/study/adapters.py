@@ -18,6 +18,7 @@ from modeling_retrieveall.entities import Example, tags_from_entities
 from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.lessons import encoded
 from modeling_retrieveall.training.trainer import train
 
 from .baselines import words_of
@@ -111,7 +112,7 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
         return target
     drawn = draw(settings.data, language, settings.size, settings.seed, settings.limit)
     adapter = LanguageAdapter.load(lora)
-    vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in drawn.train])
+    vectors = encoded(model, drawn.train)
     manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
     none = adapter.routing_vectors[:0]
     index = ExampleIndex.build(drawn.train, vectors)
