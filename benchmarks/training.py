@@ -120,6 +120,9 @@ class _Given:
     def __init__(self, samples: list[Sample]) -> None:
         self._samples = samples
 
+    def __len__(self) -> int:
+        return len(self._samples)
+
     def epoch(self, number: int) -> list[Sample]:
         return self._samples
 
