@@ -12,10 +12,9 @@ import torch
 import typer
 
 from benchmarks.report import Figure, publish
-from benchmarks.study.tongues import FOLDERS, SHARED
+from benchmarks.study.tongues import FOLDERS, hub_name
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.publishing.cards import write_card
-from modeling_retrieveall.training.data import dataset_name
 from modeling_retrieveall.training.evaluation import Report, evaluate
 
 GOALS = {"de": 83.0, "ru": 85.0, "ta": 73.0}
@@ -25,7 +24,7 @@ FIRST = {"bg", "de", "en", "es", "ru", "ta"}
 def main(
     data: Annotated[Path, typer.Option(help="Folder with panx/ and uner/, laid out like their Hub datasets.")],
     model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = ",".join(SHARED),
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "bg,de,en,es,ru,ta",
     limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
@@ -54,13 +53,13 @@ def main(
             )
             print(rows[-1], flush=True)
             if oracle and write_cards:
-                _write_card(loaded.adapters[language], dataset, report)
+                _write_card(loaded.adapters[language], report)
     publish("Strict typed span F1, test sentences", _figures(rows), rows, json_file)
     print(f"{time.perf_counter() - began:.0f} s")
 
 
-def _write_card(adapter: LanguageAdapter, dataset: str, report: Report) -> None:
-    adapter.manifest.metrics = [{"dataset": dataset_name(dataset), "split": "test", **report.to_dict()}]
+def _write_card(adapter: LanguageAdapter, report: Report) -> None:
+    adapter.manifest.metrics = [{"dataset": hub_name(adapter.language), "split": "test", **report.to_dict()}]
     adapter.save_knowledge(adapter.path)
     write_card(adapter)
 

@@ -2,7 +2,7 @@
 
 All on validation sentences, so that no test sentence chooses anything.
 
-    python -m benchmarks.defaults --data ../shared/data/panx --model runs --json benchmarks/results/defaults.json
+    python -m benchmarks.defaults --data ../shared/data --model runs --json benchmarks/results/defaults.json
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import typer
 from torch.nn.functional import normalize
 
 from benchmarks.report import Figure, publish
+from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
@@ -35,7 +36,7 @@ PROMPTS: list[dict[str, float]] = [
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with a dataset folder for each language.")],
+    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
     model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
     languages: Annotated[str, typer.Option(help="Languages routed among.")] = "de,en,es,ru,bg,ta",
     prompt_languages: Annotated[str, typer.Option(help="Languages whose F1 is measured.")] = "de,ru",
@@ -50,9 +51,9 @@ def main(
     known: dict[str, list[Example]] = {}
     asked: dict[str, list[Example]] = {}
     for code in languages.split(","):
-        train = load_examples(str(data / code), "train").examples
+        train = load_examples(str(data / FOLDERS[code]), "train").examples
         known[code] = sample(train, 300, 0)
-        validation = load_examples(str(data / code), "validation").examples
+        validation = load_examples(str(data / FOLDERS[code]), "validation").examples
         asked[code] = sample(without(validation, {example.key for example in train}), number, 0)
     rows = [_layer(loaded, int(layer), known, asked) for layer in layers.split(",")]
     rows += [_prompt(loaded, setting, asked, prompt_languages.split(",")) for setting in PROMPTS]
@@ -78,11 +79,10 @@ def _layer(
     known_vectors = {code: encode(examples) for code, examples in known.items()}
     asked_vectors = {code: encode(examples) for code, examples in asked.items()}
     row: dict[str, Any] = {"setting": f"encoder_layer {layer}"}
-    router = Router(RetrieveAllConfig(min_confidence=0.0))
-    for code, vectors in known_vectors.items():
-        router.add(code, torch.stack([v.sentence for v in vectors]))
     for name, setting in ROUTERS.items():
-        router.config.change(setting)
+        router = Router(RetrieveAllConfig(min_confidence=0.0, **setting))
+        for code, vectors in known_vectors.items():
+            router.add(code, torch.stack([v.sentence for v in vectors]))
         right = [
             route.language == code
             for code, vectors in asked_vectors.items()

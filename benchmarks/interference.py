@@ -1,5 +1,8 @@
 """What a joint LoRA loses or gains as languages are added to it, beside separate adapters, which nothing is added to.
 
+All start from nothing and are shown nothing, so that languages alone make the difference; "RetrieveAll" starts from `mul` and is
+shown examples.
+
     python -m benchmarks.interference --data ../shared/data --json benchmarks/results/interference.json
 
 The languages that are measured are the first of the list: they are in every joint LoRA from their place on. What another run, or
@@ -7,7 +10,6 @@ The languages that are measured are the first of the list: they are in every joi
 """
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
@@ -26,6 +28,9 @@ from modeling_retrieveall.base_llm import native_dtype
 ORDER = ("de", "sw", "ru", "ta", "zh", "bg", "yo", "pt", "en", "bn", "am", "hr", "es", "ha", "no", "wo", "da")
 """Diverse first, so that a joint LoRA of four is no family of languages."""
 
+SEPARATE = {"separate": "from nothing", "RetrieveAll": "from mul+retrieved"}
+"""What is trained for each language alone."""
+
 Row = dict[str, Any]
 
 
@@ -42,10 +47,10 @@ def main(
     ),
 ) -> None:
     rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
-    done = {(row["system"], row["language"]) for row in rows}
-    for system in [f"joint of {count}" for count in counts.split(",")] + ["separate"]:
+    done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
+    for system in [f"joint of {count}" for count in counts.split(",")] + [*SEPARATE]:
         for language in _languages(system, measured):
-            if (system, language) in done:
+            if (system, language, size, seed) in done:
                 continue
             settings = Settings(data, runs, size, seed, limit, _languages(system, len(ORDER)))
             rows.append(_row(system, language, settings))
@@ -56,53 +61,54 @@ def main(
 
 
 def _languages(system: str, most: int) -> tuple[str, ...]:
-    count = len(ORDER) if system == "separate" else int(system.rpartition(" ")[2])
+    count = len(ORDER) if system in SEPARATE else int(system.rpartition(" ")[2])
     return ORDER[: min(count, most)]
 
 
 def _row(system: str, language: str, settings: Settings) -> Row:
     test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
-    if system == "separate":
-        model = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", language, settings), dtype=native_dtype())
-    else:
-        model = _joint(system, language, settings)
-        model.config.n_entities = model.config.n_sentences = 0
+    alone = SEPARATE.get(system)
+    folder = trained(alone, language, settings) if alone else _joint(language, settings)
+    model = RetrieveAllModel.from_pretrained(folder, dtype=native_dtype())
+    if system != "RetrieveAll":
+        model.config.change({"n_entities": 0, "n_sentences": 0})
     found, _ = predictions(model, test, language, routed=False)
     scores = span_scores([tags_of(example) for example in test], found)
-    return {"system": system, "language": language, **scores, "n_test": len(test)}
+    return {"system": system, "language": language, "size": settings.size, "seed": settings.seed, **scores, "n_test": len(test)}
 
 
-def _joint(system: str, language: str, settings: Settings) -> RetrieveAllModel:
-    everyone = len(settings.languages) == len(ORDER)
-    of = settings if everyone else replace(settings, runs=settings.runs / system.replace(" ", "-"))
-    shared = trained("joint", "mul", of)
-    model = RetrieveAllModel.from_pretrained(shared, dtype=native_dtype())
-    return RetrieveAllModel.from_pretrained(
-        with_index_of(shared, language, shared.with_name(language), settings, model), dtype=native_dtype()
-    )
+def _joint(language: str, settings: Settings) -> Path:
+    """The joint LoRA of these languages, as it serves one of them."""
+    shared = trained("joint", "mul", settings)
+    served = shared.with_name(language)
+    if not served.is_dir():
+        with_index_of(shared, language, served, settings, RetrieveAllModel.from_pretrained(shared, dtype=native_dtype()))
+    return served
 
 
 def _curves(rows: list[Row]) -> dict[str, list[tuple[int, float]]]:
     """For each language the F1 of joint LoRAs by their number of languages."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
-        if row["system"] != "separate":
+        if row["system"] not in SEPARATE:
             curves.setdefault(row["language"], []).append((int(row["system"].rpartition(" ")[2]), row["f1"]))
     return {language: sorted(points) for language, points in curves.items()}
 
 
 def figures(rows: list[Row]) -> list[Figure]:
-    """What the last languages cost or gave, on average, and where separate adapters stand."""
-    separate = {row["language"]: row["f1"] for row in rows if row["system"] == "separate"}
-    ends = {language: points for language, points in _curves(rows).items() if len(points) > 1 and language in separate}
-    if not ends:
-        return []
-    added = mean(points[-1][1] - points[0][1] for points in ends.values())
-    ahead = mean(separate[language] - points[-1][1] for language, points in ends.items())
-    return [
-        Figure("a joint LoRA gains from first to last language, mean", round(added, 1), "F1"),
-        Figure("separate adapters over the joint LoRA of all, mean", round(ahead, 1), "F1"),
-    ]
+    """What a joint LoRA gains with languages, over the stretch that all measured ones have, and where separate ones stand."""
+    curves = {language: dict(points) for language, points in _curves(rows).items()}
+    counts = sorted(set.intersection(*(set(points) for points in curves.values()))) if curves else []
+    found = []
+    if len(counts) > 1:
+        gained = mean(points[counts[-1]] - points[counts[0]] for points in curves.values())
+        found.append(Figure(f"a joint LoRA gains from {counts[0]} to {counts[-1]} languages, mean", round(gained, 1), "F1"))
+    for system in SEPARATE:
+        alone = {row["language"]: row["f1"] for row in rows if row["system"] == system}
+        if counts and curves.keys() <= alone.keys():
+            ahead = mean(alone[language] - points[counts[-1]] for language, points in curves.items())
+            found.append(Figure(f"{system} over the joint LoRA of {counts[-1]}, mean", round(ahead, 1), "F1"))
+    return found
 
 
 def plot(rows: list[Row], file: Path) -> None:

@@ -39,13 +39,13 @@ def main(
     ),
 ) -> None:
     rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
-    done = {(row["language"], row["start"], row["sentences"]) for row in rows}
+    done = {(row["language"], row["start"], row["sentences"], row["seed"]) for row in rows}
     for language in languages.split(","):
         settings = Settings(data, runs, mul_size, seed, limit, ())
         start = mul if mul and language not in SHARED else _without(language, settings)
         for size in map(int, sizes.split(",")):
             for name in STARTS:
-                if (language, name, size) in done:
+                if (language, name, size, seed) in done:
                     continue
                 rows.append(_row(name, language, start, replace(settings, size=size)))
                 print(rows[-1], flush=True)
@@ -68,15 +68,17 @@ def _row(name: str, language: str, mul: Path, settings: Settings) -> Row:
     elif name == "mul":
         tags = _tags(mul, "mul", language, settings)
     else:
-        tags = _tags(without_lora(mul, settings.runs / "base" / "mul"), "mul", language, settings)
+        bare = without_lora(mul, settings.runs / f"base-for-{language}" / "mul")
+        tags = _tags(bare, "mul", language, settings, n_entities=0, n_sentences=0)
     test = draw(settings.data, language, max(settings.size, 1), settings.seed, settings.limit).test
     scores = span_scores([tags_of(example) for example in test], tags)
-    return {"language": language, "start": name, "sentences": settings.size, **scores, "n_test": len(test)}
+    return {"language": language, "start": name, "sentences": settings.size, "seed": settings.seed, **scores, "n_test": len(test)}
 
 
-def _tags(folder: Path, served_by: str, language: str, settings: Settings) -> list[list[str]]:
+def _tags(folder: Path, served_by: str, language: str, settings: Settings, **numbers: int) -> list[list[str]]:
     test = draw(settings.data, language, max(settings.size, 1), settings.seed, settings.limit).test
     model = RetrieveAllModel.from_pretrained(folder, dtype=native_dtype())
+    model.config.change(numbers)
     return predictions(model, test, served_by, routed=False)[0]
 
 

@@ -55,7 +55,7 @@ class Systems:
         yield "trained without, shown", lambda language: self._adapters(plain, language)
         yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
-        yield "mul + language, one row", self._both
+        yield "half way from mul", self._half_way
         yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
         yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
         yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
@@ -75,8 +75,9 @@ class Systems:
             folders.append(trained("mul+retrieved", "mul", self.settings))
         return self._tag(tuple(folders), language, routed, **numbers)
 
-    def _both(self, language: str) -> Tagged:
+    def _half_way(self, language: str) -> Tagged:
         own = trained("from mul+retrieved", language, self.settings)
+        # The language's adapter is mul and what it learned since; half of each in one row of M is mul and half of that.
         both = in_one_row(trained("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
         return self._tag((both,), language)
 
@@ -124,6 +125,8 @@ def main(
     rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
     chosen = tuple(languages.split(",")) if languages else tuple(FOLDERS)
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
+    if len({row["limit"] for row in rows} | {limit}) > 1:
+        raise typer.BadParameter(f"{json_file} was measured with another --limit. Give that, or another --json.")
     for size in map(int, sizes.split(",")):
         for seed in map(int, seeds.split(",")):
             settings = Settings(data, runs, size, seed, limit, chosen)
@@ -154,6 +157,7 @@ def _row(system: str, language: str, settings: Settings, tags: list[list[str]], 
         "seed": settings.seed,
         **span_scores([tags_of(example) for example in drawn.test], tags),
         "routed": None if routed is None else round(100 * routed, 1),
+        "limit": settings.limit,
         "n_test": len(drawn.test),
         "n_dropped": drawn.dropped,
     }

@@ -35,8 +35,8 @@ def main(
                 dataset=[str(data / folder) for folder in LANGUAGES.values()],
                 output=str(mul),
                 init="none",
-                # From nothing and over twelve datasets: twice the rate and the batch of a language, and a prompt without
-                # examples more often than not, for `mul` has to read languages that have none.
+                # Over twelve datasets: twice the batch of a language; and a prompt without examples more often than not, for
+                # `mul` has to read languages that have none.
                 learning_rate=1e-3,
                 batch_size=16,
                 knowledge_share=0.3,

@@ -24,20 +24,20 @@ class RetrieveAllConfig(PreTrainedConfig):
         collection: Slug of a Hub collection, whose adapters are loaded as well; those in ``adapters`` come first.
         encoder_layer: Hidden layer whose states are the sentence and word vectors. Of 9, 12, 15 and 18 of the embedded LLM, 12
             finds the most mentions of the right label (78 % of the nearest; 15: 74 %, 9: 72 %) and is a third cheaper than the
-            top; 18 would route better (85 % against 78 %). Measured on validation sentences by ``benchmarks.defaults``.
+            top. Measured on validation sentences by ``benchmarks.defaults``.
         n_entities: Retrieved entities in a prompt (n). Six, a line of the prompt.
         n_sentences: Retrieved sentences in a prompt (m). Two: each costs as much as the sentence itself.
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
         router: ``"discriminant"``, linear discriminant analysis over the sentence vectors, or ``"vote"``, the paper's nearest
-            examples. Among 17 languages the discriminant routes 90 % of validation sentences right, the vote 82 %; of the
-            nine of PAN-X 82 % and 68 %.
+            examples. Among 17 languages the discriminant routes 90 % of validation sentences right, the vote 82 %
+            (``benchmarks.defaults``, all languages of the study).
         routing_temperature: Of the discriminant's posterior, which is too sure of itself at 1: its Gaussians have 640 dimensions.
-            Fitted on validation sentences of 17 languages; the calibration error is 0.025 then.
-        k_neighbours: Votes in routing (k). Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour does not
-            decide, and a language of twenty examples can win.
-        min_confidence: A route whose winner has a smaller share of the votes is marked unknown and served by ``mul``.
+            Of 1 to 24, 8 gives validation sentences of 17 languages the highest likelihood.
+        k_neighbours: Votes (k) of ``router="vote"``. Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour
+            does not decide, and a language of twenty examples can win.
+        min_confidence: A route whose winner has a smaller posterior is marked unknown and served by ``mul``.
         max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
             times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
         max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .configuration_retrieveall import RetrieveAllConfig
-from .discriminant import Discriminant, LanguageStatistics
+from .discriminant import Discriminant
 from .voting import Votes
 
 UNDETERMINED = "und"
@@ -57,10 +57,10 @@ class Route:
 
 
 class Router:
-    """Routes sentences among languages; each comes and goes without a change to the others.
+    """Routes sentences among languages, which come and go without anything being learned again.
 
     Args:
-        config: Its ``router`` and the numbers that go with it are read at every route.
+        config: Which posterior, and from which confidence on a language is known.
 
     Attributes:
         fallback: Adapter that serves unknown languages, when there is one.
@@ -69,31 +69,26 @@ class Router:
     def __init__(self, config: RetrieveAllConfig) -> None:
         self.config = config
         self.fallback: str | None = None
-        self._votes = Votes()
-        self._discriminant = Discriminant()
+        self._scorer = Votes(config.k_neighbours) if config.router == "vote" else Discriminant(config.routing_temperature)
 
     @property
     def languages(self) -> list[str]:
         """The languages it knows, sorted."""
-        return self._votes.languages
+        return self._scorer.languages
 
     def add(self, language: str, vectors: Tensor) -> None:
         """Adds a language by its sentence vectors ``[examples, hidden]``, in place of those it had."""
         self.remove(language)
         if len(vectors):
-            self._votes.add(language, vectors)
-            self._discriminant.add(language, LanguageStatistics.of(vectors))
+            self._scorer.add(language, vectors)
 
     def remove(self, language: str) -> None:
         """Takes a language away, if it is there."""
-        self._votes.remove(language)
-        self._discriminant.remove(language)
+        self._scorer.remove(language)
 
     def posterior(self, sentences: Tensor) -> Tensor:
         """Probabilities ``[sentences, languages]``, in the order of ``languages``, of vectors ``[sentences, hidden]``."""
-        if self.config.router == "vote":
-            return self._votes.shares(sentences, self.config.k_neighbours)
-        return (self._discriminant.log_likelihoods(sentences) / self.config.routing_temperature).softmax(-1)
+        return self._scorer.posterior(sentences)
 
     def route(self, sentences: Tensor) -> list[Route]:
         """Routes of sentence vectors ``[sentences, hidden]``."""

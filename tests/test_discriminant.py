@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modeling_retrieveall.discriminant import DIMENSIONS, Discriminant, LanguageStatistics, project, shrunk
+from modeling_retrieveall.discriminant import DIMENSIONS, Discriminant, project, shrunk
 
 HIDDEN = 6
 LANGUAGES = ("de", "es", "ru", "sw", "ta")
@@ -24,15 +24,15 @@ def cluster(language: str, count: int = 40) -> Tensor:
 
 
 def discriminant_of(*languages: str) -> Discriminant:
-    discriminant = Discriminant()
+    discriminant = Discriminant(temperature=1.0)
     for language in languages:
-        discriminant.add(language, LanguageStatistics.of(cluster(language)))
+        discriminant.add(language, cluster(language))
     return discriminant
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_direction_in_which_all_languages_vary_does_not_decide(language: str) -> None:
-    best = discriminant_of(*LANGUAGES).log_likelihoods(cluster(language)).argmax(-1)
+    best = discriminant_of(*LANGUAGES).posterior(cluster(language)).argmax(-1)
     assert (best == LANGUAGES.index(language)).double().mean() > 0.85
 
 
@@ -48,12 +48,12 @@ def test_any_order_of_adding_and_removing_gives_the_discriminant_from_scratch(
     discriminant = discriminant_of("de")
     for added, language in detours:
         if added:
-            discriminant.add(language, LanguageStatistics.of(cluster(language, count=7)))
+            discriminant.add(language, cluster(language, count=7))
         else:
             discriminant.remove(language)
     for language in rng.sample(LANGUAGES, len(LANGUAGES)):
         if language in kept:
-            discriminant.add(language, LanguageStatistics.of(cluster(language)))
+            discriminant.add(language, cluster(language))
         else:
             discriminant.remove(language)
     assert discriminant.languages == sorted(kept)
@@ -61,17 +61,48 @@ def test_any_order_of_adding_and_removing_gives_the_discriminant_from_scratch(
 
 
 def test_one_sentence_a_language_is_enough_to_be_finite() -> None:
-    discriminant = Discriminant()
+    discriminant = Discriminant(temperature=1.0)
     for language in ("de", "es"):
-        discriminant.add(language, LanguageStatistics.of(cluster(language, count=1)))
+        discriminant.add(language, cluster(language, count=1))
     assert discriminant.distances(cluster("ru")).isfinite().all()
 
 
 def test_equal_sentences_are_enough_to_be_finite() -> None:
-    discriminant = Discriminant()
-    discriminant.add("de", LanguageStatistics.of(torch.ones(9, HIDDEN)))
-    discriminant.add("es", LanguageStatistics.of(torch.zeros(9, HIDDEN)))
-    assert discriminant.log_likelihoods(torch.ones(1, HIDDEN)).isfinite().all()
+    discriminant = Discriminant(temperature=1.0)
+    discriminant.add("de", torch.ones(9, HIDDEN))
+    discriminant.add("es", torch.zeros(9, HIDDEN))
+    assert discriminant.posterior(torch.ones(1, HIDDEN)).isfinite().all()
+
+
+def test_distances_are_those_of_mahalanobis() -> None:
+    discriminant = discriminant_of(*LANGUAGES)
+    points = [cluster(language).double() for language in LANGUAGES]
+    scatter = torch.stack([(p - p.mean(0)).T @ (p - p.mean(0)) for p in points]).sum(0)
+    inverse = torch.linalg.inv(shrunk(scatter, sum(len(p) - 1 for p in points)))
+    away = points[0][:, None] - torch.stack([p.mean(0) for p in points])
+    expected = torch.einsum("slh,hg,slg->sl", away, inverse, away).sqrt()
+    torch.testing.assert_close(discriminant.distances(cluster("de")), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_shrinkage_is_that_of_chen_et_al() -> None:
+    """Equation 23, written down with traces, for a scatter whose diagonal is constant."""
+    generator = torch.Generator().manual_seed(3)
+    points = (torch.randn(30, HIDDEN, generator=generator) @ torch.randn(HIDDEN, HIDDEN, generator=generator)).double()
+    points = points / points.square().mean(0).sqrt()
+    sample, n, p = points.T @ points / 30, 30, HIDDEN
+    square, trace = (sample @ sample).trace(), sample.trace()
+    share = ((1 - 2 / p) * square + trace**2) / ((n + 1 - 2 / p) * (square - trace**2 / p))
+    assert 0 < share < 1
+    expected = (1 - share) * sample + share * trace / p * torch.eye(p)
+    torch.testing.assert_close(shrunk(points.T @ points, 30), expected)
+
+
+def test_a_stranger_of_huge_variance_does_not_blind_the_others() -> None:
+    discriminant = discriminant_of("de", "es", "ru")
+    huge = 1000 * torch.randn(20, HIDDEN, generator=torch.Generator().manual_seed(9))
+    discriminant.add("ta", huge)
+    best = discriminant.posterior(cluster("es"))
+    assert (best.argmax(-1) == 1).double().mean() > 0.85
 
 
 def test_with_many_sentences_hardly_anything_is_shrunk() -> None:

@@ -177,6 +177,9 @@ def test_a_collection_alone_is_of_the_base_of_most_of_its_adapters(hub: LocalHub
         {"base_model": ["x"]},
         {"base_revision": 5},
         {"collection": {"a": 1}},
+        {"router": "x"},
+        {"router": ["vote"]},
+        {"routing_temperature": 0},
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks import interference, new_language
 from benchmarks.reproduction import BASELINES, OURS, figures, means, plot
-from benchmarks.study.adapters import in_one_row, without_lora
+from benchmarks.study.adapters import Settings, _single, in_one_row, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
 from modeling_retrieveall.lora_bank import LoraBank
@@ -87,10 +87,23 @@ def test_the_worth_of_a_start_is_told_for_each_number_of_sentences(tmp_path: Pat
     assert (tmp_path / "curve.png").is_file()
 
 
-def test_interference_is_told_from_one_language_to_all(tmp_path: Path) -> None:
-    rows = [
-        {"system": s, "language": "de", "f1": f1} for s, f1 in (("joint of 1", 70.0), ("joint of 2", 75.0), ("separate", 77.0))
-    ]
-    assert [figure.value for figure in interference.figures(rows)] == [5.0, 2.0]
+def test_interference_is_told_over_the_stretch_that_all_languages_have(tmp_path: Path) -> None:
+    measured = {
+        ("joint of 1", "de"): 70.0,
+        ("joint of 2", "de"): 71.0,
+        ("joint of 4", "de"): 75.0,
+        ("joint of 2", "sw"): 60.0,
+        ("joint of 4", "sw"): 66.0,
+        ("separate", "de"): 70.0,
+        ("separate", "sw"): 61.0,
+    }
+    rows = [{"system": system, "language": language, "f1": f1} for (system, language), f1 in measured.items()]
+    assert [figure.value for figure in interference.figures(rows)] == [5.0, -5.0]
     interference.plot(rows, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").is_file()
+
+
+def test_only_what_starts_from_mul_is_given_it(tmp_path: Path) -> None:
+    settings = Settings(tmp_path, tmp_path, 600, 0, 100, ("de",))
+    assert _single("from nothing+retrieved", "sw", tmp_path / "a", settings, tmp_path / "mul").init == "none"
+    assert _single("from mul+retrieved", "sw", tmp_path / "b", settings, tmp_path / "mul").init == str(tmp_path / "mul")

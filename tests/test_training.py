@@ -282,6 +282,10 @@ def test_few_sentences_are_read_more_often(arguments: TrainingArguments, sentenc
     assert replace(arguments, epochs=3).epochs_for(sentences) == 3
 
 
+def test_processes_share_the_steps_of_an_epoch(arguments: TrainingArguments) -> None:
+    assert replace(arguments, epochs=None).epochs_for(50, processes=4) == 30
+
+
 def test_a_start_from_another_base_is_refused(
     arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -6,7 +6,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from .baselines import words_of
 from .tongues import FOLDERS, SHARED, draw
 
 MUL, JOINT = "mul", "joint"
+EPOCHS = 2
+"""Of every training, whatever its size. What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
         start: What ``"from mul"`` starts from; the `mul` of the same size when not given.
     """
     shared = name.partition("+")[0] in (MUL, JOINT)
-    folder = settings.runs / f"{settings.size}-{settings.seed}" / name.replace(" ", "-") / ("mul" if shared else language)
+    called = f"{name} of {len(settings.languages)}" if name.startswith(JOINT) else name
+    folder = settings.runs / f"{settings.size}-{settings.seed}" / called.replace(" ", "-") / ("mul" if shared else language)
     if not folder.is_dir():
         train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))
     return folder
@@ -76,6 +80,7 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
         init="none",
         learning_rate=1e-3,
         batch_size=16,
+        epochs=EPOCHS,
         knowledge_share=0.3 if name.endswith("+retrieved") else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
@@ -84,13 +89,16 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
 
 
 def _single(name: str, language: str, folder: Path, settings: Settings, start: Path | None) -> TrainingArguments:
-    if name.startswith(f"from {MUL}"):
-        start = start or trained(f"{MUL}+retrieved", "mul", settings)
+    if not name.startswith(f"from {MUL}"):
+        start = None
+    elif start is None:
+        start = trained(f"{MUL}+retrieved", "mul", settings)
     return TrainingArguments(
         language=language,
         dataset=[str(settings.data / FOLDERS[language])],
         output=str(folder),
         init=str(start) if start else "none",
+        epochs=EPOCHS,
         knowledge_share=TrainingArguments.knowledge_share if name.endswith("+retrieved") else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
@@ -116,18 +124,20 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
     manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
     none = adapter.routing_vectors[:0]
     index = ExampleIndex.build(drawn.train, vectors)
-    LanguageAdapter(manifest, index, none, adapter.training_hashes, target).save_knowledge(target)
-    for file in (LORA_CONFIG, LORA_WEIGHTS):
-        shutil.copyfile(lora / file, target / file)
+    with _aside(target) as folder:
+        LanguageAdapter(manifest, index, none, adapter.training_hashes, folder).save_knowledge(folder)
+        for file in (LORA_CONFIG, LORA_WEIGHTS):
+            shutil.copyfile(lora / file, folder / file)
     return target
 
 
 def without_lora(adapter: Path, target: Path) -> Path:
     """A copy of an adapter whose LoRA does nothing: the base LLM with the same examples in its prompt."""
     if not target.is_dir():
-        shutil.copytree(adapter, target)
-        nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(target / LORA_WEIGHTS).items()}
-        save_file(nothing, target / LORA_WEIGHTS, metadata={"format": "pt"})
+        with _aside(target) as folder:
+            shutil.copytree(adapter, folder)
+            nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
+            save_file(nothing, folder / LORA_WEIGHTS, metadata={"format": "pt"})
     return target
 
 
@@ -141,16 +151,26 @@ def in_one_row(first: Path, second: Path, target: Path) -> Path:
     """
     if target.is_dir():
         return target
-    shutil.copytree(second, target)
     one, other = load_file(first / LORA_WEIGHTS), load_file(second / LORA_WEIGHTS)
     # (B_1 A_1 + B_2 A_2) / 2 is one LoRA of twice the rank; with twice the alpha its scaling stays.
     rows = {name: torch.cat([one[name], other[name]]) for name in one if "lora_A" in name}
     columns = {name: torch.cat([one[name], other[name]], 1) / 2 for name in one if "lora_B" in name}
-    save_file({**rows, **columns}, target / LORA_WEIGHTS, metadata={"format": "pt"})
-    config = json.loads((target / LORA_CONFIG).read_text(encoding="utf-8"))
+    config = json.loads((second / LORA_CONFIG).read_text(encoding="utf-8"))
     doubled = {**config, "r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"]}
-    (target / LORA_CONFIG).write_text(json.dumps(doubled), encoding="utf-8")
+    with _aside(target) as folder:
+        shutil.copytree(second, folder)
+        save_file({**rows, **columns}, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+        (folder / LORA_CONFIG).write_text(json.dumps(doubled), encoding="utf-8")
     return target
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    """A folder that becomes the target when all went well, so that an interrupt leaves no half of one."""
+    folder = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)
+    yield folder
+    folder.rename(target)
 
 
 def predictions(

@@ -24,6 +24,20 @@ FOLDERS = {
 }
 """Where the data of each language lies, inside the folder of all data."""
 
+
+def hub_name(language: str) -> str:
+    """What the dataset of a language is called on the Hub."""
+    source, _, name = FOLDERS[language].partition("/")
+    return f"{_ON_THE_HUB[source]}:{name}"
+
+
+_ON_THE_HUB = {
+    "panx": "unimelb-nlp/wikiann",
+    "masakhaner2": "masakhane/masakhaner2",
+    "masakhaner1": "masakhaner",
+    "uner": "universalner/universal_ner",
+}
+
 SHARED = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta", "zh", "hr", "pt")
 """The languages that `mul` is taught: those whose data may be used for what is passed on. African languages are new to it."""
 

@@ -52,13 +52,13 @@ class TrainingArguments:
     epochs: int | None = _flag(
         None,
         "Passes over the data. When not given 2 (a third mostly memorises; four gave no better F1), and more when sentences are "
-        "few: as many as give 60 steps. With 50 sentences that is worth five points of F1.",
+        "few: as many as give 60 steps. With 50 sentences 10 epochs gave 64.4 F1 and 2 gave 58.9.",
     )
     max_steps: int | None = _flag(None, "Steps of the optimizer at most; the epochs decide when not given.")
     patience: int = _flag(
         0,
         "Epochs without a better validation F1 after which training stops; the adapter of the best epoch is kept. 0 measures "
-        "at the end alone and keeps the last epoch, for two epochs hardly overfit.",
+        "at the end alone and keeps the last epoch.",
     )
     learning_rate: float | None = _flag(
         None,
@@ -67,7 +67,7 @@ class TrainingArguments:
     )
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
-    lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for two epochs hardly overfit.")
+    lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for so few steps hardly overfit.")
     batch_size: int = _flag(8, "Sentences of a step and process at most.")
     max_batch_tokens: int = _flag(4096, "Tokens of a step and process at most, padding included. Lower it when memory runs out.")
     gradient_accumulation: int = _flag(1, "Batches of one optimizer step: more sentences a step than fit into memory.")
@@ -112,15 +112,15 @@ class TrainingArguments:
         if len(languages) > 1 and len(languages) != len(self.dataset):
             raise ValueError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
 
-    def epochs_for(self, sentences: int) -> int:
-        """The epochs asked for, or those that suit the number of training sentences.
+    def epochs_for(self, sentences: int, processes: int = 1) -> int:
+        """The epochs asked for, or those that suit the number of training sentences on so many processes.
 
         >>> TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw").epochs_for(600)
         2
         """
         if self.epochs is not None:
             return self.epochs
-        steps_of_an_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation)))
+        steps_of_an_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation * processes)))
         return max(_EPOCHS, math.ceil(_STEPS / steps_of_an_epoch))
 
     def runs(self) -> list["TrainingArguments"]:

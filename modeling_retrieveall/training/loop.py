@@ -60,7 +60,7 @@ class Loop:
         self.validate = validate
         self.state = State()
         self.trainable = [p for p in lora.parameters() if p.requires_grad]
-        self.epochs = arguments.epochs_for(len(sampler))
+        self.epochs = arguments.epochs_for(len(sampler), accelerator.num_processes)
         self.total_steps = self._count_steps()
         optimizer = torch.optim.AdamW(self.trainable, lr=learning_rate, weight_decay=0.0)
         warmup = int(arguments.warmup * self.total_steps)

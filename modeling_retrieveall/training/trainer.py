@@ -277,7 +277,7 @@ class _Training:
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
-                "epochs": arguments.epochs_for(len(self.sampler)),
+                "epochs": arguments.epochs_for(len(self.sampler), self.accelerator.num_processes),
                 "learning_rate": self.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
