@@ -4,7 +4,7 @@ de/
   adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
   retrieveall.json                                 the manifest
   examples.parquet                                 tokens and spans of the labelled examples
-  retrieval.safetensors                            their vectors, and the vectors that routing votes with
+  retrieval.safetensors                            their vectors, and more that routing learns from
   README.md                                        the model card
 
 >>> adapter = LanguageAdapter.load("adapter_cards/de")
@@ -54,7 +54,7 @@ class LanguageAdapter:
     Args:
         manifest: What the adapter is.
         index: Its labelled examples, with their vectors.
-        routing_vectors: ``[n, hidden]``: further sentence vectors of the language, without text, that vote in routing.
+        routing_vectors: ``[n, hidden]``: further sentence vectors of the language, without text, for routing alone.
         training_hashes: ``[n]`` int64: hashes of the sentences it was trained on (:func:`sentence_hash`), sorted.
         path: The folder that holds its LoRA weights, or will hold them.
         snapshot: Where on the Hub the folder is from.
@@ -175,7 +175,7 @@ class LanguageAdapter:
             raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_adapter(self, repo_id, **arguments)
 
-    def voting_vectors(self) -> Tensor:
+    def sentence_vectors(self) -> Tensor:
         """``[examples + n, hidden]``, float32: all sentence vectors of the language."""
         return torch.cat([self.index.sentence_vectors.float(), self.routing_vectors.float()])
 

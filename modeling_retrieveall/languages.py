@@ -58,7 +58,7 @@ class Languages:
         if language == SHARED_LANGUAGE:
             self.router.fallback = language
         else:
-            self.router.add(language, adapter.voting_vectors())
+            self.router.add(language, adapter.sentence_vectors())
 
     def remove(self, language: str) -> None:
         """Takes a language away.

@@ -77,8 +77,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
     assert torch.equal(loaded.index.sentence_vectors, index.sentence_vectors.half())
     assert torch.equal(loaded.index.mention_vectors, index.mention_vectors.half())
     assert torch.equal(loaded.training_hashes, hashes)
-    torch.testing.assert_close(loaded.voting_vectors(), saved.voting_vectors(), rtol=1e-3, atol=1e-3)
-    assert loaded.voting_vectors().shape == (5, 32)
+    torch.testing.assert_close(loaded.sentence_vectors(), saved.sentence_vectors(), rtol=1e-3, atol=1e-3)
+    assert loaded.sentence_vectors().shape == (5, 32)
 
 
 def test_saving_again_what_was_loaded_changes_no_file(folder: Path, tmp_path: Path) -> None:

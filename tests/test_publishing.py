@@ -18,7 +18,7 @@ def test_sharing_replaces_the_sentences_and_keeps_weights_votes_and_hashes(
     shared = LanguageAdapter.load(folder)
     trained_keys = {example.key for example in trained.index.examples}
     assert not trained_keys & {example.key for example in shared.index.examples}
-    assert len(shared.voting_vectors()) == len(shared.index.examples) + len(trained.voting_vectors())
+    assert len(shared.sentence_vectors()) == len(shared.index.examples) + len(trained.sentence_vectors())
     assert shared.training_hashes.equal(trained.training_hashes)
     weights = "adapter_model.safetensors"
     assert (folder / weights).read_bytes() == (trained.path / weights).read_bytes()

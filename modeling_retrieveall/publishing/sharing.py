@@ -21,8 +21,8 @@ from .cards import write_card
 def share(adapter_folder: Path, examples: Sequence[Example], output: Path, model: RetrieveAllModel) -> Path:
     """Copies an adapter with other examples in place of its training sentences.
 
-    The LoRA weights stay. The training sentences stay only as bare vectors, which vote in routing, and as hashes. The figures go:
-    they were measured with the training sentences as examples.
+    The LoRA weights stay. The training sentences stay only as bare vectors, for routing, and as hashes. The figures go: they
+    were measured with the training sentences as examples.
 
     Args:
         adapter_folder: The adapter, as trained.
@@ -43,14 +43,14 @@ def share(adapter_folder: Path, examples: Sequence[Example], output: Path, model
             f"The examples have labels {foreign}; the adapter gives {adapter.manifest.entity_types}. Use its labels."
         )
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
-    # The shared adapter is no language, so it has no vote.
-    voting = adapter.voting_vectors()[: 0 if adapter.language == SHARED_LANGUAGE else None]
+    # The shared adapter is no language, so nothing is routed to it by likeness.
+    routing = adapter.sentence_vectors()[: 0 if adapter.language == SHARED_LANGUAGE else None]
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     for name in (LORA_CONFIG, LORA_WEIGHTS):
         shutil.copyfile(adapter_folder / name, output / name)
     manifest = replace(adapter.manifest, metrics=[])
-    shared = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), voting, adapter.training_hashes, output)
+    shared = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), routing, adapter.training_hashes, output)
     shared.save_knowledge(output)
     write_card(shared)
     return output
