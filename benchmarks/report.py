@@ -46,6 +46,8 @@ class Figure:
 def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path | None) -> None:
     """Prints rows and figures as tables, and writes them as JSON when a file is given."""
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # of a log, whose lines no terminal cuts
     if rows:
         table = Table(*rows[0], title=title)
         for row in rows:
