@@ -9,7 +9,6 @@ The languages that are measured are the first of the list: they are in every joi
 `benchmarks.reproduction` with the same --runs, has trained is not trained again.
 """
 
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure as Picture
 
-from benchmarks.report import Figure, publish, write_json
+from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained, with_index_of
 from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
@@ -46,7 +45,7 @@ def main(
         "benchmarks/results/interference.json"
     ),
 ) -> None:
-    rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    rows = read_rows(json_file)
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
     for system in [f"joint of {count}" for count in counts.split(",")] + [*SEPARATE]:
         for language in _languages(system, measured):
@@ -56,8 +55,10 @@ def main(
             rows.append(_row(system, language, settings))
             print(rows[-1], flush=True)
             write_json([], rows, json_file)
-    publish("Strict typed span F1", figures(rows), rows, json_file)
-    plot(rows, json_file.with_suffix(".png"))
+    write_json(figures(rows), rows, json_file)
+    alike = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
+    publish("Strict typed span F1", figures(alike), alike, None)
+    plot(alike, json_file.with_suffix(".png"))
 
 
 def _languages(system: str, most: int) -> tuple[str, ...]:

@@ -5,7 +5,6 @@
 A language that `mul` was taught is left out of it first, which takes as long as training `mul`. Goes on where it stopped.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure as Picture
 
-from benchmarks.report import Figure, publish, write_json
+from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained, without_lora
 from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
@@ -38,20 +37,22 @@ def main(
         "benchmarks/results/new_language.json"
     ),
 ) -> None:
-    rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    rows = read_rows(json_file)
     done = {(row["language"], row["start"], row["sentences"], row["seed"]) for row in rows}
     for language in languages.split(","):
-        settings = Settings(data, runs, mul_size, seed, limit, ())
+        settings = Settings(data, runs, mul_size, seed, limit)
         start = mul if mul and language not in SHARED else _without(language, settings)
         for size in map(int, sizes.split(",")):
             for name in STARTS:
                 if (language, name, size, seed) in done:
                     continue
-                rows.append(_row(name, language, start, replace(settings, size=size)))
+                rows.append(_row(name, language, start, replace(settings, size=size, epochs=None)))
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
-    publish("Strict typed span F1 of a new language", figures(rows), rows, json_file)
-    plot(rows, json_file.with_suffix(".png"))
+    write_json(figures(rows), rows, json_file)
+    of_seed = [row for row in rows if row["seed"] == seed]
+    publish("Strict typed span F1 of a new language", figures(of_seed), of_seed, None)
+    plot(of_seed, json_file.with_suffix(".png"))
 
 
 def _without(language: str, settings: Settings) -> Path:

@@ -67,6 +67,12 @@ def _summary(figures: Sequence[Figure]) -> Table:
     return summary
 
 
+def read_rows(json_file: Path) -> list[dict[str, Any]]:
+    """The rows that an earlier run has written, to go on from; none without a file."""
+    rows: list[dict[str, Any]] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    return rows
+
+
 def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
     """Writes rows and figures; the file is whole at every moment."""
     result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}

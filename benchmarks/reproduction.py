@@ -6,15 +6,15 @@ python -m benchmarks.reproduction --data ../shared/data --sizes 600 --seeds 0
 Goes on where it stopped: trained adapters stay in --runs, finished rows in --json.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
+from matplotlib.figure import Figure as Picture
 
-from benchmarks.report import Figure, publish, write_json
+from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, in_one_row, predictions, trained, with_index_of, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
@@ -33,18 +33,16 @@ class Systems:
 
     Args:
         settings: Data, size and seed.
+        served: The languages that are routed among.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, served: tuple[str, ...]) -> None:
         self.settings = settings
+        self.served = served
         self._loaded: tuple[tuple[Path, ...], RetrieveAllModel] | None = None
 
-    def tag(self, system: str, language: str) -> Tagged:
-        """The BIO tags of a system for a language's test sentences; trains what it lacks."""
-        return dict(self.all())[system](language)
-
     def all(self) -> Iterator[tuple[str, Callable[[str], Tagged]]]:
-        """The systems by name."""
+        """The systems by name; each gives BIO tags of a language's test sentences, and trains what it lacks."""
         own, plain = "from mul+retrieved", "from mul"
         yield f"{OURS}, routed", lambda language: self._adapters(own, language, routed=True)
         yield OURS, lambda language: self._adapters(own, language)
@@ -69,7 +67,7 @@ class Systems:
         return draw(s.data, language, s.size, s.seed, s.limit)
 
     def _adapters(self, name: str, language: str, routed: bool = False, **numbers: int) -> Tagged:
-        served = self.settings.languages if routed else (language,)
+        served = self.served if routed else (language,)
         folders = [trained(name, other, self.settings) for other in served]
         if routed:
             folders.append(trained("mul+retrieved", "mul", self.settings))
@@ -115,22 +113,22 @@ def main(
         "benchmarks/results/reproduction.json"
     ),
     languages: Annotated[
-        str, typer.Option(help="Languages, separated by commas; all when empty. The joint LoRA is of these.")
+        str, typer.Option(help="Languages, separated by commas; all when empty. The joint LoRA is of all.")
     ] = "",
     systems: Annotated[str, typer.Option(help="Systems, separated by semicolons; all when empty.")] = "",
     sizes: Annotated[str, typer.Option(help="Training sentences a language, separated by commas.")] = "100,600",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1",
     limit: Annotated[int, typer.Option(help="Test sentences a language.")] = 250,
 ) -> None:
-    rows: list[Row] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
+    rows = read_rows(json_file)
     chosen = tuple(languages.split(",")) if languages else tuple(FOLDERS)
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
     if len({row["limit"] for row in rows} | {limit}) > 1:
         raise typer.BadParameter(f"{json_file} was measured with another --limit. Give that, or another --json.")
     for size in map(int, sizes.split(",")):
         for seed in map(int, seeds.split(",")):
-            settings = Settings(data, runs, size, seed, limit, chosen)
-            study = Systems(settings)
+            settings = Settings(data, runs, size, seed, limit)
+            study = Systems(settings, chosen)
             for system, tag in study.all():
                 if systems and system not in systems.split(";"):
                     continue
@@ -239,21 +237,16 @@ def _spread(rows: list[Row], system: str, size: int) -> float | None:
 
 def plot(rows: list[Row], file: Path) -> None:
     """A bar a system: the mean of the languages that all have, at the largest size."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
     size = max(row["size"] for row in rows)
     bars = means(rows, size, everywhere=True)[::-1]
-    figure, axes = pyplot.subplots(figsize=(7, 0.35 * len(bars) + 1))
-    axes.barh([bar["system"] for bar in bars], [bar["mean"] for bar in bars], color="#4477aa")
-    axes.bar_label(axes.containers[0], padding=3)
+    figure = Picture(figsize=(7, 0.35 * len(bars) + 1))
+    axes = figure.subplots()
+    drawn = axes.barh([bar["system"] for bar in bars], [bar["mean"] for bar in bars], color="#4477aa")
+    axes.bar_label(drawn, padding=3)
     axes.set_xlabel(f"mean strict typed span F1, {size} training sentences a language")
     axes.set_xlim(0, 100)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, bbox_inches="tight", dpi=150)
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -283,7 +283,7 @@ class RetrieveAllModel(PreTrainedModel):
 
         Example:
             >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
-            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.8, known=True)
+            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.57, known=True)
         """
         sentences = _sentences(texts, words)
         forced = self._forced(languages, len(sentences))

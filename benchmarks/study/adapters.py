@@ -26,8 +26,6 @@ from .baselines import words_of
 from .tongues import FOLDERS, SHARED, draw
 
 MUL, JOINT = "mul", "joint"
-EPOCHS = 2
-"""Of every training, whatever its size. What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +40,8 @@ class Settings:
         limit: Test sentences of each language.
         languages: The languages of the joint adapter.
         shared: The languages that `mul` is taught.
+        epochs: Of every training, so that size alone makes the difference; ``None`` for what `retrieveall train` would choose.
+            What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them.
     """
 
     data: Path
@@ -49,8 +49,9 @@ class Settings:
     size: int
     seed: int
     limit: int
-    languages: tuple[str, ...]
+    languages: tuple[str, ...] = tuple(FOLDERS)
     shared: tuple[str, ...] = SHARED
+    epochs: int | None = 2
 
 
 def trained(name: str, language: str, settings: Settings, start: Path | None = None) -> Path:
@@ -80,7 +81,7 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
         init="none",
         learning_rate=1e-3,
         batch_size=16,
-        epochs=EPOCHS,
+        epochs=settings.epochs,
         knowledge_share=0.3 if name.endswith("+retrieved") else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
@@ -98,7 +99,7 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         dataset=[str(settings.data / FOLDERS[language])],
         output=str(folder),
         init=str(start) if start else "none",
-        epochs=EPOCHS,
+        epochs=settings.epochs,
         knowledge_share=TrainingArguments.knowledge_share if name.endswith("+retrieved") else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
