@@ -80,13 +80,13 @@ def _layer(
     asked_vectors = {code: encode(examples) for code, examples in asked.items()}
     row: dict[str, Any] = {"setting": f"encoder_layer {layer}"}
     for name, setting in ROUTERS.items():
-        router = Router(RetrieveAllConfig(min_confidence=0.0, **setting))
+        router = Router(RetrieveAllConfig(**setting))
         for code, vectors in known_vectors.items():
             router.add(code, torch.stack([v.sentence for v in vectors]))
         right = [
             route.language == code
             for code, vectors in asked_vectors.items()
-            for route in router.route(torch.stack([v.sentence for v in vectors]))
+            for route in router.route(torch.stack([v.sentence for v in vectors]))[1]
         ]
         row[name] = round(100 * sum(right) / len(right), 1)
     agreement = [_label_agreement(known[code], known_vectors[code], asked[code], asked_vectors[code]) for code in known]
@@ -117,12 +117,12 @@ def _prompt(
     try:
         for name, value in setting.items():
             setattr(model.config, name, value)
-        model._writer.max_example_tokens = model.config.max_example_tokens
+        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
         f1 = [evaluate_examples(model, asked[code], code, oracle_routing=True).f1 for code in languages]
     finally:
         for name, value in before.items():
             setattr(model.config, name, value)
-        model._writer.max_example_tokens = model.config.max_example_tokens
+        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
     row = {"setting": ", ".join(f"{name} {value}" for name, value in setting.items()), "F1": round(sum(f1) / len(f1), 2)}
     print(row, flush=True)
     return row

@@ -24,8 +24,9 @@ from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
 
-ORDER = ("de", "sw", "ru", "ta", "zh", "bg", "yo", "pt", "en", "bn", "am", "hr", "es", "ha", "no", "wo", "da")
-"""Diverse first, so that a joint LoRA of four is no family of languages."""
+ORDER = ("en", "ru", "yo", "bn", "no", "pt", "hr", "zh", "de", "ta", "sw", "da", "bg", "es", "am", "ha", "wo")
+"""Diverse first, so that a joint LoRA of four is no family of languages. The first eight lack what `new_language` holds
+out, so that their joint LoRA can be its `mul`."""
 
 SEPARATE = {"separate": "from nothing", "RetrieveAll": "from mul+retrieved"}
 """What is trained for each language alone."""

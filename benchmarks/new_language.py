@@ -1,8 +1,8 @@
 """What a new language gains from its first sentences: F1 by their number, started from `mul` and from nothing.
 
-    python -m benchmarks.new_language --data ../shared/data --languages sw,yo --json benchmarks/results/new_language.json
+    python -m benchmarks.new_language --data ../shared/data --languages de,ta,sw --json benchmarks/results/new_language.json
 
-A language that `mul` was taught is left out of it first, which takes as long as training `mul`. Goes on where it stopped.
+A `mul` without the language is trained for each, unless --mul gives one that was taught none of them. Goes on where it stopped.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 def main(
     data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
     runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/new_language"),
-    mul: Annotated[Path | None, typer.Option(help="A trained `mul`, for languages that it was not taught.")] = None,
+    mul: Annotated[Path | None, typer.Option(help="A `mul` taught none of the languages, instead of one for each.")] = None,
     languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "sw,de,ta",
     sizes: Annotated[str, typer.Option(help="Training sentences, separated by commas.")] = "0,25,50,100,300,600",
     mul_size: Annotated[int, typer.Option(help="Training sentences of each language of `mul`.")] = 600,
@@ -41,7 +41,7 @@ def main(
     done = {(row["language"], row["start"], row["sentences"], row["seed"]) for row in rows}
     for language in languages.split(","):
         settings = Settings(data, runs, mul_size, seed, limit)
-        start = mul if mul and language not in SHARED else _without(language, settings)
+        start = mul or _without(language, settings)
         for size in map(int, sizes.split(",")):
             for name in STARTS:
                 if (language, name, size, seed) in done:
@@ -59,7 +59,7 @@ def _without(language: str, settings: Settings) -> Path:
     """A `mul` that was not taught the language."""
     shared = tuple(code for code in SHARED if code != language)
     runs = settings.runs / f"without-{language}"
-    return trained("mul+retrieved", "mul", replace(settings, shared=shared, runs=runs))
+    return trained("mul+retrieved", "mul", replace(settings, languages=shared, runs=runs))
 
 
 def _row(name: str, language: str, mul: Path, settings: Settings) -> Row:

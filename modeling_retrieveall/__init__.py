@@ -8,10 +8,11 @@
 
 from .configuration_retrieveall import RetrieveAllConfig
 from .entities import Entity
+from .extractor import UnknownLanguageError
 from .language_adapter import LanguageAdapter
 from .lora_files import AdapterError
 from .modeling_retrieveall import RetrieveAllModel
-from .outputs import Extraction, RetrieveAllOutput
+from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .routing import Route
 
 __all__ = [
@@ -23,4 +24,6 @@ __all__ = [
     "RetrieveAllModel",
     "RetrieveAllOutput",
     "Route",
+    "ServedSentence",
+    "UnknownLanguageError",
 ]

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .cli_hub import collection_app, pull, push
-from .cli_terminal import console, escaped, plain_errors, table
+from .cli_terminal import console, plain_errors, table
+from .cli_views import view
 
 app = typer.Typer(
     help="Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language.",
@@ -41,9 +42,11 @@ def extract(
     add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
     base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
+    document: Annotated[bool, typer.Option("--document", help="The file is one text, instead of one a line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a text.")] = False,
     conll: Annotated[bool, typer.Option("--conll", help="A word and its BIO tag a line.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show route, retrieved examples and prompt as well.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show languages, retrieved examples and prompt as well.")] = False,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
     dtype: Dtype = "auto",
@@ -54,20 +57,18 @@ def extract(
 
     Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
     """
-    if as_json + conll + explain > 1:
-        raise ValueError("--json, --conll and --explain exclude one another; give one.")
-    source = _input_texts(texts, file)
+    show = view(as_json, conll, explain)
+    source = _input_texts(texts, file, document)
     first = next(source, None)
     if first is None:
         return
     loaded = _load(model, revision, base, add or [], dtype, device, quantize)
-    show = _show_json if as_json else _show_conll if conll else _show_explained if explain else _TableView()
+    weights = _weights(prior) if prior else None
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
-        for result in loaded.explain(part, language, batch_size, threshold=threshold):
+        for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
             show(result)
-    if isinstance(show, _TableView):
-        show.close()
+    show.close()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -197,7 +198,19 @@ def _load(
     return loaded
 
 
-def _input_texts(texts: list[str] | None, file: Path | None) -> Iterator[str]:
+def _weights(prior: str) -> dict[str, float]:
+    """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``."""
+    weights = {}
+    for part in prior.split(","):
+        language, _, weight = part.strip().partition("=")
+        try:
+            weights[language] = float(weight or 1)
+        except ValueError:
+            raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
+    return weights
+
+
+def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> Iterator[str]:
     if texts and file:
         raise ValueError("Give texts as arguments or a --file, not both.")
     if texts:
@@ -205,67 +218,19 @@ def _input_texts(texts: list[str] | None, file: Path | None) -> Iterator[str]:
     if file is not None and str(file) != "-":
         if not file.is_file():
             raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        return _lines(file.open("rb"))
+        return _lines(file.open("rb"), document)
     if file is None and sys.stdin.isatty():
         raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
-    return _lines(sys.stdin.buffer)
+    return _lines(sys.stdin.buffer, document)
 
 
-def _lines(stream: Any) -> Iterator[str]:
-    """Lines without their ends; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
+def _lines(stream: Any, document: bool) -> Iterator[str]:
+    """Lines without their ends, or all at once; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
     with stream:
+        if document:
+            yield stream.read().decode("utf-8", "replace")
         for line in stream:
             yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
-
-
-def _show_json(result: Any) -> None:
-    entities = [
-        {"text": e.text, "label": e.label, "start": e.start, "end": e.end, "score": round(e.score, 4)} for e in result.entities
-    ]
-    row = {"text": result.text, "language": result.route.language, "known": result.route.known, "entities": entities}
-    typer.echo(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace"))
-
-
-def _show_conll(result: Any) -> None:
-    from .entities import Sentence, tags_from_entities
-
-    sentence = Sentence.from_text(result.text)
-    for word, tag in zip(sentence.words, tags_from_entities(result.entities, sentence), strict=True):
-        typer.echo(f"{word.text}\t{tag}")
-    typer.echo()
-
-
-def _show_explained(result: Any) -> None:
-    console = Console(highlight=False, emoji=False)
-    route = result.route
-    console.rule(escaped(result.text[:80]))
-    served = ", ".join(f"{name} {weight:.2f}" for name, weight in route.mixture.items()) or "none"
-    console.print(f"language {route.language} (confidence {route.confidence:.2f}, known: {route.known}), adapters: {served}")
-    for retrieved in result.retrieved:
-        for hit in retrieved.mentions:
-            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.text)} = {escaped(hit.item.span.label)}")
-        for hit in retrieved.examples:
-            console.print(f"  {hit.similarity:.2f}  {escaped(hit.item.sentence.text)}")
-    for prompt in result.prompts:
-        console.print(escaped(prompt), style="dim")
-    for entity in result.entities:
-        console.print(f"  {escaped(entity.label):5} {escaped(entity.text)}  {entity.start}-{entity.end}  {entity.score:.2f}")
-
-
-class _TableView:
-    """Collects the results of all texts in one table."""
-
-    def __init__(self) -> None:
-        self._table = Table("text", "language", "entities", show_lines=True)
-
-    def __call__(self, result: Any) -> None:
-        language = result.route.language if result.route.known else f"{result.route.language}?"
-        entities = "\n".join(f"[bold]{escaped(e.label)}[/] {escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
-        self._table.add_row(escaped(result.text), language, entities)
-
-    def close(self) -> None:
-        """Prints the table."""
-        Console(emoji=False).print(self._table)
 
 
 app.command()(push)

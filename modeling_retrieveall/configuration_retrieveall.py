@@ -10,8 +10,17 @@ from transformers import PreTrainedConfig
 from .embedded import EMBEDDED_BASE
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
-_ROUTERS = ("discriminant", "vote")
-_AT_LEAST_ONE = ("routing_temperature", "k_neighbours", "adapter_slots", "batch_size", "max_batch_tokens", "max_sentence_tokens")
+_CHOICES = {"router": ("discriminant", "vote", "combined"), "when_unknown": ("nearest", "mul", "both", "error", "empty")}
+_AT_LEAST_ONE = (
+    "routing_temperature",
+    "k_neighbours",
+    "adapters_per_sentence",
+    "adapter_slots",
+    "batch_size",
+    "max_batch_tokens",
+    "max_sentence_tokens",
+)
+_SHARES = ("min_weight", "stay_probability")
 
 
 class RetrieveAllConfig(PreTrainedConfig):
@@ -30,14 +39,22 @@ class RetrieveAllConfig(PreTrainedConfig):
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
-        router: ``"discriminant"``, linear discriminant analysis over the sentence vectors, or ``"vote"``, the paper's nearest
-            examples. Among 17 languages the discriminant routes 90 % of validation sentences right, the vote 82 %
-            (``benchmarks.defaults``, all languages of the study).
+        router: ``"discriminant"``, linear discriminant analysis over the sentence vectors; ``"vote"``, the paper's nearest
+            examples; or ``"combined"``, the product of both posteriors. Measured by ``benchmarks.routing``.
         routing_temperature: Of the discriminant's posterior, which is too sure of itself at 1: its Gaussians have 640 dimensions.
-            Of 1 to 24, 8 gives validation sentences of 17 languages the highest likelihood.
+            Fitted by :meth:`RetrieveAllModel.calibrate`; of 1 to 24, 8 gives validation sentences of 17 languages the highest
+            likelihood.
         k_neighbours: Votes (k) of ``router="vote"``. Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour
             does not decide, and a language of twenty examples can win.
-        min_confidence: A route whose winner has a smaller posterior is marked unknown and served by ``mul``.
+        stay_probability: That a sentence of a text is in the language of the one before; sentences of one text share their
+            evidence by it. At 1 divided by the number of languages each sentence would stand for itself.
+        adapters_per_sentence: Languages in a sentence's row of M at most: at 1 it is one-hot.
+        min_weight: Languages of a smaller posterior are left out of the row.
+        max_distance: A sentence farther than this from the mean of every language is of an unknown one. In standard deviations
+            a dimension of the router's space; fitted by :meth:`RetrieveAllModel.calibrate` so that one in a hundred sentences
+            of known languages is taken for unknown.
+        when_unknown: What serves such a sentence: ``"nearest"`` languages, as if it were known; the shared ``"mul"``, if there
+            is one; ``"both"``, at equal weights; nothing, as its entities are ``"empty"``; or an ``"error"``.
         max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
             times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
         max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.
@@ -69,7 +86,11 @@ class RetrieveAllConfig(PreTrainedConfig):
         router: str = "discriminant",
         routing_temperature: float = 8.0,
         k_neighbours: int = 10,
-        min_confidence: float = 0.35,
+        stay_probability: float = 0.9,
+        adapters_per_sentence: int = 1,
+        min_weight: float = 0.2,
+        max_distance: float = 1.93,
+        when_unknown: str = "nearest",
         max_example_tokens: int = 192,
         max_sentence_tokens: int = 256,
         max_rank: int = 256,
@@ -92,7 +113,11 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.router = router
         self.routing_temperature = routing_temperature
         self.k_neighbours = k_neighbours
-        self.min_confidence = min_confidence
+        self.stay_probability = stay_probability
+        self.adapters_per_sentence = adapters_per_sentence
+        self.min_weight = min_weight
+        self.max_distance = max_distance
+        self.when_unknown = when_unknown
         self.max_example_tokens = max_example_tokens
         self.max_sentence_tokens = max_sentence_tokens
         self.max_rank = max_rank
@@ -120,12 +145,13 @@ class RetrieveAllConfig(PreTrainedConfig):
                 continue
             # Thresholds count standard deviations, to both sides.
             least = 1 if name in _AT_LEAST_ONE else -_LARGEST if name.endswith("_threshold") else 0
-            most = _MOST_SLOTS if name == "adapter_slots" else _LARGEST
+            most = _MOST_SLOTS if name == "adapter_slots" else 1 if name in _SHARES else _LARGEST
             fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= most
             if not fits or isinstance(value, bool):
                 raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {most:,}.")
-        if self.router not in _ROUTERS:
-            raise ValueError(f"router is {self.router!r}; give one of {', '.join(map(repr, _ROUTERS))}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(map(repr, choices))}.")
         for name, kind in (("base_model", str), ("base_revision", str | None), ("collection", str | None)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a string.")

@@ -102,9 +102,17 @@ class Discriminant:
         return (-self.distances(sentences).square() / (2 * self.temperature)).softmax(-1)
 
     def distances(self, sentences: Tensor) -> Tensor:
-        """Mahalanobis distances ``[sentences, languages]`` of vectors ``[sentences, hidden]`` from the means of the languages."""
+        """Mahalanobis distances ``[sentences, languages]`` of vectors ``[sentences, hidden]`` from the means of the languages.
+
+        A sentence of a known language is about as far from its mean as the square root of :attr:`dimensions`.
+        """
         centre, whitening, means = self._solved()
         return torch.cdist((project(sentences) - centre) @ whitening, means, compute_mode="donot_use_mm_for_euclid_dist")
+
+    @property
+    def dimensions(self) -> int:
+        """Of the space in which distances are measured."""
+        return len(self._solved()[0])
 
     def _solved(self) -> tuple[Tensor, Tensor, Tensor]:
         """The centre ``[d]``, the whitening of the covariance ``[d, d]``, and the whitened means ``[languages, d]``."""

@@ -18,6 +18,7 @@ from .lora_bank import LoraBank
 from .lora_files import AdapterError
 from .manifest import SHARED_LANGUAGE
 from .routing import Router
+from .scripts import usual_scripts
 
 
 class Languages:
@@ -58,7 +59,8 @@ class Languages:
         if language == SHARED_LANGUAGE:
             self.router.fallback = language
         else:
-            self.router.add(language, adapter.sentence_vectors())
+            scripts = usual_scripts(example.sentence.text for example in adapter.index.examples)
+            self.router.add(language, adapter.sentence_vectors(), scripts)
 
     def remove(self, language: str) -> None:
         """Takes a language away.

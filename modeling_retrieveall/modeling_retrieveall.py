@@ -6,9 +6,8 @@
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +19,20 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from .answers import AnswerFormat
 from .base_llm import load_base, pinned_revision
-from .batching import TokenBudget
 from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import Answer, AnswerDecoder
-from .encoding import SentenceEncoder, SentenceVectors
-from .entities import Entity, Sentence
-from .grammar import AnswerGrammar
+from .documents import Window, checked_texts, entities_of
+from .entities import Entity
+from .extractor import Extractor, Request
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
-from .outputs import Extraction, RetrieveAllOutput
-from .prompting import Prompt, PromptWriter
-from .retrieval import Retrieved
-from .routing import Route
+from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .tokenization_retrieveall import write_tokenizer_pointer
-from .windows import split_windows
 
-_WINDOWS_AT_A_TIME = 1024
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
 # What AutoModel passes on that means nothing here.
 _AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
-
-
-@dataclass
-class _Window:
-    """A sentence on its way through the model; filled in step by step."""
-
-    owner: int
-    sentence: Sentence
-    word_ids: list[list[int]]
-    route: Route
-    retrieved: Retrieved
-    prompt: Prompt | None = None
-    answer: Answer | None = None
 
 
 class RetrieveAllModel(PreTrainedModel):
@@ -81,10 +60,8 @@ class RetrieveAllModel(PreTrainedModel):
         self._languages = Languages(base, config)
         self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
         self.answers = AnswerFormat(tokenizer)
-        self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
-        self._decoder = AnswerDecoder(base, self.bank)
-        self._budget = TokenBudget(config.max_batch_tokens)
-        self._writer = PromptWriter(self.answers, config.max_example_tokens)
+        self._extractor = Extractor(base, config, self._languages, self.answers)
+        self.encoder = self._extractor.encoder
         self._lock = threading.RLock()  # base and bank serve one call at a time; other threads wait
         self.post_init()
 
@@ -245,8 +222,11 @@ class RetrieveAllModel(PreTrainedModel):
         *,
         words: Sequence[Sequence[str]] | None = None,
         threshold: float = 0.0,
+        prior: Mapping[str, float] | None = None,
     ) -> list[list[Entity]]:
         """Finds the named entities of texts, whatever mixture of languages they are in.
+
+        A text is served sentence by sentence; its sentences share their evidence of the language.
 
         Args:
             texts: A text or a list of texts, of any length.
@@ -254,6 +234,7 @@ class RetrieveAllModel(PreTrainedModel):
             batch_size: Sentences decoded together; the configuration's when not given.
             words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
             threshold: Entities of a lower score are left out.
+            prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out.
 
         Returns:
             For each text its entities, in order of appearance and without overlap; ``text[e.start:e.end] == e.text``.
@@ -261,15 +242,18 @@ class RetrieveAllModel(PreTrainedModel):
         Raises:
             TypeError: A text is not a string.
             ValueError: A language is not among the model's, or a number is out of its range.
+            UnknownLanguageError: A sentence is in no language of the model, and ``when_unknown="error"``.
             MemoryError: A text does not fit into memory, even alone.
 
         Example:
             >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
             'Wangari Maathai'
         """
-        return [r.entities for r in self.explain(texts, languages, batch_size, words=words, threshold=threshold)]
+        _check_threshold(threshold)
+        with self._lock:
+            served = self._extractor.serve(checked_texts(texts, words), Request(languages, batch_size, prior))
+        return [entities_of(windows, threshold) for windows in served]
 
-    @torch.no_grad()
     def explain(
         self,
         texts: str | Sequence[str] | None = None,
@@ -278,116 +262,62 @@ class RetrieveAllModel(PreTrainedModel):
         *,
         words: Sequence[Sequence[str]] | None = None,
         threshold: float = 0.0,
+        prior: Mapping[str, float] | None = None,
     ) -> list[Extraction]:
-        """As :meth:`extract`, with the route, the retrieved examples and the prompt of each text.
+        """As :meth:`extract`, with the posterior, the route, the retrieved examples and the prompt of each sentence.
 
         Example:
             >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
             Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.57, known=True)
         """
-        sentences = _sentences(texts, words)
-        forced = self._forced(languages, len(sentences))
-        size = self.config.batch_size if batch_size is None else batch_size
-        if size < 1:
-            raise ValueError(f"batch_size is {size}; give at least 1.")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}; give a probability between 0 and 1.")
-        windows = [window for i, sentence in enumerate(sentences) for window in self._windows(i, sentence)]
-        # Vectors are kept for a part of the windows at a time, however many texts there are.
-        part = max(size, _WINDOWS_AT_A_TIME)
-        for start in range(0, len(windows), part):
-            with self._lock:
-                self._serve(windows[start : start + part], forced, size)
-        return self._assemble(sentences, windows, threshold)
-
-    def _serve(self, windows: list[_Window], forced: list[str] | None, batch_size: int) -> None:
-        self._route_and_retrieve(windows, forced)
-        while removed := self._languages.drop_unusable(_served_by(windows), strict=forced is not None):
-            self._route_and_retrieve([window for window in windows if removed & set(window.route.adapters)], forced)
-        self._budget.run(
-            [len(window.prompt.ids) if window.prompt else 0 for window in windows],
-            lambda batch: self._answer([windows[i] for i in batch]),
-            max_rows=batch_size,
-            adapters=[window.route.adapters for window in windows],
-            max_adapters=self.bank.free_slots,
-        )
-
-    def _forced(self, languages: str | Sequence[str] | None, count: int) -> list[str] | None:
-        if languages is None:
-            return None
-        forced = [languages] * count if isinstance(languages, str) else list(languages)
-        if len(forced) != count:
-            raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
-        self._languages.check(forced)
-        return forced
-
-    def _windows(self, owner: int, sentence: Sentence) -> list[_Window]:
-        word_ids = self.answers.word_ids(sentence)
-        bounds = split_windows(sentence, [len(ids) for ids in word_ids], self.config.max_sentence_tokens)
-        parts = [sentence.slice(start, end) for start, end in bounds]
-        return [_Window(owner, part, self.answers.word_ids(part), Route.nowhere(), Retrieved([], [])) for part in parts]
-
-    def _route_and_retrieve(self, windows: list[_Window], forced: list[str] | None) -> None:
-        vectors = self.encoder.encode([window.word_ids for window in windows])
-        if forced is None:
-            routes = self.router.route(torch.stack([v.sentence for v in vectors]))
-        else:
-            routes = [Route.certain(forced[window.owner]) for window in windows]
-        for window, route, query in zip(windows, routes, vectors, strict=True):
-            window.route = route
-            window.retrieved = self._retrieve(route, query)
-            window.prompt = self._writer.write(
-                window.sentence,
-                [hit.item for hit in window.retrieved.mentions],
-                [hit.item for hit in window.retrieved.examples],
+        listed = checked_texts(texts, words)
+        _check_threshold(threshold)
+        with self._lock:
+            served = self._extractor.serve(listed, Request(languages, batch_size, prior))
+        return [
+            Extraction(
+                text if isinstance(text, str) else " ".join(text),
+                entities_of(windows, threshold),
+                [self._explained(window) for window in windows],
             )
+            for text, windows in zip(listed, served, strict=True)
+        ]
 
-    def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
-        if not route.adapters:
-            return Retrieved([], [])
-        config, adapter = self.config, self.adapters[route.adapters[0]]
-        return adapter.index.search(
-            query,
-            # Never more than the adapter has met in training.
-            min(config.n_entities, adapter.manifest.n_entities),
-            min(config.n_sentences, adapter.manifest.n_sentences),
-            config.entity_threshold,
-            config.sentence_threshold,
+    def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """Fits the routing to sentences whose languages are known: for another base LLM, or other kinds of text.
+
+        Sets ``routing_temperature``, so that a confidence of 0.8 is right four times in five, and ``max_distance``, beyond which
+        one in a hundred of these sentences lies. :meth:`save_pretrained` stores both.
+
+        Args:
+            texts: Language to sentences; some hundred each, and none that an adapter was trained on.
+
+        Returns:
+            The fields that were set.
+
+        Raises:
+            ValueError: A language is not among the model's, or has no sentences.
+
+        Example:
+            >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
+            {'routing_temperature': 8.0, 'max_distance': 1.93}
+        """
+        with self._lock:
+            return self._extractor.calibrate(texts)
+
+    def _explained(self, window: Window) -> ServedSentence:
+        prompt_ids = window.prompt.ids if window.prompt else []
+        likeliest = sorted(window.posterior.items(), key=lambda pair: -pair[1])
+        return ServedSentence(
+            window.sentence.words[0].start,
+            window.sentence.words[-1].end,
+            window.route,
+            {language: probability for language, probability in likeliest if probability},
+            window.retrieved,
+            self.tokenizer.decode(prompt_ids),
+            prompt_ids,
+            window.answer.ids if window.answer else [],
         )
-
-    def _answer(self, batch: list[_Window]) -> None:
-        """Decodes a batch of windows, each with its own adapters."""
-        grammars = [AnswerGrammar(self.answers, window.sentence, self._labels(window.route)) for window in batch]
-        self.bank.make_resident(sorted(_served_by(batch)), lambda name: self.adapters[name].lora_weights(self.base.dtype))
-        prompts = [window.prompt.ids for window in batch if window.prompt]
-        answers = self._decoder.decode(prompts, grammars, [window.route.mixture for window in batch])
-        for window, answer in zip(batch, answers, strict=True):
-            window.answer = answer
-
-    def _labels(self, route: Route) -> list[str]:
-        return sorted({label for name in route.adapters for label in self.adapters[name].manifest.entity_types})
-
-    def _assemble(self, sentences: list[Sentence], windows: list[_Window], threshold: float) -> list[Extraction]:
-        """Puts the windows of each text together again, in the order of the texts."""
-        of_text: list[list[_Window]] = [[] for _ in sentences]
-        for window in windows:
-            of_text[window.owner].append(window)
-        results = []
-        for sentence, parts in zip(sentences, of_text, strict=True):
-            parts.sort(key=lambda window: window.sentence.words[0].start)
-            spans = [(w.sentence, scored) for w in parts if w.answer for scored in w.answer.spans if scored.score >= threshold]
-            results.append(
-                Extraction(
-                    sentence.text,
-                    [part.entity(scored.span, scored.score) for part, scored in spans],
-                    parts[0].route if parts else Route.nowhere(),
-                    [window.retrieved for window in parts],
-                    [self.tokenizer.decode(window.prompt.ids) for window in parts if window.prompt],
-                    [window.prompt.ids for window in parts if window.prompt],
-                    [window.answer.ids for window in parts if window.answer],
-                )
-            )
-        return results
 
     # Tensors in, tensors out
 
@@ -422,7 +352,7 @@ class RetrieveAllModel(PreTrainedModel):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
         results = self.explain([self.tokenizer.decode(row, skip_special_tokens=True) for row in rows], languages)
-        answers = [[token for answer in result.answers for token in answer] or self.answers.end for result in results]
+        answers = [[token for each in result.sentences for token in each.answer_ids] or self.answers.end for result in results]
         longest = max((len(answer) for answer in answers), default=0)
         pad = self.tokenizer.pad_token_id or 0
         padded = [answer + [pad] * (longest - len(answer)) for answer in answers]
@@ -433,7 +363,7 @@ class RetrieveAllModel(PreTrainedModel):
             sequences=sequences,
             entities=[result.entities for result in results],
             routes=[result.route for result in results],
-            prompts=["\n\n".join(result.prompts) for result in results],
+            prompts=["\n\n".join(sentence.prompt for sentence in result.sentences) for result in results],
             scores=[[entity.score for entity in result.entities] for result in results],
         )
 
@@ -453,10 +383,10 @@ class RetrieveAllModel(PreTrainedModel):
         """
         states = self.base.get_decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         if labels is None:
-            return CausalLMOutput(logits=self._decoder.head.full(states))
+            return CausalLMOutput(logits=self._extractor.decoder.head.full(states))
         targets = labels[:, 1:]
         answer = targets != -100
-        logits = self._decoder.head.full(states[:, :-1][answer])
+        logits = self._extractor.decoder.head.full(states[:, :-1][answer])
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
@@ -471,25 +401,6 @@ def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
         )
 
 
-def _served_by(windows: Iterable[_Window]) -> set[str]:
-    return {name for window in windows for name in window.route.adapters}
-
-
-def _sentences(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]] | None) -> list[Sentence]:
-    """The caller's texts or words as sentences; anything else is refused before any work is done."""
-    if (texts is None) == (words is None):
-        raise TypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
-    if words is not None:
-        for position, row in enumerate(words):
-            if isinstance(row, str) or not isinstance(row, Sequence) or not all(isinstance(word, str) for word in row):
-                raise TypeError(
-                    f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list."
-                )
-        return [Sentence.from_words(row) for row in words]
-    listed: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
-    for position, text in enumerate(listed):
-        if not isinstance(text, str):
-            raise TypeError(
-                f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
-            )
-    return [Sentence.from_text(text) for text in listed]
+def _check_threshold(threshold: float) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold}; give a probability between 0 and 1.")

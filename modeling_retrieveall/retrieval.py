@@ -114,6 +114,28 @@ class ExampleIndex:
         return Retrieved(mentions, examples)
 
 
+def nearest(found: Sequence[Retrieved], n_entities: int, n_sentences: int) -> Retrieved:
+    """The nearest distinct mentions and sentences of what several indices have.
+
+    Args:
+        found: What each index has retrieved.
+        n_entities: Mentions at most.
+        n_sentences: Sentences at most.
+    """
+    if len(found) == 1:
+        return found[0]
+    mentions = [hit for retrieved in found for hit in retrieved.mentions]
+    examples = [hit for retrieved in found for hit in retrieved.examples]
+    return Retrieved(_best(mentions, n_entities, _mention_identity), _best(examples, n_sentences, _example_identity))
+
+
+def _best(hits: Sequence[Hit[T]], limit: int, identity: Callable[[T], Hashable]) -> list[Hit[T]]:
+    distinct: dict[Hashable, Hit[T]] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.similarity):
+        distinct.setdefault(identity(hit.item), hit)
+    return list(distinct.values())[:limit]
+
+
 def _rows_by_key(examples: Sequence[Example]) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
     for row, example in enumerate(examples):

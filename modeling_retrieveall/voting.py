@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+_BEFOREHAND = 0.3
+"""Of a vote for every language: none is impossible because its examples are not among the k nearest."""
+
 
 class Votes:
     """The examples of all languages, of which the nearest vote.
@@ -50,7 +53,7 @@ class Votes:
         votes.scatter_add_(1, owners[nearest.indices], torch.ones_like(nearest.values))
         # Ties go to the language of the nearer examples: their similarities break them without outweighing a vote.
         ties = torch.zeros_like(votes).scatter_add_(1, owners[nearest.indices], nearest.values + 1.0)
-        shares = votes + ties / (4.0 * self.k_neighbours)
+        shares = votes + ties / (4.0 * self.k_neighbours) + _BEFOREHAND
         return shares / shares.sum(-1, keepdim=True)
 
     def _pooled(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -61,6 +62,32 @@ def test_conll_has_a_word_and_a_tag_a_line(run: Callable[..., tuple[int, str, st
     assert lines[-1] == ""
 
 
+def test_explain_as_json_has_languages_examples_and_prompt_of_each_sentence(
+    run: Callable[..., tuple[int, str, str]], model: Path
+) -> None:
+    code, output, _ = run("extract", "--model", model, "--explain", "--json", f"{TEXT} Graz liegt an der Mur.")
+    result = json.loads(output)
+    assert code == 0
+    assert [result["text"][s["start"] : s["end"]] for s in result["sentences"]] == [TEXT, "Graz liegt an der Mur."]
+    for sentence in result["sentences"]:
+        assert sentence["posterior"] == {"de": 1.0} and sentence["adapters"] == {"de": 1.0}
+        assert sentence["prompt"].endswith("Entities:")
+    assert all(entity.keys() >= {"text", "label", "start", "end", "score", "support"} for entity in result["entities"])
+
+
+def test_a_file_may_be_one_text(run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "text.txt"
+    file.write_text(f"{TEXT}\n\nGraz liegt\nan der Mur.\n", encoding="utf-8")
+    _, output, _ = run("extract", "--model", model, "--json", "--document", "--file", file)
+    (row,) = [json.loads(line) for line in output.splitlines()]
+    assert row["text"] == file.read_text(encoding="utf-8")
+
+
+def test_a_prior_rules_languages_out(run: Callable[..., tuple[int, str, str]], model: Path, tiny_adapter: Any) -> None:
+    _, output, _ = run("extract", "--model", model, "--add", tiny_adapter("en"), "--prior", "en", "--json", TEXT)
+    assert json.loads(output)["language"] == "en"
+
+
 def test_explain_shows_route_and_prompt(run: Callable[..., tuple[int, str, str]], model: Path) -> None:
     _, output, _ = run("extract", "--model", model, "--explain", TEXT)
     assert "language de" in output
@@ -84,7 +111,10 @@ def test_a_further_adapter_is_added(
     ("arguments", "message"),
     [
         (["--language", "xx", TEXT], "There are: de"),
-        (["--json", "--conll", TEXT], "exclude one another"),
+        (["--json", "--conll", TEXT], "--conll excludes --json and --explain"),
+        (["--conll", "--explain", TEXT], "--conll excludes --json and --explain"),
+        (["--prior", "de=much", TEXT], "--prior is 'de=much'; give languages with weights"),
+        (["--prior", "xx", TEXT], "Nothing is routed to 'xx'. There are: de."),
         (["--file", "no-such-file.txt"], "There is no file"),
         (["--add", "no-such-folder", TEXT], "is not a language adapter"),
         (["--dtype", "int3", TEXT], "give auto, float32"),

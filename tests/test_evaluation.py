@@ -7,9 +7,15 @@ import pytest
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
 from modeling_retrieveall.entities import Sentence, Span, tags_from_entities
+from modeling_retrieveall.outputs import ServedSentence
+from modeling_retrieveall.retrieval import Retrieved
 from modeling_retrieveall.training.data import DatasetError
 from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples
 from tests.conftest import SENTENCES, example
+
+
+def served(text: str) -> ServedSentence:
+    return ServedSentence(0, len(text), Route.certain("de"), {"de": 1.0}, Retrieved([], []), "", [], [])
 
 
 class Oracle:
@@ -20,8 +26,7 @@ class Oracle:
 
     def explain(self, words: list[list[str]], **_: object) -> list[Extraction]:
         return [
-            Extraction(" ".join(row), found, Route.certain("de"), [], [], [], [])
-            for row, found in zip(words, self.entities, strict=True)
+            Extraction(" ".join(row), found, [served(" ".join(row))]) for row, found in zip(words, self.entities, strict=True)
         ]
 
 

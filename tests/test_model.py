@@ -11,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from transformers import BitsAndBytesConfig
 
-from modeling_retrieveall import Entity, RetrieveAllModel
+from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
 from modeling_retrieveall.entities import Sentence, Span
 from modeling_retrieveall.grammar import AnswerGrammar
 
@@ -95,16 +95,16 @@ def test_odd_text_is_answered_in_its_own_characters(model: RetrieveAllModel, tex
 @pytest.mark.parametrize("text", ["", " \t\n  ", "\x00\x1b", "\u200b\ufeff"])
 def test_a_text_without_words_has_no_entities_and_no_route(model: RetrieveAllModel, text: str) -> None:
     (result,) = model.explain(text)
-    assert result.entities == [] and result.prompts == []
+    assert result.entities == [] and result.sentences == []
     assert not result.route.known and result.route.adapters == ()
 
 
 def test_a_text_of_any_length_is_read_to_its_end(model: RetrieveAllModel) -> None:
-    sentences = [f"Angela Merkel besuchte Nairobi zum {number}. Mal." for number in range(100)]
+    sentences = [f"Angela Merkel besuchte {number} Mal Nairobi." for number in range(100)]
     text = " ".join(sentences)
     (result,) = model.explain(text, languages="de")
-    assert len(result.prompts) > 2
-    assert all(any(sentence in prompt for prompt in result.prompts) for sentence in sentences)
+    assert len(result.sentences) > 2
+    assert all(any(sentence in served.prompt for served in result.sentences) for sentence in sentences)
     assert_lie_in(text, result.entities)
 
 
@@ -114,7 +114,7 @@ def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.config.max_sentence_tokens = 24
     model.config.n_entities = model.config.n_sentences = 0
-    prompts = model.explain("Angela Merkel besuchte Nairobi. " * 10)[0].prompts
+    prompts = [sentence.prompt for sentence in model.explain("Angela Merkel besuchte Nairobi und " * 10)[0].sentences]
     frame = len(model.tokenizer("<bos>Text:\nEntities:")["input_ids"])
     assert len(prompts) > 1
     assert max(len(model.tokenizer(prompt)["input_ids"]) for prompt in prompts) <= frame + 24
@@ -132,7 +132,8 @@ def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveA
 def test_words_are_read_as_the_text_they_make(model: RetrieveAllModel) -> None:
     from_words = model.explain(words=[["Angela", "Merkel", "besuchte", "Nairobi", "."]], languages="de")[0]
     from_text = model.explain("Angela Merkel besuchte Nairobi.", languages="de")[0]
-    assert from_words.prompts == from_text.prompts and from_words.answers == from_text.answers
+    (read_words,), (read_text,) = from_words.sentences, from_text.sentences
+    assert (read_words.prompt, read_words.answer_ids) == (read_text.prompt, read_text.answer_ids)
 
 
 def test_labels_of_which_one_begins_with_another_give_one_entity_each(
@@ -271,17 +272,19 @@ def word_spans(sentence: Sentence, entities: list[Entity]) -> list[Span]:
     return [Span(starts[entity.start], ends[entity.end], entity.label) for entity in entities]
 
 
-def assert_parsable(model: RetrieveAllModel, sentence: Sentence, entities: list[Entity], answers: list[list[int]]) -> None:
-    """The answer is word for word the one that training would write for the entities."""
-    assert_lie_in(sentence.text, entities)
-    for answer in answers:
-        assert AnswerGrammar(model.answers, sentence, sorted(LABELS)).accepts(answer)
-        assert answer == model.answers.answer_ids(sentence, word_spans(sentence, entities))
+def assert_parsable(model: RetrieveAllModel, whole: Sentence, result: Extraction) -> None:
+    """The answer of each sentence is word for word the one that training would write for its entities."""
+    assert_lie_in(whole.text, result.entities)
+    for served in result.sentences:
+        sentence = Sentence(whole.text, tuple(word for word in whole.words if served.start <= word.start < served.end))
+        entities = [entity for entity in result.entities if served.start <= entity.start < served.end]
+        assert AnswerGrammar(model.answers, sentence, sorted(LABELS)).accepts(served.answer_ids)
+        assert served.answer_ids == model.answers.answer_ids(sentence, word_spans(sentence, entities))
 
 
 @pytest.fixture(scope="module")
 def windowless(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    """A model that reads every text in one window, so that it has one answer."""
+    """A model that reads every sentence in one window, so that it has one answer."""
     model = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
     model.config.max_sentence_tokens = 100_000
     return model
@@ -291,11 +294,11 @@ def windowless(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.Tem
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_every_answer_to_any_text_can_be_parsed(windowless: RetrieveAllModel, text: str) -> None:
     (result,) = windowless.explain(text)
-    assert_parsable(windowless, Sentence.from_text(text), result.entities, result.answers)
+    assert_parsable(windowless, Sentence.from_text(text), result)
 
 
 @given(words=word_lists)
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_every_answer_to_any_words_can_be_parsed(windowless: RetrieveAllModel, words: list[str]) -> None:
     (result,) = windowless.explain(words=[words])
-    assert_parsable(windowless, Sentence.from_words(words), result.entities, result.answers)
+    assert_parsable(windowless, Sentence.from_words(words), result)

@@ -35,8 +35,9 @@ def edit_manifest(folder: Path, **changes: Any) -> Path:
 
 
 def answered(results: list[Extraction]) -> list[tuple[Any, ...]]:
-    """All that was made of each text, but the posterior of its route."""
-    return [(r.entities, r.route.mixture, r.retrieved, r.prompts, r.answers) for r in results]
+    """All that was made of each text, but the posteriors of its languages."""
+    sentences = [[(s.route.mixture, s.retrieved, s.prompt, s.answer_ids) for s in result.sentences] for result in results]
+    return [(result.entities, served) for result, served in zip(results, sentences, strict=True)]
 
 
 # Naming the language
@@ -72,7 +73,7 @@ def test_a_language_too_many_or_too_few_is_refused(model: RetrieveAllModel, lang
 def test_examples_and_labels_are_those_of_the_language(model: RetrieveAllModel) -> None:
     english = {example.key for example in model.adapters["en"].index.examples}
     for result in model.explain(GERMAN, "en"):
-        assert {hit.item.key for retrieved in result.retrieved for hit in retrieved.examples} <= english
+        assert {hit.item.key for sentence in result.sentences for hit in sentence.retrieved.examples} <= english
 
 
 # Adding
@@ -233,7 +234,7 @@ def test_removing_an_unknown_language_is_an_error_that_lists_those_there_are(mod
 
 
 def test_what_no_language_claims_is_served_by_the_shared_adapter_while_it_is_there(model: RetrieveAllModel) -> None:
-    model.config.min_confidence = 1.1
+    model.config.change({"max_distance": 0.0, "when_unknown": "mul"})
     (result,) = model.explain(GERMAN[0])
     assert not result.route.known and result.route.adapters == ("mul",)
     model.remove_language("mul")

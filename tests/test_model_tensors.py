@@ -37,8 +37,8 @@ def test_generate_gives_the_answers_of_extract(model: RetrieveAllModel, side: st
     results = model.explain(TEXTS)
     sequences = model.generate(**tensors(model, TEXTS, side))
     assert isinstance(sequences, Tensor) and sequences.dtype == torch.int64
-    assert unpadded(model, sequences) == [result.answers[0] for result in results]
-    assert sequences.shape[1] == max(len(result.answers[0]) for result in results)
+    assert unpadded(model, sequences) == [result.sentences[0].answer_ids for result in results]
+    assert sequences.shape[1] == max(len(result.sentences[0].answer_ids) for result in results)
     for row, result in zip(unpadded(model, sequences), results, strict=True):
         answer = model.tokenizer.decode(row)
         assert answer.endswith("\n")
@@ -48,13 +48,13 @@ def test_generate_gives_the_answers_of_extract(model: RetrieveAllModel, side: st
 
 def test_generate_takes_one_sentence_without_a_mask(model: RetrieveAllModel) -> None:
     ids = tensors(model, TEXTS[:1])["input_ids"]
-    assert unpadded(model, model.generate(ids)) == [model.explain(TEXTS[0])[0].answers[0]]
+    assert unpadded(model, model.generate(ids)) == [model.explain(TEXTS[0])[0].sentences[0].answer_ids]
 
 
 def test_generate_reads_no_token_that_the_mask_hides(model: RetrieveAllModel) -> None:
     batch = tensors(model, [TEXTS[0] + " Bonn"])
     batch["attention_mask"][:, len(model.tokenizer(TEXTS[0])["input_ids"]) :] = 0
-    assert unpadded(model, model.generate(**batch)) == [model.explain(TEXTS[0])[0].answers[0]]
+    assert unpadded(model, model.generate(**batch)) == [model.explain(TEXTS[0])[0].sentences[0].answer_ids]
 
 
 def test_generate_returns_all_that_was_found_when_asked_to(model: RetrieveAllModel) -> None:
@@ -64,7 +64,7 @@ def test_generate_returns_all_that_was_found_when_asked_to(model: RetrieveAllMod
     assert torch.equal(output.sequences, model.generate(**tensors(model, TEXTS)))
     assert output.entities == [result.entities for result in results]
     assert output.routes == [result.route for result in results]
-    assert output.prompts == [result.prompts[0] for result in results]
+    assert output.prompts == [result.sentences[0].prompt for result in results]
     assert output.scores == [[entity.score for entity in result.entities] for result in results]
     assert any(output.entities)
 

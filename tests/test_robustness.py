@@ -8,7 +8,6 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.embedded import embedded_path
-from modeling_retrieveall.entities import Sentence
 from modeling_retrieveall.grammar import AnswerGrammar
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.trainer import train
@@ -78,7 +77,7 @@ def check(model: RetrieveAllModel, texts: list[str]) -> None:
             assert 0 <= entity.score <= 1
             assert position <= entity.start < entity.end
             position = entity.end
-        for answer in result.answers:
+        for answer in [sentence.answer_ids for sentence in result.sentences]:
             assert answer[-len(model.answers.end) :] == model.answers.end
 
 
@@ -99,6 +98,6 @@ def test_ten_thousand_texts_give_valid_entities(model: RetrieveAllModel, texts: 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_the_grammar_accepts_the_answer_of_every_window(model: RetrieveAllModel, text: str) -> None:
     (result,) = model.explain(text)
-    sentences = [window.sentence for window in model._windows(0, Sentence.from_text(text))]
-    for sentence, answer in zip(sentences, result.answers, strict=True):
+    sentences = [window.sentence for window in model._extractor._reader.windows(0, text, model.router.languages)]
+    for sentence, answer in zip(sentences, [served.answer_ids for served in result.sentences], strict=True):
         assert AnswerGrammar(model.answers, sentence, model.adapters["de"].manifest.entity_types).accepts(answer)

@@ -1,6 +1,7 @@
 """Sentences go to the language whose examples lie nearest, whatever came or went before."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -27,27 +28,32 @@ def queries(language: str) -> Tensor:
     return cluster(language, count=40)[30:]
 
 
-KINDS = ("discriminant", "vote")
+KINDS = ("discriminant", "vote", "combined")
 
 
-def empty_router(kind: str = "discriminant", fallback: str | None = None, **numbers: float) -> Router:
+def empty_router(kind: str = "discriminant", fallback: str | None = None, **fields: Any) -> Router:
     # The clusters have 8 dimensions, in which the discriminant is not too sure of itself.
-    router = Router(RetrieveAllConfig(router=kind, **{"routing_temperature": 1.0, **numbers}))
+    router = Router(RetrieveAllConfig(router=kind, **{"routing_temperature": 1.0, **fields}))
     router.fallback = fallback
     return router
 
 
-def router_of(*languages: str, kind: str = "discriminant", fallback: str | None = None, **numbers: float) -> Router:
-    router = empty_router(kind, fallback, **numbers)
+def router_of(*languages: str, kind: str = "discriminant", fallback: str | None = None, **fields: Any) -> Router:
+    spread = fields.pop("spread", 0.2)
+    router = empty_router(kind, fallback, **fields)
     for language in languages:
-        router.add(language, cluster(language))
+        router.add(language, cluster(language, spread=spread))
     return router
+
+
+def routes(router: Router, sentences: Tensor) -> list[Route]:
+    return router.route(sentences)[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_sentence_goes_to_the_language_of_its_cluster(language: str, kind: str) -> None:
-    for route in router_of(*LANGUAGES, kind=kind).route(queries(language)):
+    for route in routes(router_of(*LANGUAGES, kind=kind), queries(language)):
         assert (route.language, route.mixture, route.known) == (language, {language: 1.0}, True)
         assert 0.8 < route.confidence <= 1.0
 
@@ -57,7 +63,7 @@ def test_a_language_of_many_examples_does_not_swallow_the_others(kind: str) -> N
     router = empty_router(kind)
     router.add("de", cluster("de", count=3000))
     router.add("es", cluster("es", count=30))
-    assert {route.language for route in router.route(queries("es"))} == {"es"}
+    assert {route.language for route in routes(router, queries("es"))} == {"es"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,78 +94,137 @@ def test_adding_and_removing_in_any_order_gives_the_routes_of_a_fresh_router(
             router.add(language, cluster(language, count=5))
         else:
             router.remove(language)
-        router.route(sentences[:1])
+        routes(router, sentences[:1])
     steps = [("add", language) for language in kept] + [("remove", language) for language in set(LANGUAGES) - set(kept)]
     for step, language in rng.sample(sorted(steps), len(steps)):
         if step == "add":
             router.add(language, cluster(language))
         else:
             router.remove(language)
-    assert router.route(sentences) == router_of(*kept, kind=kind).route(sentences)
+    assert routes(router, sentences) == routes(router_of(*kept, kind=kind), sentences)
 
 
 def test_a_tie_goes_to_the_language_of_the_nearer_example() -> None:
-    router = empty_router("vote", k_neighbours=2, min_confidence=0.0)
+    router = empty_router("vote", k_neighbours=2)
     router.add("de", torch.tensor([[1.0, 0.2]]))
     router.add("es", torch.tensor([[1.0, -0.1], [-3.0, 0.0]]))
     posterior = router.posterior(torch.tensor([[1.0, -0.1]]))
-    assert router.route(torch.tensor([[1.0, -0.1]]))[0].language == "es"
+    assert router.route(torch.tensor([[1.0, -0.1]]))[1][0].language == "es"
     assert 0.5 < float(posterior[0, 1]) < 0.6
 
 
 def test_a_clear_vote_is_not_outweighed_by_near_examples() -> None:
-    router = empty_router("vote", k_neighbours=3, min_confidence=0.0)
+    router = empty_router("vote", k_neighbours=3)
     router.add("de", torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     router.add("es", torch.tensor([[1.0, 0.5], [1.0, -0.5], [-2.0, 0.0]]))
-    assert router.route(torch.tensor([[1.0, 0.0]]))[0].language == "es"
+    assert router.route(torch.tensor([[1.0, 0.0]]))[1][0].language == "es"
 
 
-def test_an_unsure_vote_is_marked_unknown_and_served_by_the_fallback() -> None:
-    between = (cluster("de").mean(0) + cluster("es").mean(0) + cluster("ru").mean(0))[None] / 3
-    route = router_of(*LANGUAGES, min_confidence=1.01, fallback="mul").route(between)[0]
-    assert (route.known, route.mixture) == (False, {"mul": 1.0})
-    assert route.language in LANGUAGES
-    assert 0 < route.confidence < 1
+FAR = torch.full((1, HIDDEN), 50.0)
 
 
-def test_an_unsure_vote_without_fallback_is_served_by_the_likeliest_language() -> None:
-    route = router_of("de", "es", min_confidence=1.01).route(queries("es"))[0]
-    assert (route.known, route.language, route.mixture) == (False, "es", {"es": 1.0})
+@pytest.mark.parametrize(
+    ("when_unknown", "mixture"),
+    [("nearest", {"es": 1.0}), ("mul", {"mul": 1.0}), ("both", {"es": 0.5, "mul": 0.5}), ("empty", {})],
+)
+def test_what_is_far_from_every_language_is_served_as_configured(when_unknown: str, mixture: dict[str, float]) -> None:
+    far = queries("es")[:1] + 20 * (queries("es")[:1] - cluster("de").mean(0))
+    (route,) = routes(router_of("de", "es", fallback="mul", when_unknown=when_unknown), far)
+    assert (route.known, route.language, route.mixture) == (False, "es", mixture)
 
 
-def test_a_sure_vote_does_not_touch_the_fallback() -> None:
-    route = router_of("de", "es", fallback="mul").route(queries("de"))[0]
+@pytest.mark.parametrize("when_unknown", ["nearest", "mul", "both"])
+def test_without_a_shared_adapter_the_nearest_language_serves_what_is_unknown(when_unknown: str) -> None:
+    (route,) = routes(router_of("de", "es", when_unknown=when_unknown), FAR)
+    assert not route.known
+    assert route.mixture == {route.language: 1.0}
+
+
+def test_a_script_that_no_language_is_written_in_is_unknown() -> None:
+    router = empty_router()
+    router.add("de", cluster("de"), frozenset({"LATIN"}))
+    router.add("ru", cluster("ru"), frozenset({"CYRILLIC", "LATIN"}))
+    assert router.knows(queries("de")[:4], ["Bonn", "Бонн", "波恩", "1949"]) == [True, True, False, True]
+    router.add("ta", cluster("ta"))
+    assert all(router.knows(queries("de")[:1], ["波恩"])), "of what Tamil is written in nothing is said"
+
+
+def test_what_the_router_knows_does_not_touch_the_fallback() -> None:
+    (route,) = routes(router_of("de", "es", fallback="mul", when_unknown="mul"), cluster("de").mean(0, keepdim=True))
     assert (route.known, route.mixture) == (True, {"de": 1.0})
+
+
+def test_an_unsure_sentence_is_served_by_several_languages_and_a_sure_one_by_one() -> None:
+    router = router_of("de", "es", "ru", adapters_per_sentence=2, min_weight=0.2)
+    between = (cluster("de").mean(0) + cluster("es").mean(0))[None] / 2
+    (unsure,) = routes(router, between)
+    assert set(unsure.adapters) == {"de", "es"}
+    assert sum(unsure.weights) == pytest.approx(1)
+    assert unsure.weights[0] >= unsure.weights[1] >= 0.2
+    assert all(route.mixture == {"ru": 1.0} for route in routes(router, cluster("ru").mean(0, keepdim=True)))
+
+
+def test_sentences_of_one_text_share_their_evidence_and_others_do_not() -> None:
+    router = router_of("de", "es", routing_temperature=4.0)
+    between = (0.45 * cluster("de").mean(0) + 0.55 * cluster("es").mean(0))[None]
+    sentences = torch.cat([queries("de")[:2], between, queries("de")[2:4]])
+    alone = router.posterior(sentences, documents=[0, 1, 2, 3, 4])
+    together = router.posterior(sentences, documents=[0, 0, 0, 0, 0])
+    assert alone.argmax(-1).tolist() == [0, 0, 1, 0, 0]
+    assert together.argmax(-1).tolist() == [0, 0, 0, 0, 0]
+    torch.testing.assert_close(alone, router.posterior(sentences))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prior_decides_between_languages_and_rules_out_those_it_leaves_out(kind: str) -> None:
+    router = router_of(*LANGUAGES, kind=kind)
+    posterior = router.posterior(queries("de"), prior={"es": 1.0, "ru": 3.0})
+    assert set(posterior.nonzero()[:, 1].tolist()) == {1, 2}
+    odds = router.posterior(queries("de"), prior={"es": 1.0, "ru": 1.0})
+    torch.testing.assert_close(posterior[:, 2] / posterior[:, 1], 3 * odds[:, 2] / odds[:, 1])
+
+
+def test_calibration_finds_the_temperature_of_the_sentences_and_the_distance_of_their_last_hundredth() -> None:
+    router = router_of("de", "es", spread=1.0)
+    held_out = {language: cluster(language, count=530, spread=1.0)[30:] for language in ("de", "es")}
+    fitted = router.calibrate(held_out)
+    assert fitted == {name: getattr(router.config, name) for name in ("routing_temperature", "max_distance")}
+    sentences = torch.cat(list(held_out.values()))
+    assert router.knows(sentences).count(False) == 10
+    posterior = router.posterior(sentences)
+    right = posterior.argmax(-1) == torch.tensor([0] * 500 + [1] * 500)
+    assert float(posterior.amax(-1).mean()) == pytest.approx(float(right.double().mean()), abs=0.03)
+    assert router_of("de", kind="vote").calibrate({"de": queries("de")}) == {}
 
 
 @pytest.mark.parametrize(("fallback", "adapters"), [(None, ()), ("mul", ("mul",))])
 def test_without_languages_every_sentence_is_undetermined(fallback: str | None, adapters: tuple[str, ...]) -> None:
-    routes = router_of(fallback=fallback).route(queries("de"))
-    assert len(routes) == 10
-    assert set(routes) == {Route(UNDETERMINED, adapters, (1.0,) * len(adapters), 0.0, False)}
+    found = routes(router_of(fallback=fallback), queries("de"))
+    assert len(found) == 10
+    assert set(found) == {Route(UNDETERMINED, adapters, (1.0,) * len(adapters), 0.0, False)}
 
 
 def test_no_sentences_have_no_routes() -> None:
-    assert router_of("de", "es").route(torch.zeros(0, HIDDEN)) == []
-    assert router_of().route(torch.zeros(0, HIDDEN)) == []
+    assert routes(router_of("de", "es"), torch.zeros(0, HIDDEN)) == []
+    assert routes(router_of(), torch.zeros(0, HIDDEN)) == []
 
 
 def test_one_language_alone_gets_every_sentence() -> None:
-    assert all(route.language == "de" and route.known for route in router_of("de").route(queries("ta")))
+    assert all(route.mixture == {"de": 1.0} for route in routes(router_of("de"), queries("ta")))
 
 
 def test_removing_a_language_that_is_not_there_changes_nothing() -> None:
     router = router_of("de", "es")
-    before = router.route(queries("de"))
+    before = routes(router, queries("de"))
     router.remove("ta")
-    assert router.route(queries("de")) == before
+    assert routes(router, queries("de")) == before
 
 
 def test_a_language_without_examples_has_no_vote_and_leaves_the_others_theirs() -> None:
     router = router_of("de", "es")
     router.add("ta", torch.zeros(0, HIDDEN))
-    assert {route.language for route in router.route(queries("de"))} == {"de"}
-    assert {route.language for route in router.route(queries("es"))} == {"es"}
+    assert {route.language for route in routes(router, queries("de"))} == {"de"}
+    assert {route.language for route in routes(router, queries("es"))} == {"es"}
 
 
 def test_a_language_named_by_the_caller_is_certain_and_an_empty_text_goes_nowhere() -> None:

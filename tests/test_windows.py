@@ -1,11 +1,14 @@
 """Long texts fall into windows that lose no word, keep to the budget and end where people pause."""
 
+import random
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_retrieveall.entities import Sentence
-from modeling_retrieveall.windows import split_windows
+from modeling_retrieveall.entities import Entity, Sentence, Span
+from modeling_retrieveall.windows import merged, split_windows
 
 SENTENCE_ENDS = (".", "!", "?", "。", "।", "؟", "።", "…")
 
@@ -25,11 +28,18 @@ def end_of_what_fits(counts: list[int], start: int, budget: int) -> int:
     return end
 
 
+def at_a_pause(counted: list[tuple[str, int]], end: int) -> bool:
+    return counted[end - 1][0].endswith(SENTENCE_ENDS)
+
+
 @given(counted_words, budgets)
-def test_windows_hold_every_word_exactly_once_and_in_order(counted: list[tuple[str, int]], budget: int) -> None:
+def test_windows_hold_every_word_in_order_and_overlap_where_nobody_pauses(counted: list[tuple[str, int]], budget: int) -> None:
     windows = split(counted, budget)
-    assert [position for start, end in windows for position in range(start, end)] == list(range(len(counted)))
-    assert all(start < end for start, end in windows)
+    assert {position for start, end in windows for position in range(start, end)} == set(range(len(counted)))
+    for (start, end), (next_start, next_end) in pairwise(windows):
+        assert start < next_start <= end < next_end
+        assert next_start == end or not at_a_pause(counted, end)
+        assert sum(count for _, count in counted[next_start:end]) <= budget / 8
 
 
 @given(counted_words, budgets)
@@ -69,3 +79,52 @@ def test_a_text_that_fits_is_one_window_and_one_without_words_has_none() -> None
 
 def test_a_word_over_the_budget_has_a_window_of_its_own() -> None:
     assert split([("Bonn", 1), ("Graz", 20), ("Wien", 1)], budget=8) == [(0, 1), (1, 2), (2, 3)]
+
+
+def test_a_window_that_ends_amid_a_sentence_is_followed_by_one_that_begins_before_its_end() -> None:
+    assert split([("Bonn", 1)] * 40, budget=16) == [(0, 16), (14, 30), (28, 40)]
+
+
+def entity(text: str, start: int, end: int, label: str = "LOC") -> Entity:
+    return Entity(text[start:end], label, start, end)
+
+
+def test_where_windows_overlap_a_name_is_taken_from_the_one_that_has_it_in_its_middle() -> None:
+    text = "a b c New York d e f Rio g"
+    sentence = Sentence.from_text(text)
+    first, second = sentence.slice(0, 6), sentence.slice(3, 10)
+    new_york, york, rio = entity(text, 6, 14), entity(text, 10, 14, "PER"), entity(text, 21, 24)
+    assert merged([(first, [new_york]), (second, [york, rio])]) == [new_york, rio]
+    assert merged([(first, [new_york, entity(text, 15, 16, "PER")]), (second, [new_york, rio])]) == [new_york, rio]
+
+
+@given(counted_words, st.integers(2, 12), st.integers(0, 10**6))
+def test_merged_entities_are_in_order_do_not_overlap_and_are_those_of_windows(
+    counted: list[tuple[str, int]], budget: int, seed: int
+) -> None:
+    sentence = Sentence.from_words([word for word, _ in counted])
+    rng = random.Random(seed)
+    windows = []
+    for start, end in split(counted, budget):
+        part, found, at = sentence.slice(start, end), [], 0
+        while at < len(part.words):
+            length = rng.randint(1, 3)
+            if rng.random() < 0.5 and at + length <= len(part.words):
+                found.append(part.entity(Span(at, at + length, "LOC")))
+            at += length
+        windows.append((part, found))
+    entities = merged(windows)
+    assert all(before.end <= after.start for before, after in pairwise(entities))
+    assert set(entities) <= {entity for _, found in windows for entity in found}
+    if len(windows) == 1:
+        assert entities == windows[0][1]
+
+
+def test_what_every_window_finds_alike_is_found_once() -> None:
+    sentence = Sentence.from_words(["w"] * 40)
+    bounds = split_windows(sentence, [1] * 40, 16)
+    found = [
+        (part, [part.entity(Span(i, i + 1, "LOC")) for i in range(len(part.words))])
+        for part in (sentence.slice(*b) for b in bounds)
+    ]
+    assert [entity.start for entity in merged(found)] == [word.start for word in sentence.words]

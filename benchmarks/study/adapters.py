@@ -23,7 +23,7 @@ from modeling_retrieveall.training.lessons import encoded
 from modeling_retrieveall.training.trainer import train
 
 from .baselines import words_of
-from .tongues import FOLDERS, SHARED, draw
+from .tongues import FOLDERS, draw
 
 MUL, JOINT = "mul", "joint"
 
@@ -38,8 +38,7 @@ class Settings:
         size: Training sentences of each language.
         seed: Decides which.
         limit: Test sentences of each language.
-        languages: The languages of the joint adapter.
-        shared: The languages that `mul` is taught.
+        languages: The languages that the joint adapter and `mul` are taught.
         epochs: Of every training, so that size alone makes the difference; ``None`` for what `retrieveall train` would choose.
             What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them.
     """
@@ -50,7 +49,6 @@ class Settings:
     seed: int
     limit: int
     languages: tuple[str, ...] = tuple(FOLDERS)
-    shared: tuple[str, ...] = SHARED
     epochs: int | None = 2
 
 
@@ -65,7 +63,7 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
         start: What ``"from mul"`` starts from; the `mul` of the same size when not given.
     """
     shared = name.partition("+")[0] in (MUL, JOINT)
-    called = f"{name} of {len(settings.languages)}" if name.startswith(JOINT) else name
+    called = name if name.startswith("from nothing") else f"{name} of {len(settings.languages)}"
     folder = settings.runs / f"{settings.size}-{settings.seed}" / called.replace(" ", "-") / ("mul" if shared else language)
     if not folder.is_dir():
         train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))
@@ -73,10 +71,9 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
 
 
 def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
-    languages = settings.shared if name.startswith(MUL) else settings.languages
     return TrainingArguments(
         language="mul",
-        dataset=[str(settings.data / FOLDERS[language]) for language in languages],
+        dataset=[str(settings.data / FOLDERS[language]) for language in settings.languages],
         output=str(folder),
         init="none",
         learning_rate=1e-3,
