@@ -11,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks import interference, new_language
 from benchmarks.reproduction import BASELINES, OURS, figures, means, plot
+from benchmarks.routing import _calibration_error
 from benchmarks.study.adapters import Settings, _single, in_one_row, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
+from benchmarks.unknown_languages import figures as unknown_figures
 from modeling_retrieveall.lora_bank import LoraBank
 from modeling_retrieveall.lora_files import read_lora
 from modeling_retrieveall.training.data import load_examples
@@ -107,3 +109,20 @@ def test_only_what_starts_from_mul_is_given_it(tmp_path: Path) -> None:
     settings = Settings(tmp_path, tmp_path, 600, 0, 100, ("de",))
     assert _single("from nothing+retrieved", "sw", tmp_path / "a", settings, tmp_path / "mul").init == "none"
     assert _single("from mul+retrieved", "sw", tmp_path / "b", settings, tmp_path / "mul").init == str(tmp_path / "mul")
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    confidence = torch.tensor([0.95] * 10 + [0.65] * 10)
+    right = torch.tensor([True] * 9 + [False] + [True] * 3 + [False] * 7)
+    assert _calibration_error(confidence, right) == pytest.approx((0.05 + 0.35) / 2)
+    assert _calibration_error(torch.ones(3), torch.tensor([True] * 3)) == 0
+
+
+def test_a_fallback_is_held_against_the_best_single_adapter() -> None:
+    f1 = {"adapter no": 70.0, "adapter de": 60.0, "mul": 69.5, "routed: nearest": 71.0, "its own adapter": 80.0}
+    found = {f.name: f.value for f in unknown_figures([{"language": "da", "served by": way, "f1": x} for way, x in f1.items()])}
+    assert found == {
+        "da, mul: over the best other adapter": -0.5,
+        "da, routed: nearest: over the best other adapter": 1.0,
+        "da: its own adapter over the best other": 10.0,
+    }

@@ -1,0 +1,103 @@
+"""Many labelled examples: the share of routing and retrieval in the time of extraction, and how long adding a language takes.
+
+    python -m benchmarks.index_size --model shipped --json benchmarks/results/index_size.json
+
+The examples of the model's languages are multiplied, with noise on their vectors, until there are as many as asked for.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.routing import Router
+
+_NOISE = 0.05  # of a vector's own length: near enough to be retrieved, too far to be a duplicate
+Seconds = dict[str, float]
+
+
+def main(
+    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    languages: Annotated[int, typer.Option(help="Languages; those of the model, again and again.")] = 17,
+    examples: Annotated[int, typer.Option(help="Indexed examples of all languages together.")] = 200_000,
+    sentences: Annotated[int, typer.Option(help="Sentences extracted from.")] = 100,
+    quick: Annotated[bool, typer.Option("--quick", help="2,000 examples, 10 sentences.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    examples, sentences = (2_000, 10) if quick else (examples, sentences)
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=native_dtype())
+    own = [loaded.adapters[code] for code in loaded.languages if code != "mul"]
+    texts = [example.sentence.text for adapter in own for example in adapter.index.examples][:: max(1, len(own))][:sentences]
+    seconds = [_add(loaded, own[n % len(own)], f"x-{n}", examples // languages) for n in range(languages)]
+    for adapter in own:
+        loaded.remove_language(adapter.language)
+    spent, total = _timed(loaded, texts)
+    rows = [{"stage": stage, "milliseconds a sentence": round(1000 * t / len(texts), 2)} for stage, t in spent.items()]
+    rows.append({"stage": "all", "milliseconds a sentence": round(1000 * total / len(texts), 2)})
+    indexed = sum(len(adapter.index.examples) for adapter in loaded.adapters.values())
+    results = [
+        Figure("examples indexed", indexed, ""),
+        Figure(
+            "routing and retrieval of the time of extraction", round(100 * sum(spent.values()) / total, 1), "%", 15, at_most=True
+        ),
+        Figure("adding a language, once encoded", round(max(seconds), 2), "s", 1, at_most=True),
+    ]
+    publish(f"{len(texts)} sentences, {languages} languages", results, rows, json_file)
+
+
+def _add(model: RetrieveAllModel, adapter: LanguageAdapter, name: str, count: int) -> float:
+    """Adds the examples of an adapter, so many, as a language of their own; the seconds it takes."""
+    times = -(-count // len(adapter.index.examples))
+    index = adapter.index
+    multiplied = (list(index.examples) * times, _noisy(index.sentence_vectors, times), _noisy(index.mention_vectors, times))
+    began = time.perf_counter()
+    larger = LanguageAdapter(
+        adapter.manifest, ExampleIndex(*multiplied), adapter.routing_vectors, adapter.training_hashes, adapter.path
+    )
+    with patch.object(LanguageAdapter, "language", name):
+        model._languages.add(larger)
+    model.router.route(adapter.sentence_vectors()[:1])
+    return time.perf_counter() - began
+
+
+def _noisy(vectors: Tensor, times: int) -> Tensor:
+    repeated = vectors.float().repeat(times, 1)
+    lengths = repeated.norm(dim=-1, keepdim=True) / repeated.shape[1] ** 0.5
+    noise = torch.randn(repeated.shape, generator=torch.Generator().manual_seed(0))
+    return torch.add(repeated, noise * lengths, alpha=_NOISE).half()
+
+
+def _timed(model: RetrieveAllModel, texts: list[str]) -> tuple[Seconds, float]:
+    """Seconds of routing and of retrieval, and of all of extraction."""
+    spent: Seconds = {"routing": 0.0, "retrieval": 0.0}
+    model.extract(texts[:2])
+
+    def measured(stage: str, method: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                spent[stage] += time.perf_counter() - began
+
+        return call
+
+    with (
+        patch.object(Router, "route", measured("routing", Router.route)),
+        patch.object(ExampleIndex, "search", measured("retrieval", ExampleIndex.search)),
+    ):
+        began = time.perf_counter()
+        model.extract(texts)
+        return spent, time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,299 @@
+"""Routing among seventeen languages: ours beside py3langid and pycld2, and what a wrong route costs in F1.
+
+    python -m benchmarks.routing --data ../shared/data --json benchmarks/results/routing.json
+    python -m benchmarks.routing --data ../shared/data --model runs --json benchmarks/results/routing.json
+
+With --model, a folder of adapters of the languages, F1 is measured too. The routers know each language by its training sentences
+and are calibrated on validation sentences; all figures are of test sentences that occur in neither.
+"""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from unittest.mock import patch
+
+import torch
+import typer
+from torch import Tensor
+
+from benchmarks.report import Figure, publish
+from benchmarks.study.baselines import tags_of, words_of
+from benchmarks.study.scores import span_scores
+from benchmarks.study.tongues import FOLDERS, draw
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.entities import Example, tags_from_entities
+from modeling_retrieveall.routing import Route, Router
+from modeling_retrieveall.scripts import usual_scripts
+from modeling_retrieveall.training.data import load_examples, sample, without
+
+KINDS = ("vote", "discriminant", "combined")
+MIXTURES = {"one-hot": 1, "k-hot of 2": 2, "k-hot of 3": 3}
+LONG = 8
+"""Words of a long sentence."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Sentences to be routed.
+
+    Attributes:
+        examples: The sentences.
+        languages: The language of each.
+        vectors: ``[sentences, hidden]``.
+    """
+
+    examples: list[Example]
+    languages: list[str]
+    vectors: Tensor
+
+    @property
+    def texts(self) -> list[str]:
+        """The sentences as raw text."""
+        return [example.sentence.text for example in self.examples]
+
+    def where(self, holds: Callable[[Example, str], bool]) -> list[int]:
+        """Positions of the sentences for which something holds."""
+        return [i for i, (e, x) in enumerate(zip(self.examples, self.languages, strict=True)) if holds(e, x)]
+
+    def parts(self) -> dict[str, list[int]]:
+        """The sentences that goals are set for."""
+        return {
+            "all": list(range(len(self.examples))),
+            "PAN-X": self.where(lambda _, language: _of_panx(language)),
+            f"{LONG}+ words": self.where(lambda example, _: len(example.sentence.words) >= LONG),
+            f"{LONG}+ words, not PAN-X": self.where(lambda e, x: len(e.sentence.words) >= LONG and not _of_panx(x)),
+        }
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
+    model: Annotated[str | None, typer.Option(help="Folder of adapters of the languages, to measure F1 as well.")] = None,
+    languages: Annotated[str, typer.Option(help="Languages, separated by commas; all when empty.")] = "",
+    known: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
+    number: Annotated[int, typer.Option(help="Test sentences of each language.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    codes = sorted(languages.split(",") if languages else FOLDERS)
+    loaded = RetrieveAllModel.from_pretrained(model or "shipped", dtype=native_dtype())
+    draws = {code: draw(data, code, known, 0, number) for code in codes}
+    vectors = {code: _vectors(loaded, drawn.train) for code, drawn in draws.items()}
+    scripts = {code: usual_scripts(example.sentence.text for example in drawn.train) for code, drawn in draws.items()}
+    held_out = {code: _vectors(loaded, _validation(data, code, number)) for code in codes}
+    tests = [(code, example) for code in codes for example in draws[code].test]
+    asked = Asked([e for _, e in tests], [x for x, _ in tests], _vectors(loaded, [e for _, e in tests]))
+    routers = {kind: _router(kind, vectors, scripts, held_out) for kind in KINDS}
+    rows = [_accuracy(kind, asked, router) for kind, router in routers.items()]
+    rows += [_library(name, asked, library(codes)) for name, library in LIBRARIES.items()]
+    publish("Routed right, %", [], rows, None)
+    helps = [_documents(kind, asked, router) for kind, router in routers.items()]
+    publish("Five lines of one language as one text, and two languages of three lines each: routed right, %", [], helps, None)
+    costs = _f1(loaded, asked, routers, vectors, scripts) if model else []
+    if costs:
+        publish("Strict typed span F1 by router and row of M", [], costs, None)
+    publish("", figures(rows, costs), [], None)
+    if json_file:
+        publish("", figures(rows, costs), rows + helps + costs, json_file)
+
+
+def _of_panx(language: str) -> bool:
+    return FOLDERS[language].startswith("panx/")
+
+
+def _validation(data: Path, language: str, number: int) -> list[Example]:
+    folder = str(data / FOLDERS[language])
+    known = {example.key for split in ("train", "test") for example in load_examples(folder, split).examples}
+    return sample(without(load_examples(folder, "validation").examples, known), number, 0)
+
+
+def _vectors(model: RetrieveAllModel, examples: Sequence[Example]) -> Tensor:
+    encoded = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
+    return torch.stack([each.sentence for each in encoded])
+
+
+def _router(
+    kind: str, vectors: Mapping[str, Tensor], scripts: Mapping[str, frozenset[str]], held_out: Mapping[str, Tensor], **fields: Any
+) -> Router:
+    router = Router(RetrieveAllConfig(router=kind, **fields))
+    for code, of_language in vectors.items():
+        router.add(code, of_language, scripts[code])
+    print(kind, router.calibrate(held_out), flush=True)
+    return router
+
+
+# Accuracy
+
+
+def _accuracy(name: str, asked: Asked, router: Router) -> Row:
+    posterior = router.posterior(asked.vectors)
+    confidence, best = posterior.max(-1)
+    right = [router.languages[int(i)] == language for i, language in zip(best, asked.languages, strict=True)]
+    known = router.knows(asked.vectors, asked.texts)
+    return {
+        "router": name,
+        **_shares(asked, right),
+        "calibration error": round(_calibration_error(confidence, torch.tensor(right)), 3),
+        "taken for unknown": round(100 - 100 * sum(known) / len(known), 1),
+    }
+
+
+def _shares(asked: Asked, right: Sequence[bool]) -> Row:
+    return {name: round(100 * sum(right[i] for i in part) / len(part), 1) for name, part in asked.parts().items() if part}
+
+
+def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:
+    """Expected calibration error: how far confidence and accuracy lie apart, over bins of confidence."""
+    bin_of = (confidence * bins).long().clamp(max=bins - 1)
+    error = 0.0
+    for number in range(bins):
+        inside = bin_of == number
+        if inside.any():
+            error += float((right[inside].double().mean() - confidence[inside].mean()).abs() * inside.sum())
+    return error / len(confidence)
+
+
+def _documents(name: str, asked: Asked, router: Router, count: int = 300) -> Row:
+    rng = random.Random(0)
+    lines = {code: asked.where(lambda _, x, code=code: x == code) for code in set(asked.languages)}  # type: ignore[misc]
+    panx = sorted(code for code in lines if _of_panx(code))
+    same = [rng.choices(lines[rng.choice(panx)], k=5) for _ in range(count)]
+    changing = [[i for code in rng.sample(panx, 2) for i in rng.choices(lines[code], k=3)] for _ in range(count)]
+    row: Row = {"router": name}
+    for kind, texts in (("of one language", same), ("of two", changing)):
+        for how, documents in (("line by line", None), ("as one text", [n for n, text in enumerate(texts) for _ in text])):
+            posterior = router.posterior(asked.vectors[[i for text in texts for i in text]], documents)
+            truth = [asked.languages[i] for text in texts for i in text]
+            right = [router.languages[int(i)] == x for i, x in zip(posterior.argmax(-1), truth, strict=True)]
+            row[f"{kind}, {how}"] = round(100 * sum(right) / len(right), 1)
+    return row
+
+
+# Libraries that tell languages apart
+
+
+def _langid(codes: Sequence[str]) -> Callable[[str], str]:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
+    identifier.set_languages([code for code in codes if code in identifier.labels])
+    return lambda text: str(identifier.classify(text)[0])
+
+
+def _cld2(codes: Sequence[str]) -> Callable[[str], str]:
+    import pycld2
+
+    def likeliest(text: str) -> str:
+        printable = "".join(letter for letter in text if letter.isprintable())
+        guesses = [code for _, code, _, _ in pycld2.detect(printable, bestEffort=True)[2]]
+        return next((code for code in guesses if code in codes), "")
+
+    return likeliest
+
+
+LIBRARIES = {"py3langid": _langid, "pycld2": _cld2}
+
+
+def _library(name: str, asked: Asked, classify: Callable[[str], str]) -> Row:
+    right = [classify(text) == language for text, language in zip(asked.texts, asked.languages, strict=True)]
+    return {"router": name, **_shares(asked, right), "calibration error": "", "taken for unknown": ""}
+
+
+# What it costs
+
+
+def _f1(
+    model: RetrieveAllModel,
+    asked: Asked,
+    routers: Mapping[str, Router],
+    vectors: Mapping[str, Tensor],
+    scripts: Mapping[str, frozenset[str]],
+) -> list[Row]:
+    """F1 by router and row of M. A sentence that two ways serve alike is served once."""
+    served = _Served(model, asked)
+    oracle = served.tags([Route.certain(language) for language in asked.languages])
+    rows = []
+    for kind, router in routers.items():
+        unsure = _unsure(router, asked)
+        for name, most in MIXTURES.items():
+            if most > 1 and kind != "discriminant":
+                continue
+            router.config.change({"adapters_per_sentence": most})
+            found = served.tags(router.route(asked.vectors, asked.texts)[1])
+            router.config.change({"adapters_per_sentence": 1})
+            rows.append(
+                {
+                    "router": kind,
+                    "row": name,
+                    "F1": _mean_f1(asked, found),
+                    "F1, oracle": _mean_f1(asked, oracle),
+                    "F1, unsure tenth": _pooled_f1(asked, found, unsure),
+                    "the same, oracle": _pooled_f1(asked, oracle, unsure),
+                }
+            )
+            print(rows[-1], flush=True)
+    return rows
+
+
+class _Served:
+    """Tags of sentences by route, each computed once."""
+
+    def __init__(self, model: RetrieveAllModel, asked: Asked) -> None:
+        self._model = model
+        self._asked = asked
+        self._tags: dict[tuple[int, frozenset[tuple[str, float]]], list[str]] = {}
+
+    def tags(self, routes: Sequence[Route]) -> list[list[str]]:
+        keys = [(i, frozenset((name, round(weight, 2)) for name, weight in r.mixture.items())) for i, r in enumerate(routes)]
+        missing = [i for i, key in enumerate(keys) if key not in self._tags]
+        sentences = [words_of(self._asked.examples[i]) for i in missing]
+        routes = [routes[i] for i in missing]
+
+        def along(vectors: Tensor, texts: Any, owners: Sequence[int], prior: Any) -> tuple[Tensor, list[Route]]:
+            return torch.zeros(len(vectors), len(self._model.router.languages)), [routes[owner] for owner in owners]
+
+        with patch.object(self._model.router, "route", along):
+            results = self._model.extract(words=sentences)
+        for i, entities in zip(missing, results, strict=True):
+            self._tags[keys[i]] = list(tags_from_entities(entities, self._asked.examples[i].sentence))
+        return [self._tags[key] for key in keys]
+
+
+def _unsure(router: Router, asked: Asked) -> list[int]:
+    """The tenth of the sentences of which the router is least sure."""
+    confidence = router.posterior(asked.vectors).amax(-1)
+    return confidence.argsort()[: len(confidence) // 10].tolist()
+
+
+def _pooled_f1(asked: Asked, tags: Sequence[list[str]], part: Sequence[int]) -> float:
+    scores = span_scores([tags_of(asked.examples[i]) for i in part], [tags[i] for i in part])
+    return round(float(scores["f1"]), 2)
+
+
+def _mean_f1(asked: Asked, tags: Sequence[list[str]]) -> float:
+    languages = sorted(set(asked.languages))
+    of_language = [_pooled_f1(asked, tags, asked.where(lambda _, x, code=code: x == code)) for code in languages]  # type: ignore[misc]
+    return round(sum(of_language) / len(of_language), 2)
+
+
+def figures(rows: list[Row], costs: list[Row]) -> list[Figure]:
+    """The goals: for the default router, one-hot."""
+    ours = next(row for row in rows if row["router"] == "discriminant")
+    library = max(row["PAN-X"] for row in rows if row["router"] in LIBRARIES)
+    found = [
+        Figure("PAN-X lines routed right, over the best library", round(ours["PAN-X"] - library, 1), "points", 5),
+        Figure(f"sentences of {LONG} words or more routed right", ours[f"{LONG}+ words"], "%", 99),
+        Figure("the same, without PAN-X", ours[f"{LONG}+ words, not PAN-X"], "%", 99),
+        Figure("calibration error", ours["calibration error"], "", 0.03, at_most=True),
+    ]
+    for row in costs:
+        share = round(row["F1"] / row["F1, oracle"], 4)
+        found.append(Figure(f"F1 routed / F1 oracle, {row['router']}, {row['row']}", share, "", 0.98))
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,105 @@
+"""A language that the model does not have: what serves it best, by leaving it out.
+
+    python -m benchmarks.unknown_languages --data ../shared/data --json benchmarks/results/unknown_languages.json
+
+`mul` and the adapters of its relatives are trained without the language; its own adapter is what it could have had. Goes on where
+it stopped.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.report import Figure, publish, read_rows, write_json
+from benchmarks.study.adapters import Settings, predictions, trained
+from benchmarks.study.baselines import tags_of
+from benchmarks.study.scores import span_scores
+from benchmarks.study.tongues import draw
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+
+LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
+"""The language, and those that the model has instead."""
+
+WITHOUT = ("en", "ru", "yo", "bn", "no", "pt", "hr", "zh")
+"""What `mul` is taught: the first eight languages of `benchmarks.interference`, none of them left out here."""
+
+NEAREST_OF = 2
+Row = dict[str, Any]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
+    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/study"),
+    size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
+    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
+    limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
+    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
+        "benchmarks/results/unknown_languages.json"
+    ),
+) -> None:
+    rows = read_rows(json_file)
+    settings = Settings(data, runs, size, seed, limit, WITHOUT)
+    for language, others in LEFT_OUT.items():
+        if any((row["language"], row["size"], row["seed"]) == (language, size, seed) for row in rows):
+            continue
+        rows += _rows(language, others, settings)
+        write_json(figures(rows), rows, json_file)
+    publish("Strict typed span F1 of a language that the model does not have", figures(rows), rows, None)
+
+
+def _rows(language: str, others: tuple[str, ...], settings: Settings) -> list[Row]:
+    mul = trained("mul+retrieved", "mul", settings)
+    model = RetrieveAllModel.from_pretrained(mul, dtype=native_dtype())
+    for other in others:
+        model.add_language(trained("from mul+retrieved", other, settings))
+    ways: dict[str, tuple[str | None, Row]] = {
+        **{f"adapter {other}": (other, {}) for other in others},
+        "mul": ("mul", {}),
+        "routed: nearest": (None, {"adapters_per_sentence": 1, "max_distance": 0.0, "when_unknown": "nearest"}),
+        "routed: two nearest": (None, {"adapters_per_sentence": NEAREST_OF, "max_distance": 0.0, "when_unknown": "nearest"}),
+        "routed: both": (None, {"adapters_per_sentence": 1, "max_distance": 0.0, "when_unknown": "both"}),
+        "routed: both, two nearest": (None, {"adapters_per_sentence": NEAREST_OF, "max_distance": 0.0, "when_unknown": "both"}),
+    }
+    noticed = _noticed(model, language, settings)
+    rows = [_row(language, way, model, forced, fields, settings, noticed) for way, (forced, fields) in ways.items()]
+    own = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", language, settings), dtype=native_dtype())
+    return [*rows, _row(language, "its own adapter", own, language, {}, settings, noticed)]
+
+
+def _noticed(model: RetrieveAllModel, language: str, settings: Settings) -> float:
+    """How many of its sentences are taken for unknown, in percent, with the default threshold."""
+    test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
+    found = model.explain(words=[[word.text for word in example.sentence.words] for example in test])
+    return round(100 * sum(not result.route.known for result in found) / len(found), 1)
+
+
+def _row(
+    language: str, way: str, model: RetrieveAllModel, forced: str | None, fields: Row, settings: Settings, noticed: float
+) -> Row:
+    before = {name: getattr(model.config, name) for name in fields}
+    model.config.change(fields)
+    test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
+    tags, _ = predictions(model, test, forced or language, routed=forced is None)
+    model.config.change(before)
+    row = {"language": language, "served by": way, "size": settings.size, "seed": settings.seed}
+    row |= {**span_scores([tags_of(example) for example in test], tags), "noticed": noticed, "n_test": len(test)}
+    print(row, flush=True)
+    return row
+
+
+def figures(rows: list[Row]) -> list[Figure]:
+    """What falls short of the best single other adapter, chosen with hindsight, and of the language's own."""
+    found = []
+    for language in dict.fromkeys(row["language"] for row in rows):
+        f1 = {row["served by"]: row["f1"] for row in rows if row["language"] == language}
+        best = max(value for way, value in f1.items() if way.startswith("adapter "))
+        for way in ("mul", *(way for way in f1 if way.startswith("routed"))):
+            found.append(Figure(f"{language}, {way}: over the best other adapter", round(f1[way] - best, 1), "F1", -1))
+        found.append(Figure(f"{language}: its own adapter over the best other", round(f1["its own adapter"] - best, 1), "F1"))
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)
