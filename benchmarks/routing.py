@@ -8,6 +8,7 @@ and are calibrated on validation sentences; all figures are of test sentences th
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from modeling_retrieveall.routing import Route, Router
 from modeling_retrieveall.scripts import usual_scripts
 from modeling_retrieveall.training.data import load_examples, sample, without
 
+_OURS_ALONE = ("calibration error", "taken for unknown", "temperature", "distance")
 KINDS = ("vote", "discriminant", "combined")
 MIXTURES = {"one-hot": 1, "k-hot of 2": 2, "k-hot of 3": 3}
 LONG = 8
@@ -90,14 +92,18 @@ def main(
     rows = [_accuracy(kind, asked, router) for kind, router in routers.items()]
     rows += [_library(name, asked, library(codes)) for name, library in LIBRARIES.items()]
     publish("Routed right, %", [], rows, None)
-    helps = [_documents(kind, asked, router) for kind, router in routers.items()]
-    publish("Five lines of one language as one text, and two languages of three lines each: routed right, %", [], helps, None)
+    helps = [{**_documents(kind, asked, router), **_prior(asked, router)} for kind, router in routers.items()]
+    publish(
+        "PAN-X lines with more to go by (texts of five lines, or of three in one language and three in another)", [], helps, None
+    )
+    strangers = [_left_out(code, asked, vectors, scripts, held_out) for code in codes]
+    publish("Languages that the router does not have", [], strangers, None)
     costs = _f1(loaded, asked, routers, vectors, scripts) if model else []
     if costs:
         publish("Strict typed span F1 by router and row of M", [], costs, None)
     publish("", figures(rows, costs), [], None)
     if json_file:
-        publish("", figures(rows, costs), rows + helps + costs, json_file)
+        publish("", figures(rows, costs), rows + helps + strangers + costs, json_file)
 
 
 def _of_panx(language: str) -> bool:
@@ -121,7 +127,7 @@ def _router(
     router = Router(RetrieveAllConfig(router=kind, **fields))
     for code, of_language in vectors.items():
         router.add(code, of_language, scripts[code])
-    print(kind, router.calibrate(held_out), flush=True)
+    router.calibrate(held_out)
     return router
 
 
@@ -138,6 +144,8 @@ def _accuracy(name: str, asked: Asked, router: Router) -> Row:
         **_shares(asked, right),
         "calibration error": round(_calibration_error(confidence, torch.tensor(right)), 3),
         "taken for unknown": round(100 - 100 * sum(known) / len(known), 1),
+        "temperature": router.config.routing_temperature,
+        "distance": router.config.max_distance,
     }
 
 
@@ -172,6 +180,40 @@ def _documents(name: str, asked: Asked, router: Router, count: int = 300) -> Row
     return row
 
 
+def _prior(asked: Asked, router: Router) -> Row:
+    """PAN-X lines whose caller names three languages, one of them right."""
+    rng = random.Random(0)
+    right: list[bool] = []
+    for language in sorted(code for code in router.languages if _of_panx(code)):
+        lines = asked.where(lambda _, x, code=language: x == code)  # type: ignore[misc]
+        others = rng.sample([code for code in router.languages if code != language], 2)
+        posterior = router.posterior(asked.vectors[lines], prior=dict.fromkeys([language, *others], 1.0))
+        right += [router.languages[int(i)] == language for i in posterior.argmax(-1)]
+    return {"one of three named": round(100 * sum(right) / len(right), 1)}
+
+
+def _left_out(
+    language: str,
+    asked: Asked,
+    vectors: Mapping[str, Tensor],
+    scripts: Mapping[str, frozenset[str]],
+    held_out: Mapping[str, Tensor],
+) -> Row:
+    """What becomes of a language that the router does not have: how often it is noticed, and what it is taken for."""
+    others = {code: of_language for code, of_language in vectors.items() if code != language}
+    router = _router("discriminant", others, scripts, {code: held_out[code] for code in others})
+    lines = asked.where(lambda _, x: x == language)
+    texts = [asked.texts[i] for i in lines]
+    near, known = router.knows(asked.vectors[lines]), router.knows(asked.vectors[lines], texts)
+    taken_for = Counter(router.languages[int(i)] for i in router.posterior(asked.vectors[lines]).argmax(-1))
+    return {
+        "left out": language,
+        "noticed by distance": round(100 - 100 * sum(near) / len(near), 1),
+        "by distance or script": round(100 - 100 * sum(known) / len(known), 1),
+        "taken for": ", ".join(f"{code} {count}" for code, count in taken_for.most_common(3)),
+    }
+
+
 # Libraries that tell languages apart
 
 
@@ -199,7 +241,7 @@ LIBRARIES = {"py3langid": _langid, "pycld2": _cld2}
 
 def _library(name: str, asked: Asked, classify: Callable[[str], str]) -> Row:
     right = [classify(text) == language for text, language in zip(asked.texts, asked.languages, strict=True)]
-    return {"router": name, **_shares(asked, right), "calibration error": "", "taken for unknown": ""}
+    return {"router": name, **_shares(asked, right), **dict.fromkeys(_OURS_ALONE, "")}
 
 
 # What it costs

@@ -1,4 +1,4 @@
-"""The command line: ``retrieveall extract``, ``train``, ``evaluate``, ``base``, ``push``, ``pull`` and ``collection``."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull` and `collection`."""
 
 import json
 import re
@@ -58,17 +58,61 @@ def extract(
     Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
     """
     show = view(as_json, conll, explain)
+    weights = _weights(prior) if prior else None
     source = _input_texts(texts, file, document)
     first = next(source, None)
     if first is None:
         return
     loaded = _load(model, revision, base, add or [], dtype, device, quantize)
-    weights = _weights(prior) if prior else None
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
         for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
             show(result)
     show.close()
+
+
+@app.command()
+@plain_errors
+def annotate(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A .jsonl, .parquet, .conll or .txt file, or a URL of one.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="A .jsonl, .parquet, .conll or .html file.")],
+    model: Model = "shipped",
+    revision: Revision = None,
+    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    column: Annotated[str | None, typer.Option(help="Where the texts stand; `text` or `tokens` when not given.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sentences decoded together.")] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Quantize = None,
+) -> None:
+    """Annotate a file of texts; started again after a crash or Ctrl-C, it goes on where it stopped.
+
+    Example: `retrieveall annotate texts.jsonl entities.parquet`
+    """
+    from .integrations.annotation import annotate as run
+    from .integrations.annotation import check
+
+    weights = _weights(prior) if prior else None
+    check(source, target, column, overwrite)
+    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
+    done = run(
+        loaded,
+        source,
+        target,
+        column=column,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        languages=language,
+        prior=weights,
+        threshold=threshold,
+    )
+    resumed = f", {done.resumed} of them by an earlier run" if done.resumed else ""
+    Console().print(f"{done.records} records in {target}{resumed}", highlight=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -175,6 +219,7 @@ def _load(
     model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
 ) -> Any:
     import torch
+    from transformers.utils import logging
 
     from .base_llm import native_dtype, quantization
     from .modeling_retrieveall import RetrieveAllModel
@@ -195,6 +240,7 @@ def _load(
     )
     for source in add:
         loaded.add_language(source)
+    logging.enable_progress_bar()  # of what is extracted; those of loading are over
     return loaded
 
 

@@ -162,7 +162,12 @@ class RetrieveAllConfig(PreTrainedConfig):
     @classmethod
     def own_fields(cls) -> set[str]:
         """The names of all fields of ours, and of those that say how to load the model."""
-        return set(signature(cls.__init__).parameters) - {"self", "kwargs"} | {"model_type", "auto_map", "architectures"}
+        return set(signature(cls.__init__).parameters) - {"self", "kwargs"} | {
+            "model_type",
+            "auto_map",
+            "architectures",
+            "custom_pipelines",
+        }
 
     @classmethod
     def changeable(cls) -> set[str]:

@@ -102,7 +102,8 @@ class Extractor:
         ]
         # Vectors are kept for a part of the windows at a time, however many texts there are.
         part = max(size, _WINDOWS_AT_A_TIME)
-        with logging.tqdm(total=len(windows), unit=" sentences", delay=_SECONDS_BEFORE_PROGRESS, disable=None) as progress:
+        bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
+        with logging.tqdm(total=len(windows), **bar) as progress:
             for start in range(0, len(windows), part):
                 self._serve_part(windows[start : start + part], forced, request.prior, size, progress)
         return by_text(windows, len(texts))

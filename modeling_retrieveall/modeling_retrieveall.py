@@ -28,6 +28,7 @@ from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
 from .outputs import Extraction, RetrieveAllOutput, ServedSentence
+from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .tokenization_retrieveall import write_tokenizer_pointer
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
@@ -148,6 +149,7 @@ class RetrieveAllModel(PreTrainedModel):
             for language, adapter in sorted(self.adapters.items())
         }
         config.architectures = [type(self).__name__]
+        config.custom_pipelines = CUSTOM_PIPELINES
         custom_object_save(self, folder, config=config)
         write_tokenizer_pointer(folder)
         config.save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""Faces toward other tools."""
