@@ -20,7 +20,7 @@ from modeling_retrieveall.base_llm import native_dtype
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.routing import Router
 
-_NOISE = 0.05  # of a vector's own length: near enough to be retrieved, too far to be a duplicate
+_NOISE = 0.05  # of a vector's own length; a search has to pass over the other copies of what it has found
 Seconds = dict[str, float]
 
 

@@ -248,9 +248,9 @@ def _weights(prior: str) -> dict[str, float]:
     """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``."""
     weights = {}
     for part in prior.split(","):
-        language, _, weight = part.strip().partition("=")
+        language, _, weight = part.partition("=")
         try:
-            weights[language] = float(weight or 1)
+            weights[language.strip()] = float(weight or 1)
         except ValueError:
             raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
     return weights
@@ -259,6 +259,8 @@ def _weights(prior: str) -> dict[str, float]:
 def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> Iterator[str]:
     if texts and file:
         raise ValueError("Give texts as arguments or a --file, not both.")
+    if texts and document:
+        raise ValueError("--document is for a --file or standard input; a text given as an argument is one text.")
     if texts:
         return iter(texts)
     if file is not None and str(file) != "-":
@@ -273,8 +275,8 @@ def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> 
 def _lines(stream: Any, document: bool) -> Iterator[str]:
     """Lines without their ends, or all at once; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
     with stream:
-        if document:
-            yield stream.read().decode("utf-8", "replace")
+        if document and (text := stream.read()):
+            yield text.decode("utf-8", "replace")
         for line in stream:
             yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
 

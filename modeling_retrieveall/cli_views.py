@@ -74,8 +74,11 @@ class _ExplainedView(_AtOnce):
         self._console = Console(highlight=False, emoji=False)
 
     def __call__(self, result: Any) -> None:
+        entities = list(reversed(result.entities))
         for sentence in result.sentences:
             self._show_sentence(result, sentence)
+            while entities and entities[-1].start < sentence.end:
+                self._show_entity(result, entities.pop())
 
     def _show_sentence(self, result: Any, sentence: Any) -> None:
         show, route = self._console.print, sentence.route
@@ -88,12 +91,12 @@ class _ExplainedView(_AtOnce):
         for hit in sentence.retrieved.examples:
             show(f"  {hit.similarity:.2f}  {escaped(hit.item.sentence.text)}")
         show(escaped(sentence.prompt), style="dim")
-        for entity in result.entities:
-            if sentence.start <= entity.start < sentence.end:
-                support = ", ".join(f"{hit.similarity:.2f}" for hit in result.support(entity))
-                mentioned = f"  mentioned by examples: {support}" if support else ""
-                where = f"{entity.start}-{entity.end}  {entity.score:.2f}"
-                show(f"  {escaped(entity.label):5} {escaped(entity.text)}  {where}{mentioned}")
+
+    def _show_entity(self, result: Any, entity: Any) -> None:
+        support = ", ".join(f"{hit.similarity:.2f}" for hit in result.support(entity))
+        mentioned = f"  mentioned by examples: {support}" if support else ""
+        where = f"{entity.start}-{entity.end}  {entity.score:.2f}"
+        self._console.print(f"  {escaped(entity.label):5} {escaped(entity.text)}  {where}{mentioned}")
 
 
 class _TableView:

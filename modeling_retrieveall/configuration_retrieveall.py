@@ -1,6 +1,7 @@
 """Every number of the method, with the reason for its default."""
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from difflib import get_close_matches
 from inspect import signature
 from typing import Any
@@ -46,18 +47,18 @@ class RetrieveAllConfig(PreTrainedConfig):
             likelihood.
         k_neighbours: Votes (k) of ``router="vote"``. Of 1, 5, 10 and 20, ten route best at layers 12 and 15: an odd neighbour
             does not decide, and a language of twenty examples can win.
-        stay_probability: That a sentence of a text is in the language of the one before; sentences of one text share their
-            evidence by it. At 1 divided by the number of languages each sentence would stand for itself.
+        stay_probability: That a sentence of a text keeps the language of the one before, whatever it says itself; sentences of
+            one text share their evidence by it. At 0 each stands for itself.
         adapters_per_sentence: Languages in a sentence's row of M at most: at 1 it is one-hot.
         min_weight: Languages of a smaller posterior are left out of the row.
         max_distance: A sentence farther than this from the mean of every language is of an unknown one. In standard deviations
             a dimension of the router's space; fitted by :meth:`RetrieveAllModel.calibrate` so that one in a hundred sentences
-            of known languages is taken for unknown.
+            of known languages is taken for unknown. Has no effect with ``router="vote"``.
         when_unknown: What serves such a sentence: ``"nearest"`` languages, as if it were known; the shared ``"mul"``, if there
             is one; ``"both"``, at equal weights; nothing, as its entities are ``"empty"``; or an ``"error"``.
         max_example_tokens: Budget of the retrieved part of a prompt; the farthest examples are dropped first. 192 is five
             times a typical sentence, enough for all of ``n_entities`` and ``n_sentences`` nine times in ten.
-        max_sentence_tokens: Longer texts are split at word borders into windows of at most this many tokens.
+        max_sentence_tokens: Longer sentences are split at word borders into windows of at most this many tokens.
         max_rank: Adapters of a higher LoRA rank are refused: a stranger's adapter must not take all memory. Ranks in use are
             between 4 and 128.
         adapter_slots: LoRA adapters resident at a time; the least recently used leaves first.
@@ -128,14 +129,17 @@ class RetrieveAllConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def change(self, changes: Mapping[str, Any]) -> None:
-        """Replaces fields.
+        """Replaces fields; all of them or, when one cannot be, none.
 
         Raises:
             ValueError: A value cannot be meant.
         """
+        changed = copy(self)
+        for name, value in changes.items():
+            setattr(changed, name, value)
+        changed._check()
         for name, value in changes.items():
             setattr(self, name, value)
-        self._check()
 
     def _check(self) -> None:
         """Refuses what cannot be meant: a configuration may come from the Hub."""
@@ -155,6 +159,9 @@ class RetrieveAllConfig(PreTrainedConfig):
         for name, kind in (("base_model", str), ("base_revision", str | None), ("collection", str | None)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a string.")
+        needed = self.adapters_per_sentence + (self.when_unknown == "both")
+        if needed > self.adapter_slots:
+            raise ValueError(f"{needed} adapters may serve a sentence, but adapter_slots is {self.adapter_slots}. Raise it.")
         pins = self.adapters
         if not all(isinstance(text, str) for text in (*pins, *pins.values())):
             raise ValueError(f"adapters is {pins!r}; give language codes and where their adapters lie.")

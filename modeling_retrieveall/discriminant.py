@@ -3,11 +3,11 @@
 Every language is a Gaussian around its own mean; all share one covariance, pooled from their scatters. Adding or removing a
 language adds or removes its statistics, and in whatever order that happens the result is that of building from scratch.
 
-    >>> discriminant = Discriminant(temperature=8.0)
+    >>> discriminant = Discriminant()
     >>> discriminant.add("de", german_vectors)
     >>> discriminant.add("es", spanish_vectors)
-    >>> discriminant.posterior(vectors)
-    tensor([[0.9, 0.1]])
+    >>> discriminant.distances(vectors)
+    tensor([[24.1, 26.8]])
 """
 
 from dataclasses import dataclass
@@ -71,14 +71,9 @@ def _signs(hidden: int) -> Tensor:
 
 
 class Discriminant:
-    """The Gaussians of all languages, with one covariance.
+    """The Gaussians of all languages, with one covariance."""
 
-    Args:
-        temperature: Of the posterior; at 1 it is that of the Gaussians.
-    """
-
-    def __init__(self, temperature: float) -> None:
-        self.temperature = temperature
+    def __init__(self) -> None:
         self._statistics: dict[str, LanguageStatistics] = {}
         self._whitened: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -96,10 +91,6 @@ class Discriminant:
         """Takes a language away, if it is there."""
         self._statistics.pop(language, None)
         self._whitened = None
-
-    def posterior(self, sentences: Tensor) -> Tensor:
-        """Probabilities ``[sentences, languages]``, in the order of ``languages``, of vectors ``[sentences, hidden]``."""
-        return (-self.distances(sentences).square() / (2 * self.temperature)).softmax(-1)
 
     def distances(self, sentences: Tensor) -> Tensor:
         """Mahalanobis distances ``[sentences, languages]`` of vectors ``[sentences, hidden]`` from the means of the languages.

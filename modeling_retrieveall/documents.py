@@ -40,6 +40,10 @@ class Window:
     prompt: Prompt | None = None
     answer: Answer | None = None
 
+    def forget(self) -> None:
+        """Drops what only an explanation would show."""
+        self.posterior, self.retrieved, self.prompt = {}, Retrieved([], []), None
+
     @property
     def text(self) -> str:
         """Its part of the text."""

@@ -1,12 +1,14 @@
 """The way of a sentence: routed, shown its nearest labelled examples, and answered by its adapters.
 
 >>> extractor = Extractor(base, config, languages, AnswerFormat(tokenizer))
->>> extractor.serve(["Angela Merkel besuchte Nairobi."], Request())[0][0].route
-Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.57, known=True)
+>>> extractor.serve(["Angela Merkel besuchte Nairobi."], extractor.request(1))[0][0].route
+Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from .answers import AnswerFormat
 from .batching import TokenBudget
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import AnswerDecoder
-from .documents import DocumentReader, Window, by_text
+from .documents import DocumentReader, Window, by_text, checked_texts
 from .encoding import SentenceEncoder, SentenceVectors
 from .grammar import AnswerGrammar
 from .languages import Languages
@@ -36,17 +38,19 @@ class UnknownLanguageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller may ask for beside the texts.
+    """What a caller asks for.
 
     Attributes:
-        languages: The language of all texts or of each, instead of routing.
-        batch_size: Sentences decoded together; the configuration's when not given.
+        languages: The language of each text, instead of routing.
+        batch_size: Sentences decoded together.
         prior: Weights of languages before any text is read; those not named are ruled out.
+        explained: Whether prompts and retrieved examples are kept once they have served.
     """
 
-    languages: str | Sequence[str] | None = None
-    batch_size: int | None = None
+    languages: Sequence[str] | None
+    batch_size: int
     prior: Mapping[str, float] | None = None
+    explained: bool = False
 
 
 class Extractor:
@@ -62,6 +66,7 @@ class Extractor:
         encoder: Reads sentences.
         decoder: Decodes answers.
         writer: Writes prompts.
+        lock: Base and bank serve one part of a call at a time; other threads wait.
     """
 
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
@@ -69,12 +74,41 @@ class Extractor:
         self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
         self.decoder = AnswerDecoder(base, languages.bank)
         self.writer = PromptWriter(answers, config.max_example_tokens)
+        self.lock = threading.RLock()
         self._dtype = base.dtype
         self._answers = answers
         self._languages = languages
         self._router = languages.router
         self._reader = DocumentReader(answers, config)
         self._budget = TokenBudget(config.max_batch_tokens)
+
+    def request(
+        self,
+        count: int,
+        languages: str | Sequence[str] | None = None,
+        batch_size: int | None = None,
+        prior: Mapping[str, float] | None = None,
+        explained: bool = False,
+    ) -> Request:
+        """What a caller of ``extract`` asks for so many texts, once it is known to make sense.
+
+        Raises:
+            TypeError: The prior is no mapping from languages to numbers.
+            ValueError: A language is not among the model's, or a number is out of its range.
+        """
+        size = self.config.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise ValueError(f"batch_size is {size}; give at least 1.")
+        forced = [languages] * count if isinstance(languages, str) else languages
+        if forced is not None and len(forced) != count:
+            raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
+        if forced is not None and prior is not None:
+            raise ValueError("Give the languages of the texts or a prior, not both.")
+        if prior is not None:
+            _check_weights(prior)
+        request = Request(forced, size, prior, explained)
+        self._check_languages(request)
+        return request
 
     @torch.no_grad()
     def serve(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
@@ -85,102 +119,87 @@ class Extractor:
             request: What the caller asks for.
 
         Raises:
-            ValueError: A language is not among the model's, or a number is out of its range.
             UnknownLanguageError: See there.
             MemoryError: A window does not fit into memory, even alone.
         """
-        forced = self._forced(request, len(texts))
-        self._check_prior(request)
-        size = self.config.batch_size if request.batch_size is None else request.batch_size
-        if size < 1:
-            raise ValueError(f"batch_size is {size}; give at least 1.")
-        candidates = request.prior or self._router.languages
+        forced = request.languages
+        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
         windows = [
             window
             for owner, text in enumerate(texts)
             for window in self._reader.windows(owner, text, [forced[owner]] if forced else candidates)
         ]
-        # Vectors are kept for a part of the windows at a time, however many texts there are.
-        part = max(size, _WINDOWS_AT_A_TIME)
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
-            for start in range(0, len(windows), part):
-                self._serve_part(windows[start : start + part], forced, request.prior, size, progress)
+            for part in _parts(windows, max(request.batch_size, _WINDOWS_AT_A_TIME)):
+                with self.lock:
+                    self._serve_part(part, request, progress)
         return by_text(windows, len(texts))
 
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to texts of known languages, each read as one sentence.
 
         Raises:
-            ValueError: A language is not among the router's, or has no text with words in it.
+            TypeError: The texts of a language are no list of strings.
+            ValueError: They are not those of the router's languages, or have no words.
         """
-        self._check_routed(texts)
-        held_out = {language: self._sentence_vectors(language, texts[language]) for language in texts}
-        return self._router.calibrate(held_out)
-
-    # What the caller asked for
-
-    def _forced(self, request: Request, count: int) -> list[str] | None:
-        """The language of each text, if the caller has named them."""
-        if request.languages is None:
-            return None
-        forced = [request.languages] * count if isinstance(request.languages, str) else list(request.languages)
-        if len(forced) != count:
-            raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
-        self._languages.check(forced)
-        return forced
-
-    def _check_prior(self, request: Request) -> None:
-        prior = request.prior
-        if prior is None:
-            return
-        if request.languages is not None:
-            raise ValueError("Give the languages of the texts or a prior, not both.")
-        self._check_routed(prior)
-        if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
-            raise ValueError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')
-
-    def _check_routed(self, languages: Iterable[str]) -> None:
-        known = self._router.languages
-        if strange := sorted(set(languages) - set(known)):
-            raise ValueError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(known) or 'none'}.")
+        routed = self._router.languages
+        if set(texts) != set(routed):
+            raise ValueError(
+                f"The sentences are of {', '.join(sorted(texts)) or 'no language'}, the model routes among "
+                f"{', '.join(routed) or 'none'}. Give some hundred sentences of each of these."
+            )
+        with self.lock, torch.no_grad():
+            return self._router.calibrate({language: self._sentence_vectors(language, texts[language]) for language in routed})
 
     # Step by step
 
-    def _serve_part(
-        self,
-        windows: list[Window],
-        forced: list[str] | None,
-        prior: Mapping[str, float] | None,
-        batch_size: int,
-        progress: Any,
-    ) -> None:
-        self._prepare(windows, forced, prior)
-        while removed := self._languages.drop_unusable(_served_by(windows), strict=forced is not None):
+    def _check_languages(self, request: Request) -> None:
+        """Refuses languages that are not there; they may have gone since the request was made."""
+        if request.languages is not None:
+            self._languages.check(request.languages)
+        routed = self._router.languages
+        if strange := sorted(set(request.prior or ()) - set(routed)):
+            raise ValueError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
+
+    def _serve_part(self, windows: list[Window], request: Request, progress: Any) -> None:
+        self._check_languages(request)
+        self._prepare(windows, request)
+        strict = request.languages is not None
+        while removed := self._languages.drop_unusable(_served_by(windows), strict):
+            self._check_languages(request)
             again = {window.owner for window in windows if removed & set(window.route.adapters)}
-            self._prepare([window for window in windows if window.owner in again], forced, prior)
+            self._prepare([window for window in windows if window.owner in again], request)
+        # A sentence that no adapter serves has no entities; the LLM need not be asked.
+        served = [window for window in windows if window.prompt]
 
         def answer(batch: list[int]) -> None:
-            self._answer([windows[i] for i in batch])
+            self._answer([served[i] for i in batch])
+            for i in batch:
+                if not request.explained:
+                    served[i].forget()
             progress.update(len(batch))
 
         self._budget.run(
-            [len(window.prompt.ids) if window.prompt else 0 for window in windows],
+            [len(window.prompt.ids) if window.prompt else 0 for window in served],
             answer,
-            max_rows=batch_size,
-            adapters=[window.route.adapters for window in windows],
+            max_rows=request.batch_size,
+            adapters=[window.route.adapters for window in served],
             max_adapters=self._languages.bank.free_slots,
         )
 
-    def _prepare(self, windows: list[Window], forced: list[str] | None, prior: Mapping[str, float] | None) -> None:
+    def _prepare(self, windows: list[Window], request: Request) -> None:
         """Routes windows, retrieves for them and writes their prompts."""
         vectors = self.encoder.encode([window.word_ids for window in windows])
-        if forced is None:
-            self._route(windows, vectors, prior)
+        if request.languages is None:
+            self._route(windows, vectors, request.prior)
         else:
             for window in windows:
-                window.route, window.posterior = Route.certain(forced[window.owner]), {forced[window.owner]: 1.0}
+                language = request.languages[window.owner]
+                window.route, window.posterior = Route.certain(language), {language: 1.0}
         for window, query in zip(windows, vectors, strict=True):
+            if not window.route.adapters:
+                continue
             window.retrieved = self._retrieve(window.route, query)
             window.prompt = self.writer.write(
                 window.sentence,
@@ -192,6 +211,7 @@ class Extractor:
         sentences = torch.stack([each.sentence for each in vectors])
         texts = [window.text for window in windows]
         posterior, routes = self._router.route(sentences, texts, [window.owner for window in windows], prior)
+        languages = self._router.languages
         for window, row, route in zip(windows, posterior, routes, strict=True):
             if not route.known and self.config.when_unknown == "error":
                 raise UnknownLanguageError(
@@ -199,7 +219,7 @@ class Extractor:
                     f"{route.language}. Name its language, add an adapter of it, or choose another `when_unknown`."
                 )
             window.route = route
-            window.posterior = dict(zip(self._router.languages, row.tolist(), strict=True))
+            window.posterior = dict(zip(languages, row.tolist(), strict=True))
 
     def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
         config, adapters = self.config, [self._languages.adapters[name] for name in route.adapters]
@@ -224,11 +244,36 @@ class Extractor:
         return sorted({label for name in route.adapters for label in self._languages.adapters[name].manifest.entity_types})
 
     def _sentence_vectors(self, language: str, texts: Sequence[str]) -> Tensor:
-        """``[sentences, hidden]``: vectors of the texts that have words, each read as one sentence."""
-        windows = [window for text in texts for window in self._reader.windows(0, text, ())[:1]]
+        """``[sentences, hidden]``: vectors of the texts that have words, each read as one sentence, as far as a window goes."""
+        if isinstance(texts, str):
+            raise TypeError(f"The sentences of {language!r} are {texts[:80]!r}. Give a list of strings.")
+        windows = [window for text in checked_texts(texts, None) for window in self._reader.windows(0, text, ())[:1]]
         if not windows:
             raise ValueError(f"There are no sentences of {language!r}. Give some hundred of each language.")
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
+
+
+def _parts(windows: list[Window], size: int) -> Iterator[list[Window]]:
+    """Windows in parts of so many, as vectors are kept for a part at a time; a text is torn only if it is longer than a part."""
+    part: list[Window] = []
+    for _, group in groupby(windows, key=lambda window: window.owner):
+        text = list(group)
+        if part and len(part) + len(text) > size:
+            yield part
+            part = []
+        part += text
+        while len(part) > size:
+            yield part[:size]
+            part = part[size:]
+    if part:
+        yield part
+
+
+def _check_weights(prior: Any) -> None:
+    if not isinstance(prior, Mapping) or not all(isinstance(weight, int | float) for weight in prior.values()):
+        raise TypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
+    if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
+        raise ValueError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')
 
 
 def _served_by(windows: Iterable[Window]) -> set[str]:

@@ -5,7 +5,6 @@
 [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -23,7 +22,7 @@ from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .documents import Window, checked_texts, entities_of
 from .entities import Entity
-from .extractor import Extractor, Request
+from .extractor import Extractor
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
@@ -63,7 +62,6 @@ class RetrieveAllModel(PreTrainedModel):
         self.answers = AnswerFormat(tokenizer)
         self._extractor = Extractor(base, config, self._languages, self.answers)
         self.encoder = self._extractor.encoder
-        self._lock = threading.RLock()  # base and bank serve one call at a time; other threads wait
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -201,7 +199,7 @@ class RetrieveAllModel(PreTrainedModel):
             HubError: The Hub does not have it, or cannot be asked.
         """
         adapter = LanguageAdapter.load(locate(source, self.hub, revision))
-        with self._lock:
+        with self._extractor.lock:
             self._languages.add(adapter)
         return adapter.language
 
@@ -211,7 +209,7 @@ class RetrieveAllModel(PreTrainedModel):
         Raises:
             ValueError: There is no such language.
         """
-        with self._lock:
+        with self._extractor.lock:
             self._languages.remove(language)
 
     # Extraction
@@ -252,8 +250,8 @@ class RetrieveAllModel(PreTrainedModel):
             'Wangari Maathai'
         """
         _check_threshold(threshold)
-        with self._lock:
-            served = self._extractor.serve(checked_texts(texts, words), Request(languages, batch_size, prior))
+        listed = checked_texts(texts, words)
+        served = self._extractor.serve(listed, self._extractor.request(len(listed), languages, batch_size, prior))
         return [entities_of(windows, threshold) for windows in served]
 
     def explain(
@@ -270,12 +268,12 @@ class RetrieveAllModel(PreTrainedModel):
 
         Example:
             >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
-            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.57, known=True)
+            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
         """
-        listed = checked_texts(texts, words)
         _check_threshold(threshold)
-        with self._lock:
-            served = self._extractor.serve(listed, Request(languages, batch_size, prior))
+        listed = checked_texts(texts, words)
+        request = self._extractor.request(len(listed), languages, batch_size, prior, explained=True)
+        served = self._extractor.serve(listed, request)
         return [
             Extraction(
                 text if isinstance(text, str) else " ".join(text),
@@ -292,20 +290,19 @@ class RetrieveAllModel(PreTrainedModel):
         one in a hundred of these sentences lies. :meth:`save_pretrained` stores both.
 
         Args:
-            texts: Language to sentences; some hundred each, and none that an adapter was trained on.
+            texts: Each language that is routed to, and sentences of it; some hundred, none of which an adapter was trained on.
 
         Returns:
             The fields that were set.
 
         Raises:
-            ValueError: A language is not among the model's, or has no sentences.
+            ValueError: A language is missing, is none of the model's, or has no sentences.
 
         Example:
             >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
             {'routing_temperature': 8.0, 'max_distance': 1.93}
         """
-        with self._lock:
-            return self._extractor.calibrate(texts)
+        return self._extractor.calibrate(texts)
 
     def _explained(self, window: Window) -> ServedSentence:
         prompt_ids = window.prompt.ids if window.prompt else []
@@ -316,9 +313,9 @@ class RetrieveAllModel(PreTrainedModel):
             window.route,
             {language: probability for language, probability in likeliest if probability},
             window.retrieved,
-            self.tokenizer.decode(prompt_ids),
             prompt_ids,
-            window.answer.ids if window.answer else [],
+            window.answer.ids if window.answer else self.answers.end,
+            self.tokenizer.decode,
         )
 
     # Tensors in, tensors out
@@ -341,7 +338,8 @@ class RetrieveAllModel(PreTrainedModel):
             **unsupported: Sampling and length arguments are refused: the grammar ends every answer, and the decoding is greedy.
 
         Returns:
-            ``[batch, answer_tokens]``, padded on the right; or a :class:`RetrieveAllOutput`.
+            ``[batch, answer_tokens]``, padded on the right; or a :class:`RetrieveAllOutput`. A row of several sentences has their
+            answers one after the other, each ended by its line break.
 
         Raises:
             TypeError: An argument makes no sense here.

@@ -1,7 +1,9 @@
 """What comes out of the model: entities, and how they came about."""
 
+from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -41,8 +43,7 @@ class ServedSentence:
         route: The adapters that served it.
         posterior: The probability of each language that is not ruled out, likeliest first.
         retrieved: The labelled examples found for it, with their similarities.
-        prompt: What the LLM was given, as text.
-        prompt_ids: The same as tokens.
+        prompt_ids: What the LLM was given, as tokens.
         answer_ids: The tokens of the answer.
     """
 
@@ -51,9 +52,14 @@ class ServedSentence:
     route: Route
     posterior: dict[str, float]
     retrieved: Retrieved
-    prompt: str
     prompt_ids: list[int]
     answer_ids: list[int]
+    _decode: Callable[[list[int]], str] = field(repr=False, compare=False)
+
+    @property
+    def prompt(self) -> str:
+        """What the LLM was given, as text."""
+        return self._decode(self.prompt_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +78,27 @@ class Extraction:
 
     @property
     def route(self) -> Route:
-        """Of the language that most of the text is in, the route of its first sentence."""
+        """Of the language that most of the text is in, the route of its longest sentence."""
         if not self.sentences:
             return Route.nowhere()
         lengths: Counter[str] = Counter()
         for sentence in self.sentences:
             lengths[sentence.route.language] += sentence.end - sentence.start
         language = lengths.most_common(1)[0][0]
-        return next(sentence.route for sentence in self.sentences if sentence.route.language == language)
+        of_language = [sentence for sentence in self.sentences if sentence.route.language == language]
+        return max(of_language, key=lambda sentence: sentence.end - sentence.start).route
 
     def support(self, entity: Entity) -> list[Hit[Mention] | Hit[Example]]:
-        """The retrieved examples that mention an entity of the text, nearest first."""
+        """The retrieved mentions of the same name, whatever its case, and the sentences that hold one; nearest first."""
+        name = entity.text.casefold()
         found: list[Hit[Mention] | Hit[Example]] = []
-        for sentence in self.sentences:
-            if sentence.start <= entity.start < sentence.end:
-                found += [hit for hit in sentence.retrieved.mentions if hit.item.text.casefold() == entity.text.casefold()]
-                found += [hit for hit in sentence.retrieved.examples if entity.text in hit.item.sentence.text]
-        return sorted(found, key=lambda hit: -hit.similarity)
+        last = bisect_right(self.sentences, entity.start, key=lambda sentence: sentence.start)
+        # Windows of one sentence overlap: the entity may lie in two of them.
+        for sentence in self.sentences[max(last - 2, 0) : last]:
+            if entity.start < sentence.end:
+                found += [hit for hit in sentence.retrieved.mentions if hit.item.text.casefold() == name]
+                found += [hit for hit in sentence.retrieved.examples if _mentions(hit.item, name)]
+        return sorted(_distinct(found), key=lambda hit: -hit.similarity)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but tokens, ready for JSON."""
@@ -114,6 +124,14 @@ class Extraction:
                 for sentence in self.sentences
             ],
         }
+
+
+def _mentions(example: Example, name: str) -> bool:
+    return any(Mention(example, span).text.casefold() == name for span in example.spans)
+
+
+def _distinct(hits: list[Hit[Mention] | Hit[Example]]) -> list[Hit[Mention] | Hit[Example]]:
+    return list({hit.item: hit for hit in hits}.values())
 
 
 def entity_dict(entity: Entity) -> dict[str, Any]:

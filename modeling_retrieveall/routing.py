@@ -28,7 +28,7 @@ from .voting import Votes
 UNDETERMINED = "und"
 """BCP-47 for a language that could not be determined: a text without words, or a model without languages."""
 
-_TEMPERATURES = [2 ** (step / 8) for step in range(-8, 57)]  # from 1/2 to 128
+_TEMPERATURES = [2 ** (step / 8) for step in range(57)]  # from 1 to 128
 _TAKEN_FOR_UNKNOWN = 0.01
 
 
@@ -79,15 +79,14 @@ class Router:
     def __init__(self, config: RetrieveAllConfig) -> None:
         self.config = config
         self.fallback: str | None = None
-        self._discriminant = Discriminant(config.routing_temperature) if config.router != "vote" else None
+        self._discriminant = Discriminant() if config.router != "vote" else None
         self._votes = Votes(config.k_neighbours) if config.router != "discriminant" else None
-        self._scorers = [scorer for scorer in (self._discriminant, self._votes) if scorer]
         self._scripts: dict[str, frozenset[str]] = {}
 
     @property
     def languages(self) -> list[str]:
         """The languages it knows, sorted."""
-        return self._scorers[0].languages
+        return sorted(self._scripts)
 
     def add(self, language: str, vectors: Tensor, scripts: frozenset[str] = frozenset()) -> None:
         """Adds a language, in place of what was known of it.
@@ -100,52 +99,16 @@ class Router:
         self.remove(language)
         if len(vectors):
             self._scripts[language] = scripts
-            for scorer in self._scorers:
-                scorer.add(language, vectors)
+            for scorer in (self._discriminant, self._votes):
+                if scorer:
+                    scorer.add(language, vectors)
 
     def remove(self, language: str) -> None:
         """Takes a language away, if it is there."""
         self._scripts.pop(language, None)
-        for scorer in self._scorers:
-            scorer.remove(language)
-
-    def posterior(
-        self, sentences: Tensor, documents: Sequence[int] | None = None, prior: Mapping[str, float] | None = None
-    ) -> Tensor:
-        """Probabilities of the languages, in the order of ``languages``.
-
-        Args:
-            sentences: ``[sentences, hidden]``: sentence vectors.
-            documents: Which text each sentence is of; those of one text stand together, in its order. Each is of its own when
-                not given.
-            prior: Weights of languages before any sentence is read; a language without one is ruled out.
-
-        Returns:
-            ``[sentences, languages]``, float64.
-        """
-        logs = torch.stack([scorer.posterior(sentences).double().log() for scorer in self._scorers]).sum(0)
-        if prior is not None:
-            logs = logs + torch.tensor([prior.get(language, 0.0) for language in self.languages], dtype=torch.float64).log()
-        logs = logs.log_softmax(-1)
-        if documents is None:
-            return logs.exp()
-        texts = [list(positions) for _, positions in groupby(range(len(documents)), key=documents.__getitem__)]
-        return torch.cat([shared(logs[text], self.config.stay_probability) for text in texts]).exp()
-
-    def knows(self, sentences: Tensor, texts: Sequence[str] | None = None) -> list[bool]:
-        """Whether each sentence is near a language, and in a script of one.
-
-        Args:
-            sentences: ``[sentences, hidden]``: sentence vectors.
-            texts: Their texts; scripts are not looked at when not given.
-        """
-        near = [True] * len(sentences)
-        if self._discriminant:
-            near = (self._nearest(self._discriminant, sentences) <= self.config.max_distance).tolist()
-        if texts is None or not all(self._scripts.values()):
-            return near
-        scripts = frozenset.union(*self._scripts.values()) | {None}
-        return [is_near and dominant_script(text) in scripts for is_near, text in zip(near, texts, strict=True)]
+        for scorer in (self._discriminant, self._votes):
+            if scorer:
+                scorer.remove(language)
 
     def route(
         self,
@@ -154,15 +117,62 @@ class Router:
         documents: Sequence[int] | None = None,
         prior: Mapping[str, float] | None = None,
     ) -> tuple[Tensor, list[Route]]:
-        """Posterior and routes of sentences; the arguments are those of :meth:`posterior` and :meth:`knows`."""
-        if self.languages and len(sentences):
-            posterior, known = self.posterior(sentences, documents, prior), self.knows(sentences, texts)
-        else:
-            posterior, known = torch.zeros(len(sentences), len(self.languages)), [False] * len(sentences)
+        """Posterior and routes of sentences.
+
+        Args:
+            sentences: ``[sentences, hidden]``: sentence vectors.
+            texts: Their texts; scripts are not looked at when not given.
+            documents: Which text each sentence is of; those of one text stand together, in its order. Each is of its own when
+                not given.
+            prior: Weights of languages before any sentence is read; a language without one is ruled out.
+
+        Returns:
+            ``[sentences, languages]``, float64, in the order of ``languages``; and the row of M of each sentence.
+        """
+        count = len(sentences)
+        if not self.languages or not count:
+            return torch.zeros(count, len(self.languages)), [self._row([], False)] * count
+        owners = range(count) if documents is None else documents
+        distances = self._discriminant.distances(sentences) if self._discriminant else None
+        posterior = self._posterior(sentences, distances, owners, prior)
+        known = self._known(distances, posterior, owners, texts)
         return posterior, [self._row(*row) for row in zip(posterior.tolist(), known, strict=True)]
 
+    def _posterior(
+        self, sentences: Tensor, distances: Tensor | None, owners: Sequence[int], prior: Mapping[str, float] | None
+    ) -> Tensor:
+        logs = torch.zeros(len(sentences), len(self.languages), dtype=torch.float64)
+        if distances is not None:
+            logs = logs + (-distances.square() / (2 * self.config.routing_temperature)).log_softmax(-1)
+        if self._votes:
+            logs = logs + self._votes.posterior(sentences).double().log()
+        weights = [1.0 if prior is None else prior.get(language, 0.0) for language in self.languages]
+        log_prior = torch.tensor(weights, dtype=torch.float64).log()
+        texts = [list(positions) for _, positions in groupby(range(len(owners)), key=owners.__getitem__)]
+        return torch.cat([shared(logs[text], log_prior, self.config.stay_probability) for text in texts]).exp()
+
+    def _known(
+        self, distances: Tensor | None, posterior: Tensor, owners: Sequence[int], texts: Sequence[str] | None
+    ) -> list[bool]:
+        """Whether each sentence is near a language, and in a script of one.
+
+        Neighbours in one text that are taken for the same language are near or far together: one odd sentence is no unknown
+        language.
+        """
+        near = torch.ones(len(owners), dtype=torch.bool)
+        if distances is not None:
+            nearest, taken_for = self._nearest(distances), posterior.argmax(-1).tolist()
+            for _, run in groupby(range(len(owners)), key=lambda i: (owners[i], taken_for[i])):
+                together = list(run)
+                near[together] = nearest[together].mean() <= self.config.max_distance
+        scripts = self._scripts.values()
+        if texts is None or not all(scripts):
+            return near.tolist()
+        written = frozenset().union(*scripts) | {None}
+        return [is_near and dominant_script(text) in written for is_near, text in zip(near.tolist(), texts, strict=True)]
+
     def _row(self, probabilities: list[float], known: bool) -> Route:
-        ranked = sorted(zip(self.languages, probabilities, strict=True), key=lambda pair: -pair[1])
+        ranked = sorted(zip(self.languages, probabilities, strict=True), key=lambda pair: -pair[1]) if probabilities else []
         language, confidence = ranked[0] if ranked else (UNDETERMINED, 0.0)
         nearest = [pair for pair in ranked[: self.config.adapters_per_sentence] if pair[1] >= self.config.min_weight]
         row = dict(nearest or ranked[:1])
@@ -181,29 +191,44 @@ class Router:
             return mul
         return nearest | mul if choice == "both" else nearest
 
-    def _nearest(self, discriminant: Discriminant, sentences: Tensor) -> Tensor:
+    def _nearest(self, distances: Tensor) -> Tensor:
         """``[sentences]``: distances from the nearest language, in standard deviations a dimension."""
-        return discriminant.distances(sentences).amin(-1) / sqrt(discriminant.dimensions)
+        assert self._discriminant
+        return distances.amin(-1) / sqrt(self._discriminant.dimensions)
 
     def calibrate(self, held_out: Mapping[str, Tensor]) -> dict[str, float]:
         """Sets the temperature of highest likelihood, and the distance that one known sentence in a hundred exceeds.
 
+        Every language counts alike, however many sentences it has.
+
         Args:
-            held_out: Language to sentence vectors ``[sentences, hidden]``, none of them among those added.
+            held_out: Each of the router's languages to sentence vectors ``[sentences, hidden]``, none of them among those added.
 
         Returns:
             The fields of the configuration that were set; none by a router that only votes.
         """
         if not self._discriminant:
             return {}
-        sentences = torch.cat([held_out[language] for language in sorted(held_out)])
-        names = [language for language in sorted(held_out) for _ in range(len(held_out[language]))]
-        truth = torch.tensor([self.languages.index(name) for name in names])
-        energies = -self._discriminant.distances(sentences).square() / 2
-        losses = {t: float(torch.nn.functional.cross_entropy(energies / t, truth)) for t in _TEMPERATURES}
-        farthest = self._nearest(self._discriminant, sentences).quantile(1 - _TAKEN_FOR_UNKNOWN)
-        temperature = min(_TEMPERATURES, key=lambda t: losses[t])
-        fitted = {"routing_temperature": round(temperature, 2), "max_distance": round(float(farthest), 3)}
+        distances = {code: self._discriminant.distances(held_out[code]) for code in self.languages}
+        losses = [_loss(list(distances.values()), temperature) for temperature in _TEMPERATURES]
+        farthest = _quantile([self._nearest(of_language) for of_language in distances.values()], 1 - _TAKEN_FOR_UNKNOWN)
+        fitted = {"max_distance": round(farthest, 3)}
+        if len(distances) > 1:
+            fitted["routing_temperature"] = round(_TEMPERATURES[losses.index(min(losses))], 2)
         self.config.change(fitted)
-        self._discriminant.temperature = fitted["routing_temperature"]
         return fitted
+
+
+def _loss(distances: list[Tensor], temperature: float) -> float:
+    """Mean over languages of the cross-entropy of their sentences, of which ``distances`` [sentences, languages] tell."""
+    logs = [(-of_language.square() / (2 * temperature)).log_softmax(-1)[:, i] for i, of_language in enumerate(distances)]
+    return -sum(float(log.mean()) for log in logs) / len(logs)
+
+
+def _quantile(groups: list[Tensor], share: float) -> float:
+    """The value below which such a share of all lies, when every group weighs the same."""
+    values = torch.cat(groups)
+    weights = torch.cat([torch.full_like(group, 1 / (len(group) * len(groups))) for group in groups])
+    order = values.argsort()
+    reached = int((weights[order].cumsum(0) < share - 1e-9).sum())
+    return float(values[order][min(reached, len(values) - 1)])

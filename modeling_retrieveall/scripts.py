@@ -29,4 +29,5 @@ def usual_scripts(texts: Iterable[str]) -> frozenset[str]:
 
 @lru_cache(maxsize=100_000)
 def _script(letter: str) -> str:
-    return unicodedata.name(letter, "UNKNOWN").split()[0]
+    plain = unicodedata.normalize("NFKC", letter)[:1] or letter  # a full-width or mathematical A is a Latin one
+    return unicodedata.name(plain, "UNKNOWN").split()[0]

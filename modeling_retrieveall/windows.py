@@ -5,20 +5,22 @@
 [(0, 5), (5, 11)]
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from .entities import Entity, Sentence
 
 _SENTENCE_ENDS = frozenset(".!?。！？।॥؟…።")
 _OVERLAP = 1 / 8
-"""Of a window that ends where nobody pauses: 32 of 256 tokens, more than any name but the longest."""
+"""Of a window: 32 of 256 tokens, more than any name but the longest."""
 
 
 def split_windows(sentence: Sentence, token_counts: Sequence[int], max_tokens: int) -> list[tuple[int, int]]:
     """Consecutive runs of words that each fit a token budget; together they are all words.
 
-    A window ends after the last end of a sentence in its second half. Without one it ends before the first word that no longer
-    fits, and the next one begins an eighth of the budget earlier, so that one of the two sees any name whole.
+    A window ends after the last end of a sentence in its second half, else before the first word that no longer fits. The next
+    one begins up to an eighth of the budget earlier, so that one of the two sees any name whole: a full stop may be that of an
+    abbreviation.
 
     Args:
         sentence: The words.
@@ -29,13 +31,13 @@ def split_windows(sentence: Sentence, token_counts: Sequence[int], max_tokens: i
         For each window its first word and the word after its last.
     """
     windows: list[tuple[int, int]] = []
-    start = tokens = 0
+    start = end = tokens = 0
     for position, count in enumerate(token_counts):
         while position > start and tokens + count > max_tokens:
-            end = _last_pause(sentence, start, position)
-            windows.append((start, end or position))
-            room = max_tokens - count if end is None else 0
-            start = end or _overlapping(token_counts, start, position, min(room, max_tokens * _OVERLAP))
+            end = _last_pause(sentence, max((start + position) // 2, end), position)
+            windows.append((start, end))
+            room = max_tokens - count - sum(token_counts[end:position])
+            start = _overlapping(token_counts, start, end, min(room, max_tokens * _OVERLAP))
             tokens = sum(token_counts[start:position])
         tokens += count
     if start < len(token_counts):
@@ -43,11 +45,11 @@ def split_windows(sentence: Sentence, token_counts: Sequence[int], max_tokens: i
     return windows
 
 
-def _last_pause(sentence: Sentence, start: int, end: int) -> int | None:
-    for position in range(end, (start + end) // 2, -1):
+def _last_pause(sentence: Sentence, after: int, end: int) -> int:
+    for position in range(end, after, -1):
         if sentence.words[position - 1].text[-1:] in _SENTENCE_ENDS:
             return position
-    return None
+    return end
 
 
 def _overlapping(token_counts: Sequence[int], start: int, end: int, tokens: float) -> int:
@@ -61,7 +63,8 @@ def _overlapping(token_counts: Sequence[int], start: int, end: int, tokens: floa
 def merged(windows: Iterable[tuple[Sentence, Sequence[Entity]]]) -> list[Entity]:
     """The entities of a text from those of its windows, in order and without overlap.
 
-    Where two windows overlap, each answers for its half: a name at the edge of one is in the middle of the other.
+    Where two windows overlap, each answers for its half: a name at the edge of one is in the middle of the other. What the
+    window that answers has not found is taken from the other, the longer first.
 
     Args:
         windows: The words of each window, in order, and the entities found there.
@@ -70,12 +73,15 @@ def merged(windows: Iterable[tuple[Sentence, Sequence[Entity]]]) -> list[Entity]
     starts = [sentence.words[0].start for sentence, _ in listed]
     ends = [sentence.words[-1].end for sentence, _ in listed]
     # Twice the offsets, as twice the middle of an entity is a whole number.
-    middles = [max(end, start) + start for end, start in zip(ends, starts[1:], strict=False)]
-    result: list[Entity] = []
+    borders = [-1, *(max(end, start) + start for end, start in zip(ends, starts[1:], strict=False)), 2 * max(ends, default=0) + 1]
+    kept: list[Entity] = []
+    others: list[Entity] = []
     for position, (_, entities) in enumerate(listed):
-        low = middles[position - 1] if position else -1
-        high = middles[position] if position < len(middles) else 2 * ends[position] + 1
         for entity in entities:
-            if low <= entity.start + entity.end < high and (not result or entity.start >= result[-1].end):
-                result.append(entity)
-    return result
+            answers = borders[position] <= entity.start + entity.end < borders[position + 1]
+            (kept if answers and (not kept or kept[-1].end <= entity.start) else others).append(entity)
+    for entity in sorted(others, key=lambda entity: entity.start - entity.end):
+        place = bisect_left(kept, entity.start, key=lambda other: other.end - 1)
+        if place == len(kept) or entity.end <= kept[place].start:
+            kept.insert(place, entity)
+    return kept

@@ -24,7 +24,7 @@ def cluster(language: str, count: int = 40) -> Tensor:
 
 
 def discriminant_of(*languages: str) -> Discriminant:
-    discriminant = Discriminant(temperature=1.0)
+    discriminant = Discriminant()
     for language in languages:
         discriminant.add(language, cluster(language))
     return discriminant
@@ -32,7 +32,7 @@ def discriminant_of(*languages: str) -> Discriminant:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_direction_in_which_all_languages_vary_does_not_decide(language: str) -> None:
-    best = discriminant_of(*LANGUAGES).posterior(cluster(language)).argmax(-1)
+    best = discriminant_of(*LANGUAGES).distances(cluster(language)).argmin(-1)
     assert (best == LANGUAGES.index(language)).double().mean() > 0.85
 
 
@@ -61,17 +61,17 @@ def test_any_order_of_adding_and_removing_gives_the_discriminant_from_scratch(
 
 
 def test_one_sentence_a_language_is_enough_to_be_finite() -> None:
-    discriminant = Discriminant(temperature=1.0)
+    discriminant = Discriminant()
     for language in ("de", "es"):
         discriminant.add(language, cluster(language, count=1))
     assert discriminant.distances(cluster("ru")).isfinite().all()
 
 
 def test_equal_sentences_are_enough_to_be_finite() -> None:
-    discriminant = Discriminant(temperature=1.0)
+    discriminant = Discriminant()
     discriminant.add("de", torch.ones(9, HIDDEN))
     discriminant.add("es", torch.zeros(9, HIDDEN))
-    assert discriminant.posterior(torch.ones(1, HIDDEN)).isfinite().all()
+    assert discriminant.distances(torch.ones(1, HIDDEN)).isfinite().all()
 
 
 def test_distances_are_those_of_mahalanobis() -> None:
@@ -101,8 +101,8 @@ def test_a_stranger_of_huge_variance_does_not_blind_the_others() -> None:
     discriminant = discriminant_of("de", "es", "ru")
     huge = 1000 * torch.randn(20, HIDDEN, generator=torch.Generator().manual_seed(9))
     discriminant.add("ta", huge)
-    best = discriminant.posterior(cluster("es"))
-    assert (best.argmax(-1) == 1).double().mean() > 0.85
+    distances = discriminant.distances(cluster("es"))
+    assert (distances.argmin(-1) == 1).double().mean() > 0.85
 
 
 def test_with_many_sentences_hardly_anything_is_shrunk() -> None:

@@ -1,6 +1,9 @@
 """Texts of any length: cut into sentences, routed with their neighbours, put together again, and explained."""
 
 import json
+import threading
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route, ServedSentence, UnknownLanguageError
+from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route, ServedSentence, UnknownLanguageError, extractor
 from modeling_retrieveall.documents import DocumentReader, checked_texts
 from modeling_retrieveall.entities import Example, Mention, Sentence, Span
 from modeling_retrieveall.retrieval import Hit, Retrieved
@@ -90,12 +93,19 @@ def test_a_prior_rules_out_the_languages_that_it_leaves_out(model: RetrieveAllMo
         ({"prior": {"de": -1}}, "give weights such as"),
         ({"prior": {"de": 0}}, "give weights such as"),
         ({"prior": {"de": float("nan")}}, "give weights such as"),
+        ({"prior": {"de": float("inf")}}, "give weights such as"),
         ({"prior": {"de": 1}, "languages": "de"}, "Give the languages of the texts or a prior, not both"),
     ],
 )
 def test_a_prior_that_cannot_be_meant_is_refused(model: RetrieveAllModel, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model.extract(GERMAN, **arguments)
+
+
+@pytest.mark.parametrize("prior", [["de"], "de", {"de": "2"}])
+def test_a_prior_that_is_no_mapping_to_numbers_is_refused(model: RetrieveAllModel, prior: object) -> None:
+    with pytest.raises(TypeError, match="give languages and weights"):
+        model.extract(GERMAN, prior=prior)  # type: ignore[arg-type]
 
 
 # Unknown languages
@@ -140,11 +150,15 @@ def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.add_language(tiny_adapter("en"))
     fitted = model.calibrate({"de": [GERMAN, ""], "en": [ENGLISH]})
+    assert set(fitted) == {"routing_temperature", "max_distance"}
     model.save_pretrained(tmp_path / "saved")
     config = json.loads((tmp_path / "saved" / "config.json").read_text(encoding="utf-8"))
     assert {name: config[name] for name in fitted} == fitted
-    with pytest.raises(ValueError, match="Nothing is routed to 'xx'"):
-        model.calibrate({"xx": [GERMAN]})
+    for languages in ({}, {"xx": [GERMAN]}, {"de": [GERMAN]}):
+        with pytest.raises(ValueError, match=r"the model routes among de, en\. Give some hundred sentences of each"):
+            model.calibrate(languages)
+    with pytest.raises(TypeError, match="Give a list of strings"):
+        model.calibrate({"de": GERMAN, "en": ENGLISH})
     with pytest.raises(ValueError, match="There are no sentences of 'en'"):
         model.calibrate({"de": [GERMAN], "en": ["", " "]})
 
@@ -154,7 +168,7 @@ def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path
 
 def test_the_route_of_a_text_is_that_of_most_of_it() -> None:
     def served(start: int, end: int, language: str) -> ServedSentence:
-        return ServedSentence(start, end, Route.certain(language), {}, Retrieved([], []), "", [], [])
+        return ServedSentence(start, end, Route.certain(language), {}, Retrieved([], []), [], [], str)
 
     assert Extraction("", [], [served(0, 5, "de"), served(6, 30, "en"), served(31, 40, "de")]).route.language == "en"
     assert Extraction("", [], []).route == Route.nowhere()
@@ -164,10 +178,13 @@ def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> N
     example = Example(Sentence.from_text("Graz liegt an der Mur."), (Span(0, 1, "LOC"), Span(4, 5, "LOC")))
     graz, mur = Hit(Mention(example, example.spans[0]), 0.9), Hit(Mention(example, example.spans[1]), 0.8)
     whole = Hit(example, 0.5)
-    served = ServedSentence(0, 17, Route.certain("de"), {"de": 1.0}, Retrieved([graz, mur], [whole]), "", [], [])
+    served = ServedSentence(0, 17, Route.certain("de"), {"de": 1.0}, Retrieved([graz, mur], [whole]), [], [], str)
     entity = Entity("Graz", "LOC", 12, 16, 0.9)
     result = Extraction("Sie kam nach Graz", [entity], [served])
     assert result.support(entity) == [graz, whole]
+    assert Extraction("Sie kam nach Graz", [entity], [served, served]).support(entity) == [graz, whole]
+    assert result.support(Entity("Gra", "LOC", 12, 15)) == []
+    assert result.support(Entity("GRAZ", "LOC", 12, 16)) == [graz, whole]
     assert result.to_dict()["entities"][0]["support"] == [
         {"text": "Graz", "label": "LOC", "similarity": 0.9},
         {
@@ -193,6 +210,55 @@ def test_a_long_text_is_held_by_parts(model: RetrieveAllModel, monkeypatch: pyte
     text = "Bonn. " * 1500
     assert len(model.explain(text, languages="de")[0].sentences) == 1500
     assert sizes == [1024, 476]
+
+
+def test_texts_are_not_torn_at_the_end_of_a_part(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
+    texts = ["Bonn. Graz. Wien."] * 3
+    alone = [model.explain(text, batch_size=1)[0] for text in texts]
+    together = model.explain(texts, batch_size=1)
+    assert [[s.posterior for s in result.sentences] for result in together] == [
+        [s.posterior for s in result.sentences] for result in alone
+    ]
+
+
+def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
+    tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
+    monkeypatch.setattr(model._extractor.decoder, "decode", None)
+    assert model.extract("我住在北京。") == [[]]
+
+
+def test_a_short_call_does_not_wait_for_the_whole_of_a_long_one(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
+    order: list[str] = []
+    begun = threading.Event()
+    serve_part = model._extractor._serve_part
+
+    def slow(*arguments: object) -> None:
+        serve_part(*arguments)  # type: ignore[arg-type]
+        begun.set()
+        time.sleep(0.01)
+
+    monkeypatch.setattr(model._extractor, "_serve_part", slow)
+    long = threading.Thread(target=lambda: (model.extract("Bonn. " * 500, "de", 1), order.append("long")))
+    long.start()
+    begun.wait()
+    model.extract("Graz.", "de", 1)
+    order.append("short")
+    long.join()
+    assert order == ["short", "long"]
+
+
+def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader) -> None:
+    text = "Angela Merkel besuchte Nairobi, und danach flog sie nach Bonn. " * (2**20 // 64)
+    tracemalloc.start()
+    windows = reader.windows(0, text, ["de", "en"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(window.sentence.words) for window in windows) == 12 * (2**20 // 64)
+    assert peak < 150 * 2**20
 
 
 def test_only_texts_and_lists_of_words_are_read() -> None:

@@ -15,7 +15,7 @@ from tests.conftest import SENTENCES, example
 
 
 def served(text: str) -> ServedSentence:
-    return ServedSentence(0, len(text), Route.certain("de"), {"de": 1.0}, Retrieved([], []), "", [], [])
+    return ServedSentence(0, len(text), Route.certain("de"), {"de": 1.0}, Retrieved([], []), [], [], str)
 
 
 class Oracle:

@@ -50,6 +50,14 @@ def routes(router: Router, sentences: Tensor) -> list[Route]:
     return router.route(sentences)[1]
 
 
+def posterior_of(router: Router, sentences: Tensor, **given: Any) -> Tensor:
+    return router.route(sentences, **given)[0]
+
+
+def known(router: Router, sentences: Tensor, texts: list[str] | None = None) -> list[bool]:
+    return [route.known for route in router.route(sentences, texts)[1]]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_sentence_goes_to_the_language_of_its_cluster(language: str, kind: str) -> None:
@@ -71,7 +79,7 @@ def test_a_language_of_many_examples_does_not_swallow_the_others(kind: str) -> N
 def test_the_posterior_is_a_distribution_over_the_sorted_languages(kind: str, languages: list[str], k: int, seed: int) -> None:
     router = router_of(*languages, kind=kind, k_neighbours=k)
     sentences = 10 + torch.randn(5, HIDDEN, generator=torch.Generator().manual_seed(seed))
-    posterior = router.posterior(sentences)
+    posterior = posterior_of(router, sentences)
     assert router.languages == sorted(languages)
     assert posterior.shape == (5, len(languages))
     assert bool((posterior >= 0).all())
@@ -108,7 +116,7 @@ def test_a_tie_goes_to_the_language_of_the_nearer_example() -> None:
     router = empty_router("vote", k_neighbours=2)
     router.add("de", torch.tensor([[1.0, 0.2]]))
     router.add("es", torch.tensor([[1.0, -0.1], [-3.0, 0.0]]))
-    posterior = router.posterior(torch.tensor([[1.0, -0.1]]))
+    posterior = posterior_of(router, torch.tensor([[1.0, -0.1]]))
     assert router.route(torch.tensor([[1.0, -0.1]]))[1][0].language == "es"
     assert 0.5 < float(posterior[0, 1]) < 0.6
 
@@ -144,9 +152,18 @@ def test_a_script_that_no_language_is_written_in_is_unknown() -> None:
     router = empty_router()
     router.add("de", cluster("de"), frozenset({"LATIN"}))
     router.add("ru", cluster("ru"), frozenset({"CYRILLIC", "LATIN"}))
-    assert router.knows(queries("de")[:4], ["Bonn", "Бонн", "波恩", "1949"]) == [True, True, False, True]
+    middles = cluster("de").mean(0).expand(4, HIDDEN)
+    assert known(router, middles, ["Bonn", "Бонн", "波恩", "1949"]) == [True, True, False, True]
     router.add("ta", cluster("ta"))
-    assert all(router.knows(queries("de")[:1], ["波恩"])), "of what Tamil is written in nothing is said"
+    assert known(router, middles[:1], ["波恩"]) == [True], "of what Tamil is written in nothing is said"
+
+
+def test_one_odd_sentence_among_others_of_its_language_is_no_unknown_language() -> None:
+    router = router_of("de", "es")
+    middle = cluster("de").mean(0)
+    sentences = torch.stack([middle, middle, middle + 3 * (middle - cluster("es").mean(0)), middle, middle])
+    assert [route.known for route in router.route(sentences)[1]] == [True, True, False, True, True]
+    assert all(route.known for route in router.route(sentences, documents=[0] * 5)[1])
 
 
 def test_what_the_router_knows_does_not_touch_the_fallback() -> None:
@@ -168,19 +185,19 @@ def test_sentences_of_one_text_share_their_evidence_and_others_do_not() -> None:
     router = router_of("de", "es", routing_temperature=4.0)
     between = (0.45 * cluster("de").mean(0) + 0.55 * cluster("es").mean(0))[None]
     sentences = torch.cat([queries("de")[:2], between, queries("de")[2:4]])
-    alone = router.posterior(sentences, documents=[0, 1, 2, 3, 4])
-    together = router.posterior(sentences, documents=[0, 0, 0, 0, 0])
+    alone = posterior_of(router, sentences, documents=[0, 1, 2, 3, 4])
+    together = posterior_of(router, sentences, documents=[0, 0, 0, 0, 0])
     assert alone.argmax(-1).tolist() == [0, 0, 1, 0, 0]
     assert together.argmax(-1).tolist() == [0, 0, 0, 0, 0]
-    torch.testing.assert_close(alone, router.posterior(sentences))
+    torch.testing.assert_close(alone, posterior_of(router, sentences))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_prior_decides_between_languages_and_rules_out_those_it_leaves_out(kind: str) -> None:
     router = router_of(*LANGUAGES, kind=kind)
-    posterior = router.posterior(queries("de"), prior={"es": 1.0, "ru": 3.0})
+    posterior = posterior_of(router, queries("de"), prior={"es": 1.0, "ru": 3.0})
     assert set(posterior.nonzero()[:, 1].tolist()) == {1, 2}
-    odds = router.posterior(queries("de"), prior={"es": 1.0, "ru": 1.0})
+    odds = posterior_of(router, queries("de"), prior={"es": 1.0, "ru": 1.0})
     torch.testing.assert_close(posterior[:, 2] / posterior[:, 1], 3 * odds[:, 2] / odds[:, 1])
 
 
@@ -190,11 +207,37 @@ def test_calibration_finds_the_temperature_of_the_sentences_and_the_distance_of_
     fitted = router.calibrate(held_out)
     assert fitted == {name: getattr(router.config, name) for name in ("routing_temperature", "max_distance")}
     sentences = torch.cat(list(held_out.values()))
-    assert router.knows(sentences).count(False) == 10
-    posterior = router.posterior(sentences)
-    right = posterior.argmax(-1) == torch.tensor([0] * 500 + [1] * 500)
-    assert float(posterior.amax(-1).mean()) == pytest.approx(float(right.double().mean()), abs=0.03)
+    assert known(router, sentences).count(False) == 10
+    found = posterior_of(router, sentences)
+    right = found.argmax(-1) == torch.tensor([0] * 500 + [1] * 500)
+    assert float(found.amax(-1).mean()) == pytest.approx(float(right.double().mean()), abs=0.03)
     assert router_of("de", kind="vote").calibrate({"de": queries("de")}) == {}
+
+
+def test_languages_that_are_easily_told_apart_and_one_alone_are_calibrated_too() -> None:
+    apart = router_of("de", "es")
+    assert apart.calibrate({"de": queries("de"), "es": queries("es")})["routing_temperature"] == 1
+    alone = router_of("de", routing_temperature=3.0)
+    assert set(alone.calibrate({"de": queries("de")})) == {"max_distance"}
+    assert alone.config.routing_temperature == 3
+
+
+def test_a_language_of_many_held_out_sentences_does_not_decide_the_calibration() -> None:
+    held_out = {"de": cluster("de", 430)[30:], "es": cluster("es", 430)[30:]}
+    repeated = {"de": held_out["de"], "es": held_out["es"].repeat(9, 1)}
+    assert router_of("de", "es").calibrate(repeated) == router_of("de", "es").calibrate(held_out)
+
+
+def test_a_prior_counts_once_in_a_text_and_leaves_no_nan() -> None:
+    router = router_of("de", "es", "ru")
+    between = ((cluster("de").mean(0) + cluster("es").mean(0)) / 2)[None].expand(20, HIDDEN)
+    one = posterior_of(router, between[:1], prior={"de": 2.0, "es": 1.0})
+    many = posterior_of(router, between, documents=[0] * 20, prior={"de": 2.0, "es": 1.0})
+    even = posterior_of(router, between[:1], prior={"de": 1.0, "es": 1.0})
+    assert float(one[0, 0] / one[0, 1]) == pytest.approx(2 * float(even[0, 0] / even[0, 1]))
+    assert bool(many.isfinite().all())
+    far = posterior_of(router, 1000 * queries("de"), prior={"es": 1.0, "ru": 1.0})
+    assert bool(far.isfinite().all())
 
 
 @pytest.mark.parametrize(("fallback", "adapters"), [(None, ()), ("mul", ("mul",))])

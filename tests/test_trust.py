@@ -21,7 +21,7 @@ from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllConfi
 from modeling_retrieveall.entities import Example, Sentence, Span
 from modeling_retrieveall.hub_files import HubError
 from modeling_retrieveall.language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES
-from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.retrieval import ExampleIndex, Retrieved
 from modeling_retrieveall.routing import Route
 from tests.hub import LocalHub
 
@@ -440,7 +440,15 @@ def indexed(examples: list[Example]) -> ExampleIndex:
 def assert_in_form(model: RetrieveAllModel, text: str) -> None:
     """The prompt has the lines, marks and special tokens of the template alone; the answer is of the text and the labels."""
     (result,) = model.explain(text, languages="de")
-    ((prompt_ids,), (retrieved,)) = result.prompt_ids, result.retrieved
+    assert result.sentences
+    for sentence in result.sentences:
+        assert_prompt_in_form(model, sentence.prompt_ids, sentence.retrieved)
+    for entity in result.entities:
+        assert text[entity.start : entity.end] == entity.text
+        assert entity.label in model.adapters["de"].manifest.entity_types
+
+
+def assert_prompt_in_form(model: RetrieveAllModel, prompt_ids: list[int], retrieved: Retrieved) -> None:
     assert prompt_ids[0] == model.tokenizer.bos_token_id
     assert not set(prompt_ids[1:]) & set(model.tokenizer.all_special_ids)
     lines = model.tokenizer.decode(prompt_ids[1:]).split("\n")
@@ -449,9 +457,6 @@ def assert_in_form(model: RetrieveAllModel, text: str) -> None:
     shown = [len(retrieved.mentions)] * bool(retrieved.mentions)
     shown += [n for hit in reversed(retrieved.examples) for n in (0, len(hit.item.spans))] + [0, 0]
     assert [line.count("=") for line in lines] == shown
-    for entity in result.entities:
-        assert text[entity.start : entity.end] == entity.text
-        assert entity.label in model.adapters["de"].manifest.entity_types
 
 
 @pytest.fixture(scope="module")

@@ -28,17 +28,12 @@ def end_of_what_fits(counts: list[int], start: int, budget: int) -> int:
     return end
 
 
-def at_a_pause(counted: list[tuple[str, int]], end: int) -> bool:
-    return counted[end - 1][0].endswith(SENTENCE_ENDS)
-
-
 @given(counted_words, budgets)
-def test_windows_hold_every_word_in_order_and_overlap_where_nobody_pauses(counted: list[tuple[str, int]], budget: int) -> None:
+def test_windows_hold_every_word_in_order_and_overlap_by_an_eighth_at_most(counted: list[tuple[str, int]], budget: int) -> None:
     windows = split(counted, budget)
     assert {position for start, end in windows for position in range(start, end)} == set(range(len(counted)))
     for (start, end), (next_start, next_end) in pairwise(windows):
         assert start < next_start <= end < next_end
-        assert next_start == end or not at_a_pause(counted, end)
         assert sum(count for _, count in counted[next_start:end]) <= budget / 8
 
 
@@ -95,7 +90,17 @@ def test_where_windows_overlap_a_name_is_taken_from_the_one_that_has_it_in_its_m
     first, second = sentence.slice(0, 6), sentence.slice(3, 10)
     new_york, york, rio = entity(text, 6, 14), entity(text, 10, 14, "PER"), entity(text, 21, 24)
     assert merged([(first, [new_york]), (second, [york, rio])]) == [new_york, rio]
-    assert merged([(first, [new_york, entity(text, 15, 16, "PER")]), (second, [new_york, rio])]) == [new_york, rio]
+    d = entity(text, 15, 16, "PER")
+    assert merged([(first, [new_york, d]), (second, [new_york, rio])]) == [new_york, d, rio], "found by one window alone"
+
+
+def test_a_name_that_each_of_two_windows_leaves_to_the_other_is_not_lost() -> None:
+    text = "a b c New York d e f"
+    sentence = Sentence.from_text(text)
+    new_york, new, york = entity(text, 6, 14), entity(text, 6, 9), entity(text, 10, 14)
+    assert merged([(sentence.slice(0, 5), [new_york]), (sentence.slice(1, 8), [new])]) == [new_york]
+    assert merged([(sentence.slice(0, 7), [york]), (sentence.slice(3, 8), [new_york])]) == [new_york]
+    assert merged([(sentence.slice(0, 7), [new_york]), (sentence.slice(3, 8), [])]) == [new_york]
 
 
 @given(counted_words, st.integers(2, 12), st.integers(0, 10**6))
@@ -115,7 +120,9 @@ def test_merged_entities_are_in_order_do_not_overlap_and_are_those_of_windows(
         windows.append((part, found))
     entities = merged(windows)
     assert all(before.end <= after.start for before, after in pairwise(entities))
-    assert set(entities) <= {entity for _, found in windows for entity in found}
+    found = [entity for _, of_window in windows for entity in of_window]
+    assert set(entities) <= set(found)
+    assert all(any(kept.start < entity.end and entity.start < kept.end for kept in entities) for entity in found)
     if len(windows) == 1:
         assert entities == windows[0][1]
 
