@@ -278,7 +278,11 @@ def assert_told(message: object, hostile: Hostile) -> None:
 def route_to_evil(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the router prefer the hostile adapter as long as it is there."""
     route = model.router.route
-    preferred = lambda vectors: [Route.certain("de")] * len(vectors) if "de" in model.adapters else route(vectors)  # noqa: E731
+
+    def preferred(vectors: torch.Tensor, *others: Any) -> tuple[torch.Tensor, list[Route]]:
+        posterior, routes = route(vectors, *others)
+        return posterior, [Route.certain("de")] * len(vectors) if "de" in model.adapters else routes
+
     monkeypatch.setattr(model.router, "route", preferred)
 
 
