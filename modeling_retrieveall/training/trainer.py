@@ -296,7 +296,7 @@ class _Training:
         return self.start.source if self.start.snapshot else self.start.language
 
 
-_RATE, _GENTLE_RATE = 1e-3, 2e-4
+_RATE, _GENTLE_RATE = 1e-3, 5e-4
 
 _KEPT = (
     "max_steps",
