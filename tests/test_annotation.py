@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,6 +114,25 @@ def test_parquet_in_and_out_keeps_columns_and_types(tmp_path: Path) -> None:
     assert result.column_names == ["body", "when", "entities", "language", "known"]
     assert result["body"].to_pylist() == table["body"].to_pylist()
     assert result["entities"].to_pylist()[-1] == [{"text": "Bonn", "label": "LOC", "start": 0, "end": 4, "score": 0.5}]
+
+
+def test_rows_of_different_columns_become_one_table(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"text": "Bonn", "n": 1}] * 1100 + [{"text": "Graz", "n": 0.5, "more": ["x"]}]
+    source = jsonl(tmp_path / "in.jsonl", rows)
+    annotate(Capitals(), str(source), str(tmp_path / "out.parquet"))
+    result = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (result[0]["n"], result[0]["more"], result[-1]["n"], result[-1]["more"]) == (1.0, None, 0.5, ["x"])
+
+
+def test_a_url_cannot_be_written_to(source: Path) -> None:
+    with pytest.raises(RecordError, match="Give a file of this machine"):
+        annotate(Capitals(), str(source), "memory://out.jsonl")
+
+
+def test_a_url_can_be_read(source: Path, tmp_path: Path) -> None:
+    with fsspec.open("memory://in.jsonl", "wb") as stream:
+        stream.write(source.read_bytes())
+    assert annotate(Capitals(), "memory://in.jsonl", str(tmp_path / "out.jsonl")).records == 100
 
 
 def test_conll_in_and_out_keeps_the_words(tmp_path: Path) -> None:

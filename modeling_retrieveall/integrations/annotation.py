@@ -10,7 +10,7 @@ command goes on after its last whole line; only when all is done is the output w
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from ..entities import Entity, Sentence, tags_from_entities
 from ..outputs import Extraction, entity_dict
-from .records import Record, format_of, read_records, text_of
+from .records import Record, RecordError, format_of, read_records, text_of
 from .report import write_report
 
 OUTPUTS = {".jsonl": "JSON lines", ".parquet": "parquet", ".conll": "CoNLL", ".html": "a page to look at"}
@@ -119,6 +119,8 @@ def annotate(
 def check(source: str, target: str, column: str | None, overwrite: bool) -> None:
     """Raises what :func:`annotate` would raise at its beginning, for those who have yet to load a model."""
     format_of(target, OUTPUTS)
+    if "://" in target:
+        raise RecordError(f"{target} is a URL. Give a file of this machine; its journal stands beside it.")
     if Path(target).exists() and not overwrite:
         raise FileExistsError(f"{target} is there already. Give --overwrite to replace it, or another name.")
     next(read_records(source, column), None)
@@ -190,8 +192,8 @@ class Journal:
         """Appends rows; when it returns they are on the disk."""
         self._append(rows)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, in order."""
+    def __iter__(self) -> Iterator[Row]:
+        """All rows, in order; as often as asked for."""
         with self.path.open("rb") as stream:
             next(stream)
             for line in stream:
@@ -216,18 +218,18 @@ class Journal:
 def _write(journal: Journal, target: str, column: str | None) -> int:
     """Writes the target aside and moves it into place; the number of its records."""
     unfinished = f"{target}.unfinished"
-    writers: dict[str, Callable[[Iterator[Row], str, str | None], int]] = {
+    writers: dict[str, Callable[[Iterable[Row], str, str | None], int]] = {
         ".jsonl": _write_jsonl,
         ".parquet": _write_parquet,
         ".conll": _write_conll,
         ".html": write_report,
     }
-    count = writers[format_of(target, OUTPUTS)](journal.rows(), unfinished, column)
+    count = writers[format_of(target, OUTPUTS)](journal, unfinished, column)
     os.replace(unfinished, target)
     return count
 
 
-def _write_jsonl(rows: Iterator[Row], path: str, column: str | None) -> int:
+def _write_jsonl(rows: Iterable[Row], path: str, column: str | None) -> int:
     count = 0
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
         for row in rows:
@@ -236,25 +238,31 @@ def _write_jsonl(rows: Iterator[Row], path: str, column: str | None) -> int:
     return count
 
 
-def _write_parquet(rows: Iterator[Row], path: str, column: str | None) -> int:
-    count, writer = 0, None
-    try:
-        while part := list(islice(rows, _ROWS_AT_A_TIME)):
-            table = pa.Table.from_pylist([{name: row[name] for name in row if name not in ADDED.names} for row in part])
-            for field in ADDED:
-                table = table.append_column(field, pa.array([row[field.name] for row in part], field.type))
-            writer = writer or pq.ParquetWriter(path, table.schema)
-            writer.write_table(table.cast(writer.schema))
+def _write_parquet(rows: Iterable[Row], path: str, column: str | None) -> int:
+    # Rows may lack what others have, and numbers may be whole in one part and not in the next: all are read first.
+    inferred = [_schema(part) for part in _in_parts(rows)]
+    schema = pa.unify_schemas([*inferred, ADDED], promote_options="permissive")
+    count = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for part in _in_parts(rows):
+            writer.write_table(pa.Table.from_pylist(part, schema=schema))
             count += len(part)
-    finally:
-        if writer:
-            writer.close()
-    if writer is None:
-        pq.write_table(ADDED.empty_table(), path)
     return count
 
 
-def _write_conll(rows: Iterator[Row], path: str, column: str | None) -> int:
+def _schema(rows: list[Row]) -> pa.Schema:
+    """Of the columns that any of the rows has, but for those that are added."""
+    names = dict.fromkeys(name for row in rows for name in row if name not in ADDED.names)
+    return pa.table({name: [row.get(name) for row in rows] for name in names}).schema
+
+
+def _in_parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    waiting = iter(rows)
+    while part := list(islice(waiting, _ROWS_AT_A_TIME)):
+        yield part
+
+
+def _write_conll(rows: Iterable[Row], path: str, column: str | None) -> int:
     count = 0
     with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
         for count, row in enumerate(rows, start=1):

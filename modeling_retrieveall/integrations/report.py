@@ -1,10 +1,10 @@
 """Annotated texts as a page that a person can look at: entities highlighted, right-to-left text shown right.
 
->>> write_report(iter([{"text": "Bonn.", "entities": [...], "language": "de", "known": True}]), "entities.html")
+>>> write_report([{"text": "Bonn.", "entities": [...], "language": "de", "known": True}], "entities.html")
 1
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
@@ -15,7 +15,7 @@ _COLOURS = ("#9ecae1", "#fdae6b", "#a1d99b", "#bcbddc", "#fc9272", "#fee08b", "#
 _TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "templates"), autoescape=True, trim_blocks=True)
 
 
-def write_report(rows: Iterator[dict[str, Any]], path: str, column: str | None = None) -> int:
+def write_report(rows: Iterable[dict[str, Any]], path: str, column: str | None = None) -> int:
     """Writes the page as the rows come; it needs nothing but itself.
 
     Args:

@@ -63,8 +63,8 @@ class TrainingArguments:
     learning_rate: float | None = _flag(
         None,
         "Peak rate after the warm-up; falls linearly to zero. When not given: 1e-3, with which a language new to `mul` came to "
-        "78.6 F1 (5e-4: 77.8, 2e-4: 74.6); 5e-4 when the adapter it starts from has learned most of these sentences itself, which takes am "
-        "from 41.2 to 43.4 and leaves ta where it was.",
+        "78.6 F1 (5e-4: 77.8, 2e-4: 74.6); 5e-4 when the adapter it starts from has learned most of these sentences itself, "
+        "which takes am from 41.2 to 43.4 and leaves ta where it was.",
     )
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
