@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks.interference import ORDER
 from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained
 from benchmarks.study.baselines import tags_of
@@ -22,8 +23,8 @@ from modeling_retrieveall.base_llm import native_dtype
 LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
 """The language, and those that the model has instead."""
 
-WITHOUT = ("en", "ru", "yo", "bn", "no", "pt", "hr", "zh")
-"""What `mul` is taught: the first eight languages of `benchmarks.interference`, none of them left out here."""
+WITHOUT = ORDER[:8]
+"""What `mul` is taught: none of the languages that are left out here."""
 
 NEAREST_OF = 2
 Row = dict[str, Any]

@@ -266,19 +266,20 @@ def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> 
     if file is not None and str(file) != "-":
         if not file.is_file():
             raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        return _lines(file.open("rb"), document)
+        return _texts_of(file.open("rb"), document)
     if file is None and sys.stdin.isatty():
         raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
-    return _lines(sys.stdin.buffer, document)
+    return _texts_of(sys.stdin.buffer, document)
 
 
-def _lines(stream: Any, document: bool) -> Iterator[str]:
-    """Lines without their ends, or all at once; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
+def _texts_of(stream: Any, document: bool) -> Iterator[str]:
+    """The lines of a stream, or all of it at once."""
+    from .integrations.records import lines
+
     with stream:
         if document and (text := stream.read()):
             yield text.decode("utf-8", "replace")
-        for line in stream:
-            yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+        yield from lines(stream)
 
 
 app.command()(push)

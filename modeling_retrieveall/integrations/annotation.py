@@ -185,12 +185,8 @@ class Journal:
         self._stream.seek(whole)
         self._stream.truncate()
         if lines == 0:
-            self._append([{"job": self._job}])
+            self.write([{"job": self._job}])
         return max(lines - 1, 0)
-
-    def write(self, rows: Sequence[Row]) -> None:
-        """Appends rows; when it returns they are on the disk."""
-        self._append(rows)
 
     def __iter__(self) -> Iterator[Row]:
         """All rows, in order; as often as asked for."""
@@ -199,7 +195,8 @@ class Journal:
             for line in stream:
                 yield json.loads(line)
 
-    def _append(self, rows: Sequence[Row]) -> None:
+    def write(self, rows: Sequence[Row]) -> None:
+        """Appends rows; when it returns they are on the disk."""
         lines = (json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") for row in rows)
         self._stream.write(b"".join(line + b"\n" for line in lines))
         self._stream.flush()

@@ -5,7 +5,7 @@ Record(row={'id': 7, 'text': 'Angela Merkel besuchte Nairobi.'}, text='Angela Me
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -85,11 +85,15 @@ def text_of(row: dict[str, Any], column: str | None, where: str) -> str | list[s
     raise RecordError(f"{where}: {name!r} is {text!r:.80}, neither a text nor a list of words. Give another --column.")
 
 
-def _lines(path: str) -> Iterator[str]:
+def lines(stream: Iterable[bytes]) -> Iterator[str]:
     """Lines without their ends; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
+    for line in stream:
+        yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+
+
+def _lines(path: str) -> Iterator[str]:
     with fsspec.open(path, "rb") as stream:
-        for line in stream:
-            yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+        yield from lines(stream)
 
 
 def _jsonl(path: str) -> Iterator[dict[str, Any]]:
