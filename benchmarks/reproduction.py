@@ -15,7 +15,7 @@ import typer
 from matplotlib.figure import Figure as Picture
 
 from benchmarks.report import Figure, publish, read_rows, write_json
-from benchmarks.study.adapters import Settings, in_one_row, predictions, trained, with_index_of, without_lora
+from benchmarks.study.adapters import WHOLE, Settings, in_one_row, predictions, trained, with_index_of, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import FOLDERS, LOW_RESOURCE, draw
@@ -43,7 +43,7 @@ class Systems:
 
     def all(self) -> Iterator[tuple[str, Callable[[str], Tagged]]]:
         """The systems by name; each gives BIO tags of a language's test sentences, and trains what it lacks."""
-        own, plain = "from mul+retrieved", "from mul"
+        own, whole, plain = "from mul+retrieved", f"from mul+retrieved{WHOLE}", "from mul"
         yield f"{OURS}, routed", lambda language: self._adapters(own, language, routed=True)
         yield OURS, lambda language: self._adapters(own, language)
         yield "entities shown only", lambda language: self._adapters(own, language, n_sentences=0)
@@ -53,7 +53,9 @@ class Systems:
         yield "trained without, shown", lambda language: self._adapters(plain, language)
         yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
-        yield "half way from mul", self._half_way
+        yield "departed whole", lambda language: self._adapters(whole, language)
+        yield "departed whole, nothing shown", lambda language: self._adapters(whole, language, n_entities=0, n_sentences=0)
+        yield "departed whole, mul in its row", lambda language: self._in_one_row(whole, language)
         yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
         yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
         yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
@@ -73,9 +75,8 @@ class Systems:
             folders.append(trained("mul+retrieved", "mul", self.settings))
         return self._tag(tuple(folders), language, routed, **numbers)
 
-    def _half_way(self, language: str) -> Tagged:
-        own = trained("from mul+retrieved", language, self.settings)
-        # The language's adapter is mul and what it learned since; half of each in one row of M is mul and half of that.
+    def _in_one_row(self, name: str, language: str) -> Tagged:
+        own = trained(name, language, self.settings)
         both = in_one_row(trained("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
         return self._tag((both,), language)
 

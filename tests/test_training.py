@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
@@ -24,6 +26,7 @@ from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
 from modeling_retrieveall.training.data import DatasetError
 from modeling_retrieveall.training.loop import Loop, collate
+from modeling_retrieveall.training.start import averaged
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import SENTENCES, write_tiny_base
 
@@ -265,6 +268,29 @@ def test_a_language_starts_from_the_weights_of_another_adapter(
     adapter = LanguageAdapter.load(folder)
     assert adapter.manifest.initialised_from == "mul"
     assert set(LanguageAdapter.load(start).training_hashes.tolist()) <= set(adapter.training_hashes.tolist())
+
+
+def test_a_finished_adapter_lies_between_what_was_learned_and_its_start(
+    arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    start = tiny_adapter("mul")
+    run = replace(arguments, init=str(start), epochs=1)
+    whole, half, none = (
+        weights(train(replace(run, start_share=share, output=str(tmp_path / str(share))))) for share in (0.0, 0.5, 1.0)
+    )
+    for name, tensor in weights(start).items():
+        assert torch.equal(none[name], tensor)
+        # All three are written in bfloat16, which keeps eight bits.
+        assert torch.allclose(half[name].float(), (whole[name].float() + tensor.float()) / 2, rtol=2**-7, atol=1e-5)
+    assert any(not torch.equal(whole[name], none[name]) for name in whole)
+    assert LanguageAdapter.load(tmp_path / "0.5").manifest.training["start_share"] == 0.5
+
+
+@given(own=st.floats(-4, 4), start=st.floats(-4, 4), share=st.floats(0, 1))
+def test_averaging_stays_between_its_ends(own: float, start: float, share: float) -> None:
+    found = float(averaged({"a": torch.tensor(own)}, {"a": torch.tensor(start)}, share)["a"])
+    assert min(own, start) - 1e-5 <= found <= max(own, start) + 1e-5
+    assert found == pytest.approx(own + share * (start - own), abs=1e-5)
 
 
 def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: TrainingArguments, tmp_path: Path) -> None:

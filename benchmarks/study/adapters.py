@@ -26,6 +26,8 @@ from .baselines import words_of
 from .tongues import FOLDERS, draw
 
 MUL, JOINT = "mul", "joint"
+WHOLE = " whole"
+"""Ends the name of an adapter that keeps nothing of `mul`'s weights: all the way from them, not part of it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
 
     Args:
         name: ``"mul"`` and ``"joint"`` are of many languages, ``"from mul"`` and ``"from nothing"`` of one; each with
-            ``+retrieved`` or without.
+            ``+retrieved`` or without. ``"from mul+retrieved whole"`` keeps nothing of the weights of `mul`.
         language: The language of the latter.
         settings: Data and size.
         start: What ``"from mul"`` starts from; the `mul` of the same size when not given.
@@ -80,7 +82,7 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
         learning_rate=1e-3,
         batch_size=16,
         epochs=settings.epochs,
-        knowledge_share=0.3 if name.endswith("+retrieved") else 0.0,
+        knowledge_share=0.3 if "+retrieved" in name else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
         seed=settings.seed,
@@ -97,8 +99,9 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         dataset=[str(settings.data / FOLDERS[language])],
         output=str(folder),
         init=str(start) if start else "none",
+        start_share=0.0 if name.endswith(WHOLE) else TrainingArguments.start_share,
         epochs=settings.epochs,
-        knowledge_share=TrainingArguments.knowledge_share if name.endswith("+retrieved") else 0.0,
+        knowledge_share=TrainingArguments.knowledge_share if "+retrieved" in name else 0.0,
         max_train_examples=settings.size,
         max_validation_examples=0,
         seed=settings.seed,

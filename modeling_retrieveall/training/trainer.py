@@ -43,7 +43,7 @@ from .evaluation import evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
-from .start import find_start, start_config
+from .start import averaged, find_start, start_config
 
 
 def train(arguments: TrainingArguments) -> Path:
@@ -201,13 +201,20 @@ class _Training:
         config.inference_mode = True
         config.save_pretrained(str(folder))
         config.inference_mode = False
-        save_file(lora_tensors(self.lora, torch.bfloat16), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+        save_file(self._weights(), folder / LORA_WEIGHTS, metadata={"format": "pt"})
         readable_like(folder / LORA_WEIGHTS, folder / LORA_CONFIG)
         index = _joined(self.indices)
         no_vectors = torch.zeros(0, index.sentence_vectors.shape[1])
         adapter = LanguageAdapter(self._manifest(run), index, no_vectors, self._training_hashes(), folder)
         adapter.save_knowledge(folder)
         return adapter
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The LoRA as it is written: between what was trained and what it started from."""
+        own = lora_tensors(self.lora, torch.float32)
+        if self.start is not None:
+            own = averaged(own, load_file(self.start.path / LORA_WEIGHTS), self.arguments.start_share)
+        return {name: tensor.to(torch.bfloat16) for name, tensor in own.items()}
 
     def _training_hashes(self) -> Tensor:
         """Of the sentences trained on, here and by the adapter that the run started from."""
@@ -303,6 +310,7 @@ _KEPT = (
     "batch_size",
     "gradient_accumulation",
     "knowledge_share",
+    "start_share",
     "seed",
     "max_train_examples",
     "quantize",
