@@ -164,7 +164,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         needed = self.adapters_per_sentence + (self.when_unknown == "both")
         if needed > self.adapter_slots:
             raise ValueError(
-                f"{needed} adapters may serve a sentence, but adapter_slots is {self.adapter_slots}. Raise it, or lower adapters_per_sentence."
+                f"{needed} adapters may serve a sentence, but adapter_slots is {self.adapter_slots}. Raise it, or lower "
+                "adapters_per_sentence."
             )
         pins = self.adapters
         if not all(isinstance(text, str) for text in (*pins, *pins.values())):
