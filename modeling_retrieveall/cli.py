@@ -1,4 +1,4 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull` and `collection`."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `doctor`, `push`, `pull` and `collection`."""
 
 import json
 import re
@@ -12,16 +12,23 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_doctor import doctor
 from .cli_hub import collection_app, pull, push
-from .cli_terminal import console, plain_errors, table
+from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
 
-app = typer.Typer(
-    help="Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, no warnings.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language."""
+    asked.quiet, asked.debug = quiet, debug
+
+
 Model = Annotated[
     str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
 ]
@@ -129,6 +136,7 @@ def train(context: typer.Context) -> None:
 
     parser = HfArgumentParser(TrainingArguments, prog="retrieveall train")  # type: ignore[arg-type]
     (arguments,) = parser.parse_args_into_dataclasses(args=context.args)
+    show_progress()
     output = run(arguments)
     Console().print(f'Saved to {output}. Use it:  retrieveall extract --add {output} "..."', highlight=False)
 
@@ -219,7 +227,6 @@ def _load(
     model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
 ) -> Any:
     import torch
-    from transformers.utils import logging
 
     from .base_llm import native_dtype, quantization
     from .modeling_retrieveall import RetrieveAllModel
@@ -240,7 +247,7 @@ def _load(
     )
     for source in add:
         loaded.add_language(source)
-    logging.enable_progress_bar()  # of what is extracted; those of loading are over
+    show_progress()  # of what is extracted; those of loading are over
     return loaded
 
 
@@ -282,6 +289,7 @@ def _texts_of(stream: Any, document: bool) -> Iterator[str]:
         yield from lines(stream)
 
 
+app.command()(doctor)
 app.command()(push)
 app.command()(pull)
 app.add_typer(collection_app, name="collection")

@@ -1,8 +1,10 @@
 """What all commands share: plain errors instead of tracebacks, tables that keep names whole, and quiet libraries."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -14,22 +16,51 @@ from rich.table import Table
 _errors = Console(stderr=True)
 
 
+@dataclass
+class Asked:
+    """What was asked for before the command, as in ``retrieveall --quiet extract ...``.
+
+    Attributes:
+        quiet: No progress bars and no warnings.
+        debug: The traceback of an error.
+    """
+
+    quiet: bool = False
+    debug: bool = False
+
+
+asked = Asked()
+
+
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns what the user can mend into one message and exit code 2; everything else keeps its traceback."""
+    """Turns what the user can mend into one message and exit code 2, Ctrl-C into 130; everything else keeps its traceback."""
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         _quiet_libraries()
         try:
             command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _errors.print("Interrupted.")
+            raise typer.Exit(130) from None
         except ModuleNotFoundError as error:
             _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
             raise typer.Exit(2) from error
         except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
+            if asked.debug:
+                traceback.print_exception(error)
             _errors.print(f"[bold red]Error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def show_progress() -> None:
+    """Shows the bars of what follows, unless ``--quiet`` was given."""
+    from transformers.utils import logging as transformers_logging
+
+    if not asked.quiet:
+        transformers_logging.enable_progress_bar()
 
 
 def table(*columns: str, **options: Any) -> Table:
@@ -64,4 +95,5 @@ def _quiet_libraries() -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    _errors.print(f"[yellow]Warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)
+    if not asked.quiet:
+        _errors.print(f"[yellow]Warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)

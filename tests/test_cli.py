@@ -1,13 +1,16 @@
 """The command line as a user meets it, on a tiny base."""
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.utils.logging import is_progress_bar_enabled
 from typer.testing import CliRunner
 
+from modeling_retrieveall import RetrieveAllModel, cli_doctor
 from modeling_retrieveall.cli import app
 from tests.conftest import SENTENCES
 
@@ -174,3 +177,57 @@ def test_every_command_has_help(run: Callable[..., tuple[int, str, str]]) -> Non
         code, output, _ = run(command, "--help")
         assert code == 0
         assert "--" in output
+
+
+def test_an_error_is_a_line_and_its_traceback_is_there_for_the_asking(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    job = "annotate", tmp_path / "none.txt", tmp_path / "out.jsonl"
+    code, _, errors = run(*job)
+    assert code == 2 and "There is no file" in errors and "Traceback" not in errors
+    code, _, errors = run("--debug", *job)
+    assert code == 2 and "There is no file" in errors and "Traceback" in errors
+
+
+def test_quiet_leaves_warnings_and_bars_away(
+    run: Callable[..., tuple[int, str, str]], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warn(*_: Any, **__: Any) -> Any:
+        warnings.warn("something odd", stacklevel=2)
+        return loaded
+
+    loaded = RetrieveAllModel.from_pretrained(model)
+    monkeypatch.setattr(RetrieveAllModel, "from_pretrained", warn)
+    assert "something odd" in run("extract", TEXT)[2] and is_progress_bar_enabled()
+    assert run("--quiet", "extract", TEXT)[2] == "" and not is_progress_bar_enabled()
+
+
+def test_ctrl_c_is_one_line_and_its_own_exit_code(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RetrieveAllModel, "from_pretrained", interrupted)
+    code, _, errors = run("extract", TEXT)
+    assert (code, errors) == (130, "Interrupted.\n")
+
+
+def test_the_doctor_names_what_is_here_and_what_is_missing(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, output, _ = run("doctor")
+    assert code == 0
+    assert all(name in output for name in ("retrieveall", "torch", "CPU", "embedded LLM", "Hub"))
+    assert "missing" not in output
+    found = cli_doctor._installed
+    monkeypatch.setattr(cli_doctor, "_installed", lambda name: None if name == "spacy" else found(name))
+    assert 'spacy: pip install "retrieveall[spacy]"' in run("doctor")[1]
+
+
+def test_help_fits_a_screen_and_every_command_shows_an_example(run: Callable[..., tuple[int, str, str]]) -> None:
+    output = run("--help")[1]
+    assert len(output.splitlines()) <= 48
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__  # type: ignore[union-attr]
+        assert name == "train" or "Example" in run(name, "--help")[1], name

@@ -92,8 +92,20 @@ def lines(stream: Iterable[bytes]) -> Iterator[str]:
 
 
 def _lines(path: str) -> Iterator[str]:
-    with fsspec.open(path, "rb") as stream:
+    with _opened(path) as stream:
         yield from lines(stream)
+
+
+def _opened(path: str) -> Any:
+    """The file, open for reading.
+
+    Raises:
+        RecordError: There is none.
+    """
+    try:
+        return fsspec.open(path, "rb").open()
+    except FileNotFoundError as error:
+        raise RecordError(f"There is no file {path}.") from error
 
 
 def _jsonl(path: str) -> Iterator[dict[str, Any]]:
@@ -110,7 +122,7 @@ def _jsonl(path: str) -> Iterator[dict[str, Any]]:
 
 
 def _parquet(path: str) -> Iterator[dict[str, Any]]:
-    with fsspec.open(path, "rb") as stream:
+    with _opened(path) as stream:
         for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_A_TIME):
             yield from batch.to_pylist()
 

@@ -17,8 +17,8 @@ from accelerate.utils.memory import should_reduce_batch_size
 from peft import PeftModel
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import get_scheduler
+from transformers.utils import logging
 
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
@@ -193,7 +193,7 @@ class Loop:
 
     def _progress(self) -> Any:
         """A bar with loss, speed and time left; in a log file a line every half minute."""
-        return tqdm(
+        return logging.tqdm(
             total=self.total_steps,
             initial=self.state.step,
             desc=f"Training {self.arguments.language}",
