@@ -296,10 +296,11 @@ def test_averaging_stays_between_its_ends(own: float, start: float, share: float
 def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: TrainingArguments, tmp_path: Path) -> None:
     first = train(arguments)
     again = replace(arguments, init=str(first), output=str(tmp_path / "again"))
-    known = LanguageAdapter.load(train(again)).manifest.training["learning_rate"]
+    known = LanguageAdapter.load(train(again)).manifest.training
     other = replace(again, language="de", dataset=[str(SENTENCES / "de.conll")], output=str(tmp_path / "de"))
-    new = LanguageAdapter.load(train(other)).manifest.training["learning_rate"]
-    assert known < new == LanguageAdapter.load(first).manifest.training["learning_rate"]
+    new = LanguageAdapter.load(train(other)).manifest.training
+    assert known["learning_rate"] < new["learning_rate"] == LanguageAdapter.load(first).manifest.training["learning_rate"]
+    assert known["start_share"] == 0.5 and new["start_share"] == 0.0
 
 
 @pytest.mark.parametrize(("sentences", "epochs"), [(1, 60), (25, 15), (100, 5), (600, 2), (10_000, 2)])

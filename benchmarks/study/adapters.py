@@ -99,7 +99,7 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         dataset=[str(settings.data / FOLDERS[language])],
         output=str(folder),
         init=str(start) if start else "none",
-        start_share=0.0 if name.endswith(WHOLE) else TrainingArguments.start_share,
+        start_share=0.0 if name.endswith(WHOLE) else None,
         epochs=settings.epochs,
         knowledge_share=TrainingArguments.knowledge_share if "+retrieved" in name else 0.0,
         max_train_examples=settings.size,

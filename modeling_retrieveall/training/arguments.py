@@ -66,9 +66,11 @@ class TrainingArguments:
         "78.6 F1 (5e-4: 77.8, 2e-4: 74.6); 5e-4 when the adapter it starts from has learned most of these sentences itself, "
         "which takes am from 41.2 to 43.4 and leaves ta where it was.",
     )
-    start_share: float = _flag(
-        0.5,
-        "Share of the adapter it starts from in the weights of the finished one, which lie between the two. TODO",
+    start_share: float | None = _flag(
+        None,
+        "Share of the adapter it starts from in the weights of the finished one, which lie between the two. When not given 0.5 if "
+        "that adapter has learned most of these sentences itself, which takes am from 42.1 to 46.3, de from 77.6 to 80.1, and "
+        "sw and ta half a point and one down; otherwise 0, for with 0.5 a language new to it came to 71.5 instead of 78.6.",
     )
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
@@ -107,8 +109,9 @@ class TrainingArguments:
             if value is not None and value < least:
                 raise ValueError(f"{name} is {value}; give at least {least}.")
         for name in ("knowledge_share", "start_share", "warmup", "lora_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give a share between 0 and 1.")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; give a share between 0 and 1.")
         if self.quantize not in (None, "4bit", "8bit"):
             raise ValueError(f"quantize is {self.quantize!r}; give 4bit or 8bit.")
         if self.patience and not self.max_validation_examples:

@@ -93,12 +93,23 @@ class _Training:
 
     @property
     def learning_rate(self) -> float:
-        """The rate asked for, or the one that suits the start: gentle when it has learned these very sentences already."""
+        """The rate asked for, or the one that suits the start."""
         if self.arguments.learning_rate is not None:
             return self.arguments.learning_rate
+        return _GENTLE_RATE if self._start_knows() else _RATE
+
+    @property
+    def start_share(self) -> float:
+        """The share of the start's weights asked for, or the one that suits it."""
+        if self.arguments.start_share is not None:
+            return self.arguments.start_share
+        return _KNOWING_SHARE if self._start_knows() else 0.0
+
+    def _start_knows(self) -> bool:
+        """Whether the adapter it starts from has learned most of these very sentences."""
         known = set(self.start.training_hashes.tolist()) if self.start else set()
         learned = [sentence_hash(example.key) in known for group in self.lessons for example in group.train]
-        return _GENTLE_RATE if sum(learned) > len(learned) / 2 else _RATE
+        return sum(learned) > len(learned) / 2
 
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
@@ -213,7 +224,7 @@ class _Training:
         """The LoRA as it is written: between what was trained and what it started from."""
         own = lora_tensors(self.lora, torch.float32)
         if self.start is not None:
-            own = averaged(own, load_file(self.start.path / LORA_WEIGHTS), self.arguments.start_share)
+            own = averaged(own, load_file(self.start.path / LORA_WEIGHTS), self.start_share)
         return {name: tensor.to(torch.bfloat16) for name, tensor in own.items()}
 
     def _training_hashes(self) -> Tensor:
@@ -286,6 +297,7 @@ class _Training:
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
                 "epochs": arguments.epochs_for(len(self.sampler), self.accelerator.num_processes),
                 "learning_rate": self.learning_rate,
+                "start_share": self.start_share,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
                 **{name: value for name in _KEPT if (value := getattr(arguments, name)) is not None},
@@ -304,13 +316,13 @@ class _Training:
 
 
 _RATE, _GENTLE_RATE = 1e-3, 5e-4
+_KNOWING_SHARE = 0.5
 
 _KEPT = (
     "max_steps",
     "batch_size",
     "gradient_accumulation",
     "knowledge_share",
-    "start_share",
     "seed",
     "max_train_examples",
     "quantize",
