@@ -1,9 +1,8 @@
 """The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull` and `collection`."""
 
 import json
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .cli_hub import collection_app, pull, push
+from .cli_model import Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import console, plain_errors, table
 from .cli_views import view
 
@@ -22,13 +22,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-Model = Annotated[
-    str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
-Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]
 _TEXTS_AT_A_TIME = 256
 
 
@@ -63,7 +56,7 @@ def extract(
     first = next(source, None)
     if first is None:
         return
-    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
         for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
@@ -99,7 +92,7 @@ def annotate(
 
     weights = _weights(prior) if prior else None
     check(source, target, column, overwrite)
-    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
     done = run(
         loaded,
         source,
@@ -164,7 +157,7 @@ def evaluate(
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     report = measure(
-        _load(model, revision, base, add or [], dtype, device, quantize),
+        load(model, revision, base, add or [], dtype, device, quantize),
         dataset,
         split,
         language,
@@ -213,35 +206,6 @@ def base(
     if chosen == EMBEDDED_BASE:
         rows.add_row("licence", GEMMA_NOTICE)
     console().print(rows)
-
-
-def _load(
-    model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
-) -> Any:
-    import torch
-    from transformers.utils import logging
-
-    from .base_llm import native_dtype, quantization
-    from .modeling_retrieveall import RetrieveAllModel
-
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", device) or (device.startswith("cuda") and not torch.cuda.is_available()):
-        raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
-    loaded = RetrieveAllModel.from_pretrained(
-        model,
-        revision=revision,
-        base_model=base_model,
-        dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
-        device_map={"": device},
-        **quantization(quantize),
-    )
-    for source in add:
-        loaded.add_language(source)
-    logging.enable_progress_bar()  # of what is extracted; those of loading are over
-    return loaded
 
 
 def _weights(prior: str) -> dict[str, float]:
