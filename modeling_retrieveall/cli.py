@@ -1,4 +1,4 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull` and `collection`."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `demo`, `push`, `pull` and `collection`."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_demo import demo
 from .cli_hub import collection_app, pull, push
 from .cli_model import Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import console, plain_errors, table
@@ -246,6 +247,7 @@ def _texts_of(stream: Any, document: bool) -> Iterator[str]:
         yield from lines(stream)
 
 
+app.command()(demo)
 app.command()(push)
 app.command()(pull)
 app.add_typer(collection_app, name="collection")
