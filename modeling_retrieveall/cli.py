@@ -1,9 +1,8 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `doctor`, `push`, `pull` and `collection`."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `demo`, `doctor`, `push`, `pull` and `collection`."""
 
 import json
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_hub import collection_app, pull, push
+from .cli_model import Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+_TEXTS_AT_A_TIME = 256
 
 
 @app.callback()
@@ -27,16 +29,6 @@ def options(
 ) -> None:
     """Named entity recognition in many languages: one frozen LLM, a LoRA adapter and an index of examples per language."""
     asked.quiet, asked.debug = quiet, debug
-
-
-Model = Annotated[
-    str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
-Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]
-_TEXTS_AT_A_TIME = 256
 
 
 @app.command()
@@ -70,7 +62,7 @@ def extract(
     first = next(source, None)
     if first is None:
         return
-    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
         for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
@@ -106,7 +98,7 @@ def annotate(
 
     weights = _weights(prior) if prior else None
     check(source, target, column, overwrite)
-    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
     done = run(
         loaded,
         source,
@@ -172,7 +164,7 @@ def evaluate(
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
     report = measure(
-        _load(model, revision, base, add or [], dtype, device, quantize),
+        load(model, revision, base, add or [], dtype, device, quantize),
         dataset,
         split,
         language,
@@ -223,34 +215,6 @@ def base(
     console().print(rows)
 
 
-def _load(
-    model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
-) -> Any:
-    import torch
-
-    from .base_llm import native_dtype, quantization
-    from .modeling_retrieveall import RetrieveAllModel
-
-    if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", device) or (device.startswith("cuda") and not torch.cuda.is_available()):
-        raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
-    loaded = RetrieveAllModel.from_pretrained(
-        model,
-        revision=revision,
-        base_model=base_model,
-        dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
-        device_map={"": device},
-        **quantization(quantize),
-    )
-    for source in add:
-        loaded.add_language(source)
-    show_progress()  # of what is extracted; those of loading are over
-    return loaded
-
-
 def _weights(prior: str) -> dict[str, float]:
     """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``."""
     weights = {}
@@ -289,6 +253,7 @@ def _texts_of(stream: Any, document: bool) -> Iterator[str]:
         yield from lines(stream)
 
 
+app.command()(demo)
 app.command()(doctor)
 app.command()(push)
 app.command()(pull)

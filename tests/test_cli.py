@@ -173,7 +173,7 @@ def test_base_tells_what_it_is(run: Callable[..., tuple[int, str, str]], tiny_ba
 
 
 def test_every_command_has_help(run: Callable[..., tuple[int, str, str]]) -> None:
-    for command in ("extract", "evaluate", "base", "train"):
+    for command in ("extract", "evaluate", "base", "train", "demo"):
         code, output, _ = run(command, "--help")
         assert code == 0
         assert "--" in output

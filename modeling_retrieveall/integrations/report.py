@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader
 from .records import text_of
 
 _COLOURS = ("#9ecae1", "#fdae6b", "#a1d99b", "#bcbddc", "#fc9272", "#fee08b", "#c7e9c0", "#d9d9d9")
-_TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "templates"), autoescape=True, trim_blocks=True)
+TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "templates"), autoescape=True, trim_blocks=True)
 
 
 def write_report(rows: Iterable[dict[str, Any]], path: str, column: str | None = None) -> int:
@@ -36,8 +36,8 @@ def write_report(rows: Iterable[dict[str, Any]], path: str, column: str | None =
             yield {"language": row["language"], "known": row["known"], "pieces": list(pieces(text, row["entities"]))}
 
     with open(path, "w", encoding="utf-8", errors="replace") as stream:
-        template = _TEMPLATES.get_template("report.html")
-        stream.writelines(template.generate(texts=texts(), colours=_Colours()))
+        template = TEMPLATES.get_template("report.html")
+        stream.writelines(template.generate(texts=texts(), colours=Colours()))
     return count
 
 
@@ -58,7 +58,7 @@ def pieces(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dic
         yield text[position:], None
 
 
-class _Colours(dict[str, str]):
+class Colours(dict[str, str]):
     """A colour for each label, in the order in which they come."""
 
     def __missing__(self, label: str) -> str:

@@ -1,0 +1,15 @@
+"""A Space of the Hub: the page of `retrieveall demo`, for the model that the Space's variable MODEL names.
+
+python examples/space/app.py
+"""
+
+import os
+
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.integrations.gradio_app import page
+
+demo = page(RetrieveAllModel.from_pretrained(os.environ.get("MODEL", "shipped"), dtype=native_dtype()))
+
+if __name__ == "__main__":
+    demo.launch()

@@ -1,0 +1,33 @@
+"""The command that serves a page to try a model on: ``retrieveall demo``."""
+
+from typing import Annotated
+
+import typer
+
+from .cli_model import Device, Dtype, Model, Quantize, Revision, load
+from .cli_terminal import plain_errors
+
+
+@plain_errors
+def demo(
+    model: Model = "shipped",
+    revision: Revision = None,
+    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is seen by the whole network.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port to listen at; the first free one from 7860 on when not given.")] = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Quantize = None,
+) -> None:
+    """Serve a page on which texts are typed and their entities shown; Ctrl-C ends it.
+
+    Example: `retrieveall demo --port 8000`
+    """
+    try:
+        from .integrations.gradio_app import page
+    except ModuleNotFoundError as error:
+        raise ImportError(f'{error}. Install with: pip install "retrieveall[demo]"') from error
+
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
+    page(loaded).launch(server_name=host, server_port=port, share=False)

@@ -1,0 +1,50 @@
+"""The model of a command: the options that name it, and loading it."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+from .cli_terminal import show_progress
+
+Model = Annotated[
+    str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
+Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]
+
+
+def load(
+    model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
+) -> Any:
+    """The model that a command's options ask for.
+
+    Raises:
+        ValueError: An option is none of its values, or the device is not here.
+    """
+    import torch
+
+    from .base_llm import native_dtype, quantization
+    from .modeling_retrieveall import RetrieveAllModel
+
+    if dtype not in ("auto", "float32", "bfloat16", "float16"):
+        raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", device) or (device.startswith("cuda") and not torch.cuda.is_available()):
+        raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
+    loaded = RetrieveAllModel.from_pretrained(
+        model,
+        revision=revision,
+        base_model=base_model,
+        dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
+        device_map={"": device},
+        **quantization(quantize),
+    )
+    for source in add:
+        loaded.add_language(source)
+    show_progress()  # of what is extracted; those of loading are over
+    return loaded
