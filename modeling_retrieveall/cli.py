@@ -1,4 +1,4 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull` and `collection`."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `push`, `pull`, `collection` and `export`."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
 from .cli_terminal import console, plain_errors, table
 from .cli_views import view
@@ -285,6 +286,7 @@ def _texts_of(stream: Any, document: bool) -> Iterator[str]:
 app.command()(push)
 app.command()(pull)
 app.add_typer(collection_app, name="collection")
+app.add_typer(export_app, name="export")
 
 if __name__ == "__main__":
     app()
