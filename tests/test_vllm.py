@@ -179,26 +179,30 @@ def test_an_adapter_that_is_not_served_is_named(folder: Path, served: Path, tiny
 def test_a_server_that_is_not_there_is_told(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder)
     model.answer_with(VLLMAnswerer("http://127.0.0.1:9/v1", model.answers))
-    with pytest.raises(ServerError, match=r"http://127.0.0.1:9/v1 does not answer"):
+    with pytest.raises(ServerError, match=r"http://127.0.0.1:9/v1 did not do as asked: Connection error"):
         model.extract(TEXTS[0])
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "completion",
     [
-        {"token_ids": None, "logprobs": {"token_logprobs": []}},
-        {"token_ids": [5, 6], "logprobs": {"token_logprobs": [0.0, 0.0]}},
-        {"token_ids": [5, 6], "logprobs": {"token_logprobs": [0.0]}},
-        {"token_ids": [5, 6]},
-        {"token_ids": [], "logprobs": {"token_logprobs": []}},
+        {},
+        {"choices": []},
+        {"choices": [{"token_ids": None, "logprobs": {"token_logprobs": []}}]},
+        {"choices": [{"token_ids": [5, 6], "logprobs": {"token_logprobs": [0.0, 0.0]}}]},
+        {"choices": [{"token_ids": [5, 6], "logprobs": {"token_logprobs": [0.0]}}]},
+        {"choices": [{"token_ids": [5, 6]}]},
+        {"choices": [{"token_ids": [], "logprobs": {"token_logprobs": []}}]},
     ],
 )
-def test_an_answer_that_is_none_is_told(
-    model: RetrieveAllModel, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, choice: dict[str, Any]
+def test_an_answer_that_is_none_is_told_and_nothing_more_is_asked(
+    model: RetrieveAllModel, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, completion: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(stand_in, "complete", lambda body: {"choices": [choice]})
+    stand_in.requests.clear()
+    monkeypatch.setattr(stand_in, "complete", lambda body: completion)
     with pytest.raises(ServerError, match="Does the server know `structured_outputs`"):
-        model.extract(TEXTS[0])
+        model.extract(TEXTS[:1] * 100, batch_size=2)
+    assert len(stand_in.requests) < 50
 
 
 # The real LLM, started by the launch line

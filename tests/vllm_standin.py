@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"])
     parser.add_argument("--generation-config", choices=["vllm"])
     parser.add_argument("--logprobs-mode", choices=["processed_logprobs"])
+    parser.add_argument("--structured-outputs-config.backend", choices=["guidance"])
     parser.add_argument("--enable-lora", action="store_true", required=True)
     parser.add_argument("--max-lora-rank", type=int, choices=[1, 8, 16, 32, 64, 128, 256, 320, 512])
     parser.add_argument("--max-loras", type=int)

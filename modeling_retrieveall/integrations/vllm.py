@@ -70,21 +70,21 @@ class VLLMAnswerer:
         """
         bodies = [request_body(self._spelled, window) for window in windows]
         with ThreadPoolExecutor(batch_size) as pool:
-            for window, choice in zip(windows, pool.map(self._complete, bodies), strict=True):
-                self._read(window, choice)
+            for window, completion in zip(windows, pool.map(self._complete, bodies), strict=True):
+                self._read(window, completion)
                 done([window])
 
     def _complete(self, body: dict[str, Any]) -> Any:
-        completion: Any = self._ask(lambda: self._client.post("/completions", cast_to=object, body=body))
-        return completion["choices"][0]
+        return self._ask(lambda: self._client.post("/completions", cast_to=object, body=body))
 
-    def _read(self, window: Window, choice: Any) -> None:
+    def _read(self, window: Window, completion: Any) -> None:
         try:
-            log_probabilities = choice["logprobs"]["token_logprobs"]
-            window.answer = read_answer(self._spelled, window.sentence, window.labels, choice["token_ids"], log_probabilities)
-        except (KeyError, TypeError, ValueError) as error:
+            choice = completion["choices"][0]
+            tokens, log_probabilities = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+            window.answer = read_answer(self._spelled, window.sentence, window.labels, tokens, log_probabilities)
+        except (LookupError, TypeError, ValueError) as error:
             raise ServerError(
-                f"{self.url} answered {str(choice)[:200]} for {window.text[:80]!r}, which its grammar does not admit: {error} "
+                f"{self.url} answered {str(completion)[:99]} for {window.text[:80]!r}, which its grammar does not admit: {error} "
                 "Does the server know `structured_outputs` and `return_token_ids`, as vLLM does?"
             ) from error
 
@@ -92,4 +92,4 @@ class VLLMAnswerer:
         try:
             return call()
         except APIError as error:
-            raise ServerError(f"{self.url} does not answer: {error} Is it the address of the server, with /v1?") from error
+            raise ServerError(f"{self.url} did not do as asked: {error} Give the address of the server, with /v1.") from error

@@ -132,10 +132,11 @@ def _base(config: RetrieveAllConfig, folder: Path) -> list[str]:
 
 def _launch(base: Sequence[str], languages: Sequence[str], rank: int, slots: int) -> str:
     max_rank = next(allowed for allowed in VLLM_RANKS if rank <= allowed)
-    # Sampling settings of the base are none of ours, and scores are probabilities under the grammar.
+    # Sampling settings of the base are none of ours, scores are probabilities under the grammar, and of characters without
+    # alternative llguidance admits the usual tokens alone, as we do.
     lines = [
         f"exec vllm serve {shlex.join(base)} --dtype bfloat16",
-        "--generation-config vllm --logprobs-mode processed_logprobs",
+        "--generation-config vllm --logprobs-mode processed_logprobs --structured-outputs-config.backend guidance",
         f"--enable-lora --max-lora-rank {max_rank} --max-loras {min(len(languages), slots)} --max-cpu-loras {len(languages)}",
         f"--lora-modules {shlex.join(f'{language}=adapters/{language}' for language in languages)}",
         '"$@"',
