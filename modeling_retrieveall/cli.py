@@ -1,4 +1,4 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `demo`, `doctor`, `push`, `pull` and `collection`."""
+"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `demo`, `doctor`, `push`, `pull`, `collection` and `export`."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .cli_demo import demo
 from .cli_doctor import doctor
+from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
 from .cli_model import Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import asked, console, plain_errors, show_progress, table
@@ -258,6 +259,7 @@ app.command()(doctor)
 app.command()(push)
 app.command()(pull)
 app.add_typer(collection_app, name="collection")
+app.add_typer(export_app, name="export")
 
 if __name__ == "__main__":
     app()

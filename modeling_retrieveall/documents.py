@@ -29,6 +29,7 @@ class Window:
         owner: Which of the caller's texts it is of.
         sentence: Its words, with offsets into the text.
         word_ids: The tokens of each word.
+        labels: The entity types that may stand in its answer.
     """
 
     owner: int
@@ -37,6 +38,7 @@ class Window:
     route: Route = field(default_factory=Route.nowhere)
     posterior: dict[str, float] = field(default_factory=dict)
     retrieved: Retrieved = field(default_factory=lambda: Retrieved([], []))
+    labels: list[str] = field(default_factory=list)
     prompt: Prompt | None = None
     answer: Answer | None = None
 

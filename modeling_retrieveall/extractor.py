@@ -16,13 +16,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from .answering import Answerer, LocalAnswerer
 from .answers import AnswerFormat
-from .batching import TokenBudget
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import AnswerDecoder
 from .documents import DocumentReader, Window, by_text, checked_texts
 from .encoding import SentenceEncoder, SentenceVectors
-from .grammar import AnswerGrammar
 from .languages import Languages
 from .prompting import PromptWriter
 from .retrieval import Retrieved, nearest
@@ -64,7 +62,7 @@ class Extractor:
 
     Attributes:
         encoder: Reads sentences.
-        decoder: Decodes answers.
+        answerer: Answers windows; another one may take its place.
         writer: Writes prompts.
         lock: Base and bank serve one part of a call at a time; other threads wait.
     """
@@ -72,15 +70,12 @@ class Extractor:
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
         self.config = config
         self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
-        self.decoder = AnswerDecoder(base, languages.bank)
+        self.answerer: Answerer = LocalAnswerer(base, config, languages, answers)
         self.writer = PromptWriter(answers, config.max_example_tokens)
         self.lock = threading.RLock()
-        self._dtype = base.dtype
-        self._answers = answers
         self._languages = languages
         self._router = languages.router
         self._reader = DocumentReader(answers, config)
-        self._budget = TokenBudget(config.max_batch_tokens)
 
     def request(
         self,
@@ -122,18 +117,21 @@ class Extractor:
             UnknownLanguageError: See there.
             MemoryError: A window does not fit into memory, even alone.
         """
-        forced = request.languages
-        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
-        windows = [
-            window
-            for owner, text in enumerate(texts)
-            for window in self._reader.windows(owner, text, [forced[owner]] if forced else candidates)
-        ]
+        windows = self._windows(texts, request)
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
             for part in _parts(windows, max(request.batch_size, _WINDOWS_AT_A_TIME)):
                 with self.lock:
                     self._serve_part(part, request, progress)
+        return by_text(windows, len(texts))
+
+    @torch.no_grad()
+    def prepare(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
+        """As :meth:`serve`, but nobody answers: the windows of each text have their routes and prompts."""
+        windows = self._windows(texts, request)
+        for part in _parts(windows, _WINDOWS_AT_A_TIME):
+            with self.lock:
+                self._prepare(part, request)
         return by_text(windows, len(texts))
 
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -162,34 +160,34 @@ class Extractor:
         if strange := sorted(set(request.prior or ()) - set(routed)):
             raise ValueError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
 
+    def _windows(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[Window]:
+        forced = request.languages
+        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
+        return [
+            window
+            for owner, text in enumerate(texts)
+            for window in self._reader.windows(owner, text, [forced[owner]] if forced else candidates)
+        ]
+
     def _serve_part(self, windows: list[Window], request: Request, progress: Any) -> None:
-        self._check_languages(request)
         self._prepare(windows, request)
         strict = request.languages is not None
-        while removed := self._languages.drop_unusable(_served_by(windows), strict):
-            self._check_languages(request)
+        while removed := self.answerer.drop_unusable(_served_by(windows), strict):
             again = {window.owner for window in windows if removed & set(window.route.adapters)}
             self._prepare([window for window in windows if window.owner in again], request)
-        # A sentence that no adapter serves has no entities; the LLM need not be asked.
-        served = [window for window in windows if window.prompt]
 
-        def answer(batch: list[int]) -> None:
-            self._answer([served[i] for i in batch])
-            for i in batch:
+        def done(answered: list[Window]) -> None:
+            for window in answered:
                 if not request.explained:
-                    served[i].forget()
-            progress.update(len(batch))
+                    window.forget()
+            progress.update(len(answered))
 
-        self._budget.run(
-            [len(window.prompt.ids) if window.prompt else 0 for window in served],
-            answer,
-            max_rows=request.batch_size,
-            adapters=[window.route.adapters for window in served],
-            max_adapters=self._languages.bank.free_slots,
-        )
+        # A sentence that no adapter serves has no entities; the LLM need not be asked.
+        self.answerer.answer([window for window in windows if window.prompt], request.batch_size, done)
 
     def _prepare(self, windows: list[Window], request: Request) -> None:
         """Routes windows, retrieves for them and writes their prompts."""
+        self._check_languages(request)
         vectors = self.encoder.encode([window.word_ids for window in windows])
         if request.languages is None:
             self._route(windows, vectors, request.prior)
@@ -200,6 +198,7 @@ class Extractor:
         for window, query in zip(windows, vectors, strict=True):
             if not window.route.adapters:
                 continue
+            window.labels = self._labels(window.route)
             window.retrieved = self._retrieve(window.route, query)
             window.prompt = self.writer.write(
                 window.sentence,
@@ -229,16 +228,6 @@ class Extractor:
         thresholds = config.entity_threshold, config.sentence_threshold
         found = [adapter.index.search(query, n_entities, n_sentences, *thresholds) for adapter in adapters]
         return nearest(found, n_entities, n_sentences)
-
-    def _answer(self, batch: list[Window]) -> None:
-        """Decodes a batch of windows, each with its own adapters."""
-        adapters = self._languages.adapters
-        grammars = [AnswerGrammar(self._answers, window.sentence, self._labels(window.route)) for window in batch]
-        self._languages.bank.make_resident(sorted(_served_by(batch)), lambda name: adapters[name].lora_weights(self._dtype))
-        prompts = [window.prompt.ids for window in batch if window.prompt]
-        answers = self.decoder.decode(prompts, grammars, [window.route.mixture for window in batch])
-        for window, answer in zip(batch, answers, strict=True):
-            window.answer = answer
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self._languages.adapters[name].manifest.entity_types})

@@ -16,10 +16,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 
+from .answering import Answerer
 from .answers import AnswerFormat
 from .base_llm import load_base, pinned_revision
 from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
+from .decoding import LMHead
 from .documents import Window, checked_texts, entities_of
 from .entities import Entity
 from .extractor import Extractor
@@ -62,6 +64,7 @@ class RetrieveAllModel(PreTrainedModel):
         self.answers = AnswerFormat(tokenizer)
         self._extractor = Extractor(base, config, self._languages, self.answers)
         self.encoder = self._extractor.encoder
+        self._head = LMHead(base)
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
@@ -283,6 +286,31 @@ class RetrieveAllModel(PreTrainedModel):
             for text, windows in zip(listed, served, strict=True)
         ]
 
+    def prepare(
+        self,
+        texts: str | Sequence[str],
+        languages: str | Sequence[str] | None = None,
+        *,
+        prior: Mapping[str, float] | None = None,
+    ) -> list[list[Window]]:
+        """As :meth:`extract` up to the prompts: the sentences of each text as they would be answered.
+
+        Example:
+            >>> model.prepare("Angela Merkel besuchte Nairobi.")[0][0].labels
+            ['LOC', 'ORG', 'PER']
+        """
+        listed = checked_texts(texts, None)
+        return self._extractor.prepare(listed, self._extractor.request(len(listed), languages, prior=prior))
+
+    def answer_with(self, answerer: Answerer) -> None:
+        """Lets something else answer than the base LLM here, such as a server; it routes, retrieves and prompts as before.
+
+        Example:
+            >>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
+        """
+        with self._extractor.lock:
+            self._extractor.answerer = answerer
+
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the routing to sentences whose languages are known: for another base LLM, or other kinds of text.
 
@@ -383,10 +411,10 @@ class RetrieveAllModel(PreTrainedModel):
         """
         states = self.base.get_decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         if labels is None:
-            return CausalLMOutput(logits=self._extractor.decoder.head.full(states))
+            return CausalLMOutput(logits=self._head.full(states))
         targets = labels[:, 1:]
         answer = targets != -100
-        logits = self._extractor.decoder.head.full(states[:, :-1][answer])
+        logits = self._head.full(states[:, :-1][answer])
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 

@@ -226,7 +226,7 @@ def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
     tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
-    monkeypatch.setattr(model._extractor.decoder, "decode", None)
+    monkeypatch.setattr(model._extractor.answerer.decoder, "decode", None)
     assert model.extract("我住在北京。") == [[]]
 
 

@@ -26,6 +26,8 @@ from .metadata import base_on_hub, card_data, datasets_of, is_hub_id, markdown, 
 
 PLOT = "training.png"
 """The picture of its training in an adapter's folder, where there is one."""
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What ``--max-lora-rank`` of vLLM takes, and no others."""
 
 _HERE = "path/to/this/folder"
 _MARK = "<!-- Written by RetrieveAll, and written anew at every push unless it is edited: "
@@ -48,7 +50,6 @@ _SETTINGS = {
     "energy_kwh": "Energy, in kWh",
     "co2_kg": "CO2 equivalent, in kg",
 }
-_VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # --max-lora-rank takes no others
 _NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
 
 
@@ -195,7 +196,7 @@ def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _vllm_rank(manifests: Sequence[Manifest]) -> int:
     rank = max(number(manifest.training.get("rank")) or 16 for manifest in manifests)
-    return next((allowed for allowed in _VLLM_RANKS if rank <= allowed), _VLLM_RANKS[-1])
+    return next((allowed for allowed in VLLM_RANKS if rank <= allowed), VLLM_RANKS[-1])
 
 
 def _quote(examples: Sequence[Example]) -> tuple[str, str]:

@@ -1,0 +1,75 @@
+"""A server beside the base LLM here: how often their answers differ, and how fast routing, retrieval and prompts are without one.
+
+retrieveall export vllm served
+served/serve.sh --dtype float32 --port 8000
+python -m benchmarks.vllm_client --url http://localhost:8000/v1 --json benchmarks/results/vllm_client.json
+"""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.corpus import labelled_sentences
+from benchmarks.report import Figure, publish
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.integrations.vllm import VLLMAnswerer
+from modeling_retrieveall.outputs import Extraction
+
+
+def main(
+    url: Annotated[str, typer.Option(help="The server of `serve.sh`, with /v1.")],
+    model: Annotated[str, typer.Option(help="What was exported.")] = "shipped",
+    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
+    limit: Annotated[int, typer.Option(help="Sentences a language.")] = 20,
+    dtype: Annotated[str, typer.Option(help="float32 or bfloat16, as the server's.")] = "float32",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+) -> None:
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
+    texts = {
+        language: [example.sentence.text for example in labelled_sentences(loaded, data, language, limit)]
+        for language in loaded.router.languages
+    }
+    together = [text for listed in texts.values() for text in listed]
+    loaded.prepare(together[:limit])
+    began = time.perf_counter()
+    loaded.prepare(together)
+    rate = len(together) / (time.perf_counter() - began)
+    ours = loaded.explain(together)
+    loaded.answer_with(VLLMAnswerer(url, loaded.answers))
+    pairs = list(zip(ours, loaded.explain(together), strict=True))
+    starts = itertools.accumulate(map(len, texts.values()), initial=0)
+    rows = [_row(language, pairs[start : start + len(texts[language])]) for language, start in zip(texts, starts, strict=False)]
+    rows.append(_row("all", pairs))
+    figures = [
+        Figure("sentences routed, retrieved for and prompted a second", round(rate, 1), ""),
+        Figure("texts of other entities", round(100 * rows[-1]["other entities"] / len(together), 1), "%"),
+    ]
+    publish(f"{url}, {dtype}", figures, rows, json_file)
+
+
+def _row(language: str, pairs: list[tuple[Extraction, Extraction]]) -> dict[str, Any]:
+    same = [(a, b) for a, b in pairs if _places(a) == _places(b)]
+    gaps = [abs(x.score - y.score) for a, b in same for x, y in zip(a.entities, b.entities, strict=True)]
+    return {
+        "language": language,
+        "texts": len(pairs),
+        "other entities": len(pairs) - len(same),
+        "the same in other tokens": sum(_tokens(a) != _tokens(b) for a, b in same),
+        "largest gap of scores": round(max(gaps, default=0.0), 4),
+    }
+
+
+def _places(result: Extraction) -> list[tuple[int, int, str]]:
+    return [(entity.start, entity.end, entity.label) for entity in result.entities]
+
+
+def _tokens(result: Extraction) -> list[list[int]]:
+    return [sentence.answer_ids for sentence in result.sentences]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,51 @@
+"""The commands that hand a model to other servers: ``retrieveall export vllm``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_terminal import plain_errors
+
+export_app = typer.Typer(help="Hand adapters to other servers.", no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@export_app.callback()
+def _commands() -> None:
+    """Keeps the name of the one command there is."""
+
+
+@export_app.command()
+@plain_errors
+def vllm(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; made if missing.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts to write requests for.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Take a text from each line of this file.")] = None,
+    model: Annotated[str, typer.Option(help="'shipped', a folder, or a Hub repository or collection.")] = "shipped",
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
+) -> None:
+    """Write what vLLM needs to serve the adapters: `serve.sh`, the adapters, and a request for each sentence of the texts.
+
+    Example: `retrieveall export vllm served "Angela Merkel besuchte Nairobi."`
+    """
+    from .base_llm import native_dtype
+    from .integrations.vllm_export import export
+    from .modeling_retrieveall import RetrieveAllModel
+
+    listed = _texts(texts or [], file)
+    done = export(RetrieveAllModel.from_pretrained(model, revision=revision, dtype=native_dtype()), folder, listed, language)
+    typer.echo(f"{done.adapters} adapters and {done.requests} requests in {folder}. Start the server: {folder}/serve.sh")
+
+
+def _texts(texts: list[str], file: Path | None) -> list[str]:
+    from .integrations.records import lines
+
+    if file is None:
+        return texts
+    if texts:
+        raise ValueError("Give texts as arguments or a --file, not both.")
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no file {file}. Give a text file.")
+    with file.open("rb") as stream:
+        return list(lines(stream))
