@@ -1,4 +1,4 @@
-"""The command line: `extract`, `annotate`, `train`, `evaluate`, `base`, `demo`, `doctor`, `push`, `pull`, `collection` and `export`."""
+"""The command line of the package, a command after the other; those that need more room have files of their own."""
 
 import json
 import sys
