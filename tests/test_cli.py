@@ -1,6 +1,8 @@
 """The command line as a user meets it, on a tiny base."""
 
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +233,8 @@ def test_help_fits_a_screen_and_every_command_shows_an_example(run: Callable[...
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]
         assert name == "train" or "Example" in run(name, "--help")[1], name
+
+
+def test_help_and_completion_do_not_wait_for_torch() -> None:
+    code = "import sys, modeling_retrieveall.cli; print({'torch', 'transformers'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

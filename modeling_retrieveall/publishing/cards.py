@@ -37,6 +37,7 @@ _SETTINGS = {
     "duplicates_dropped": "Exact duplicates dropped",
     "epochs": "Epochs",
     "learning_rate": "Peak learning rate",
+    "start_share": "Share of its start in the weights",
     "rank": "LoRA rank",
     "lora_alpha": "LoRA alpha",
     "batch_size": "Sentences in a batch, at most",
