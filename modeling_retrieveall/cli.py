@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .cli_hub import collection_app, pull, push
-from .cli_terminal import console, plain_errors, table
+from .cli_terminal import console, plain_errors, quiet_libraries, table
 from .cli_views import view
 
 app = typer.Typer(
@@ -89,6 +90,13 @@ def annotate(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Quantize = None,
+    engine: Annotated[
+        str, typer.Option(help="`local`, or `ray`: by workers here or on a cluster; OUT is a folder then.")
+    ] = "local",
+    workers: Annotated[str | None, typer.Option(help="Of Ray: how many, `2`; or between how many, by the load, `2-8`.")] = None,
+    worker_cpus: Annotated[int | None, typer.Option(min=1, help="Of Ray: cores of each worker.")] = None,
+    worker_gpus: Annotated[float | None, typer.Option(min=0, help="Of Ray: GPUs of each; 0.5 puts two on one.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of Ray: the cluster; without, one is started on this machine.")] = None,
 ) -> None:
     """Annotate a file of texts; started again after a crash or Ctrl-C, it goes on where it stopped.
 
@@ -97,20 +105,23 @@ def annotate(
     from .integrations.annotation import annotate as run
     from .integrations.annotation import check
 
-    weights = _weights(prior) if prior else None
+    settings: dict[str, Any] = {"languages": language, "prior": _weights(prior) if prior else None, "threshold": threshold}
+    settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
+    load = partial(_load, model, revision, base, add or [], dtype, device, quantize)
+    given = {"workers": workers and _between(workers), "cpus": worker_cpus, "gpus": worker_gpus, "address": address}
+    of_ray: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if engine == "ray":
+        from .integrations.ray import annotate_on_ray
+
+        records = annotate_on_ray(load, source, target, **settings, **of_ray)
+        Console().print(f"{records} records in {target}", highlight=False)
+        return
+    if engine != "local":
+        raise ValueError(f"--engine is {engine!r}; give local or ray.")
+    if of_ray:
+        raise ValueError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
     check(source, target, column, overwrite)
-    loaded = _load(model, revision, base, add or [], dtype, device, quantize)
-    done = run(
-        loaded,
-        source,
-        target,
-        column=column,
-        batch_size=batch_size,
-        overwrite=overwrite,
-        languages=language,
-        prior=weights,
-        threshold=threshold,
-    )
+    done = run(load(), source, target, **settings)
     resumed = f", {done.resumed} of them by an earlier run" if done.resumed else ""
     Console().print(f"{done.records} records in {target}{resumed}", highlight=False)
 
@@ -224,6 +235,7 @@ def _load(
     from .base_llm import native_dtype, quantization
     from .modeling_retrieveall import RetrieveAllModel
 
+    quiet_libraries()  # again: a worker of Ray has not come by `plain_errors`
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
     if device == "auto":
@@ -254,6 +266,15 @@ def _weights(prior: str) -> dict[str, float]:
         except ValueError:
             raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
     return weights
+
+
+def _between(workers: str) -> tuple[int, int]:
+    """``"2-8"`` as ``(2, 8)``, ``"2"`` as ``(2, 2)``."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", workers)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most:
+        raise ValueError(f"--workers is {workers!r}; give how many, as in --workers 2, or between how many, as in --workers 2-8.")
+    return least, most
 
 
 def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> Iterator[str]:

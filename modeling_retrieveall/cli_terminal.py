@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _errors = Console(stderr=True)
+_EXTRAS = {"ray": "ray"}  # of the modules that are not of the extra `train`
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -19,11 +20,12 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        _quiet_libraries()
+        quiet_libraries()
         try:
             command(*args, **kwargs)
         except ModuleNotFoundError as error:
-            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
+            extra = _EXTRAS.get((error.name or "").partition(".")[0], "train")
+            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[{extra}]"', highlight=False)
             raise typer.Exit(2) from error
         except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
             _errors.print(f"[bold red]Error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
@@ -51,7 +53,7 @@ def escaped(text: str) -> str:
     return escape(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keeps the libraries' own bars and hints out of a user's terminal."""
     from transformers.utils import logging as transformers_logging
 
