@@ -25,7 +25,8 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0], "train")
-            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[{extra}]"', highlight=False)
+            install = f'pip install "retrieveall\\[{extra}]"'
+            _errors.print(f"[bold red]Error:[/] {error}. Install with: {install}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
         except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
             _errors.print(f"[bold red]Error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)

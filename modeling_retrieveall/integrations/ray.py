@@ -139,9 +139,9 @@ def _cluster(address: str | None, needed: dict[str, float]) -> Iterator[None]:
     log.setLevel(python_logging.CRITICAL)
     try:
         there = ray.cluster_resources()
-        short = [f"{count:g} {name}s of {there.get(name, 0):g}" for name, count in needed.items() if count > there.get(name, 0)]
+        short = [f"{n:g} {name}s, but there are {there.get(name, 0):g}" for name, n in needed.items() if n > there.get(name, 0)]
         if short and address is None:  # a cluster may grow
-            raise ValueError(f"The workers need {' and '.join(short)} that are here. Give fewer workers, or fewer for each.")
+            raise ValueError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
         with DataContext.current(_context()):
             yield
     finally:
