@@ -84,10 +84,9 @@ def annotate_on_ray(
     schema = schema_of(row for part in _parts(**parts) for row in _rows(part)) if suffix == ".parquet" else None
     unfinished = f"{folder}.unfinished"
     with _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
-        if filesystem.exists(unfinished):
-            filesystem.rm(unfinished, recursive=True)
+        _remove(filesystem, unfinished)
         filesystem.makedirs(unfinished)
-        records = _run(
+        written = _run(
             ray.data.from_items([source])
             .map_batches(_read, fn_kwargs=parts, batch_format="pyarrow", num_cpus=_BESIDE_THE_WORKERS)
             .map(
@@ -106,11 +105,13 @@ def annotate_on_ray(
                 num_cpus=_BESIDE_THE_WORKERS,
             )
         )
-    if filesystem.exists(folder):
-        filesystem.rm(folder, recursive=True)
-    filesystem.mv(unfinished, folder, recursive=True)
+    _remove(filesystem, folder)
+    filesystem.makedirs(folder)
+    for file in written:
+        filesystem.mv(f"{unfinished}/{file}", f"{folder}/{file}")
+    _remove(filesystem, unfinished)
     filesystem.touch(f"{folder}/_SUCCESS")
-    return records
+    return sum(written.values())
 
 
 def _files(source: str) -> list[str]:
@@ -124,6 +125,12 @@ def _files(source: str) -> list[str]:
     if not found:
         raise FileNotFoundError(f"There is no {source}, or no file in it that ends with {suffix}.")
     return [filesystem.unstrip_protocol(file) for file in found]
+
+
+def _remove(filesystem: fsspec.AbstractFileSystem, folder: str) -> None:
+    filesystem.invalidate_cache()  # of listings, in which files of other processes are missing
+    if filesystem.exists(folder):
+        filesystem.rm(folder, recursive=True)
 
 
 @contextmanager
@@ -159,18 +166,19 @@ def _context() -> DataContext:
     return context
 
 
-def _run(written: Dataset) -> int:
-    records = 0
+def _run(pipeline: Dataset) -> dict[str, int]:
+    """The files that are written, and how many records each has."""
+    written: dict[str, int] = {}
     try:
         with logging.tqdm(unit=" records", delay=2, disable=None) as progress:
-            for row in written.iter_rows():
-                records += row["records"]
+            for row in pipeline.iter_rows():
+                written[row["file"]] = row["records"]
                 progress.update(row["records"])
     except RayTaskError as error:
         if isinstance(error.cause, _WorkerError):
             raise error.cause.error from error
         raise
-    return records
+    return written
 
 
 # In tasks and actors
@@ -240,9 +248,10 @@ class _Worker:
 
 def _write(parts: pa.Table, folder: str, suffix: str, schema: pa.Schema | None) -> pa.Table:
     lines = b"".join(parts["lines"].to_pylist())
-    with _errors_carried(), fsspec.open(f"{folder}/part-{parts['number'][0].as_py() // _PARTS_A_FILE:06}{suffix}", "wb") as file:
+    file = f"part-{parts['number'][0].as_py() // _PARTS_A_FILE:06}{suffix}"
+    with _errors_carried(), fsspec.open(f"{folder}/{file}", "wb") as stream:
         if schema is None:
-            file.write(lines)
+            stream.write(lines)
         else:
-            write_parquet(_rows(lines), file, schema)
-    return pa.table({"records": [lines.count(b"\n")]})
+            write_parquet(_rows(lines), stream, schema)
+    return pa.table({"file": [file], "records": [lines.count(b"\n")]})
