@@ -20,7 +20,12 @@ def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str
         number: Sentences at most.
     """
     if data is None:
-        return sample(load_examples(str(OWN / f"{language}.conll"), "train").examples, number, 0)
+        return own_sentences(language, number)
     seen = {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     examples = load_examples(str(data / language), "test").examples
     return sample([example for example in examples if sentence_hash(example.key) not in seen], number, 0)
+
+
+def own_sentences(language: str, number: int) -> list[Example]:
+    """The package's own sentences of a language, so many at most."""
+    return sample(load_examples(str(OWN / f"{language}.conll"), "train").examples, number, 0)

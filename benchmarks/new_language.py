@@ -13,13 +13,12 @@ import typer
 from matplotlib.figure import Figure as Picture
 
 from benchmarks.report import Figure, publish, read_rows, write_json
-from benchmarks.study.adapters import Settings, predictions, trained, without_lora
+from benchmarks.study.adapters import Settings, predictions, trained, untaught, without_lora
 from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import SHARED, draw
-from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.language_adapter import sentence_hash
 
 STARTS = ("mul", "nothing")
 Row = dict[str, Any]
@@ -42,7 +41,7 @@ def main(
     done = {(row["language"], row["start"], row["sentences"], row["seed"]) for row in rows}
     for language in languages.split(","):
         settings = Settings(data, runs, mul_size, seed, limit)
-        start = _untaught(mul, language, settings) if mul else _without(language, settings)
+        start = untaught(mul, language, settings) if mul else _without(language, settings)
         for size in map(int, sizes.split(",")):
             for name in STARTS:
                 if (language, name, size, seed) in done:
@@ -54,16 +53,6 @@ def main(
     of_seed = [row for row in rows if row["seed"] == seed]
     publish("Strict typed span F1 of a new language", figures(of_seed), of_seed, None)
     plot(of_seed, json_file.with_suffix(".png"))
-
-
-def _untaught(mul: Path, language: str, settings: Settings) -> Path:
-    """The given `mul`, once it is known that it was not taught the language."""
-    seen = LanguageAdapter.load(mul).known_hashes()
-    if any(
-        sentence_hash(example.key) in seen for example in draw(settings.data, language, settings.size, settings.seed, 1).train
-    ):
-        raise typer.BadParameter(f"{mul} was taught {language}. Give --mul another one, or leave it out.")
-    return mul
 
 
 def _without(language: str, settings: Settings) -> Path:

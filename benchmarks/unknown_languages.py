@@ -2,8 +2,8 @@
 
     python -m benchmarks.unknown_languages --data ../shared/data --json benchmarks/results/unknown_languages.json
 
-`mul` and the adapters of its relatives are trained without the language; its own adapter is what it could have had. Goes on where
-it stopped.
+`mul` and the adapters of its relatives are trained without the language, unless --mul gives a `mul` that was taught none; its own adapter is
+what it could have had. Goes on where it stopped.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.interference import ORDER
 from benchmarks.report import Figure, publish, read_rows, write_json
-from benchmarks.study.adapters import Settings, predictions, trained
+from benchmarks.study.adapters import Settings, predictions, trained, untaught
 from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import draw
@@ -32,7 +32,10 @@ Row = dict[str, Any]
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/study"),
+    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/unknown_languages"),
+    mul: Annotated[
+        Path | None, typer.Option(help="A `mul` taught none of the languages, instead of one that is trained.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
     seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
     limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
@@ -45,18 +48,18 @@ def main(
     for language, others in LEFT_OUT.items():
         if any((row["language"], row["size"], row["seed"]) == (language, size, seed) for row in rows):
             continue
-        rows += _rows(language, others, settings)
+        start = untaught(mul, language, settings) if mul else trained("mul+retrieved", "mul", settings)
+        rows += _rows(language, others, start, settings)
         write_json([], rows, json_file)
     write_json(figures(rows), rows, json_file)
     alike = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
     publish("Strict typed span F1 of a language that the model does not have", figures(alike), alike, None)
 
 
-def _rows(language: str, others: tuple[str, ...], settings: Settings) -> list[Row]:
-    mul = trained("mul+retrieved", "mul", settings)
+def _rows(language: str, others: tuple[str, ...], mul: Path, settings: Settings) -> list[Row]:
     model = RetrieveAllModel.from_pretrained(mul, dtype=native_dtype())
     for other in others:
-        model.add_language(trained("from mul+retrieved", other, settings))
+        model.add_language(trained("from mul+retrieved", other, settings, mul))
     ways: dict[str, tuple[str | None, Row]] = {
         **{f"adapter {other}": (other, {}) for other in others},
         "mul": ("mul", {}),
@@ -67,7 +70,7 @@ def _rows(language: str, others: tuple[str, ...], settings: Settings) -> list[Ro
     }
     noticed = _noticed(model, language, settings)
     rows = [_row(language, way, model, forced, fields, settings, noticed) for way, (forced, fields) in ways.items()]
-    own = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", language, settings), dtype=native_dtype())
+    own = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", language, settings, mul), dtype=native_dtype())
     return [*rows, _row(language, "its own adapter", own, language, {}, settings, noticed)]
 
 

@@ -11,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .cli_annotate import annotate
 from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
-from .cli_model import Device, Dtype, Model, Quantize, Revision, load
+from .cli_model import Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
 
@@ -58,7 +59,7 @@ def extract(
     Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
     """
     show = view(as_json, conll, explain)
-    weights = _weights(prior) if prior else None
+    weights = prior_weights(prior) if prior else None
     source = _input_texts(texts, file, document)
     first = next(source, None)
     if first is None:
@@ -69,50 +70,6 @@ def extract(
         for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
             show(result)
     show.close()
-
-
-@app.command()
-@plain_errors
-def annotate(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A .jsonl, .parquet, .conll or .txt file, or a URL of one.")],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="A .jsonl, .parquet, .conll or .html file.")],
-    model: Model = "shipped",
-    revision: Revision = None,
-    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
-    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
-    column: Annotated[str | None, typer.Option(help="Where the texts stand; `text` or `tokens` when not given.")] = None,
-    language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
-    prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sentences decoded together.")] = 16,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantize: Quantize = None,
-) -> None:
-    """Annotate a file of texts; started again after a crash or Ctrl-C, it goes on where it stopped.
-
-    Example: `retrieveall annotate texts.jsonl entities.parquet`
-    """
-    from .integrations.annotation import annotate as run
-    from .integrations.annotation import check
-
-    weights = _weights(prior) if prior else None
-    check(source, target, column, overwrite)
-    loaded = load(model, revision, base, add or [], dtype, device, quantize)
-    done = run(
-        loaded,
-        source,
-        target,
-        column=column,
-        batch_size=batch_size,
-        overwrite=overwrite,
-        languages=language,
-        prior=weights,
-        threshold=threshold,
-    )
-    resumed = f", {done.resumed} of them by an earlier run" if done.resumed else ""
-    Console().print(f"{done.records} records in {target}{resumed}", highlight=False)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -216,18 +173,6 @@ def base(
     console().print(rows)
 
 
-def _weights(prior: str) -> dict[str, float]:
-    """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``."""
-    weights = {}
-    for part in prior.split(","):
-        language, _, weight = part.partition("=")
-        try:
-            weights[language.strip()] = float(weight or 1)
-        except ValueError:
-            raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
-    return weights
-
-
 def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> Iterator[str]:
     if texts and file:
         raise ValueError("Give texts as arguments or a --file, not both.")
@@ -254,6 +199,7 @@ def _texts_of(stream: Any, document: bool) -> Iterator[str]:
         yield from lines(stream)
 
 
+app.command()(annotate)
 app.command()(demo)
 app.command()(doctor)
 app.command()(push)

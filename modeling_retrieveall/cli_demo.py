@@ -24,10 +24,7 @@ def demo(
 
     Example: `retrieveall demo --port 8000`
     """
-    try:
-        from .integrations.gradio_app import page
-    except ModuleNotFoundError as error:
-        raise ImportError(f'{error}. Install with: pip install "retrieveall[demo]"') from error
+    from .integrations.gradio_app import page
 
     loaded = load(model, revision, base, add or [], dtype, device, quantize)
     page(loaded).launch(server_name=host, server_port=port, share=False)

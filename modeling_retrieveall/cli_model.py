@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_terminal import show_progress
+from .cli_terminal import quiet_libraries, show_progress
 
 Model = Annotated[
     str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
@@ -30,6 +30,7 @@ def load(
     from .base_llm import native_dtype, quantization
     from .modeling_retrieveall import RetrieveAllModel
 
+    quiet_libraries()  # again: a worker of Ray has not come by `plain_errors`
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
     if device == "auto":
@@ -48,3 +49,19 @@ def load(
         loaded.add_language(source)
     show_progress()  # of what is extracted; those of loading are over
     return loaded
+
+
+def prior_weights(prior: str) -> dict[str, float]:
+    """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``.
+
+    Raises:
+        ValueError: A weight is no number.
+    """
+    weights = {}
+    for part in prior.split(","):
+        language, _, weight = part.partition("=")
+        try:
+            weights[language.strip()] = float(weight or 1)
+        except ValueError:
+            raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
+    return weights

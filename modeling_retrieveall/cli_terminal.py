@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _errors = Console(stderr=True)
+_EXTRAS = {"ray": "ray", "gradio": "demo"}  # of the modules that are not of the extra `train`
 
 
 @dataclass
@@ -37,14 +38,16 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        _quiet_libraries()
+        quiet_libraries()
         try:
             command(*args, **kwargs)
         except KeyboardInterrupt:
             _errors.print("Interrupted.")
             raise typer.Exit(130) from None
         except ModuleNotFoundError as error:
-            _errors.print(f'[bold red]Error:[/] {error}. Install with: pip install "retrieveall\\[train]"', highlight=False)
+            extra = _EXTRAS.get((error.name or "").partition(".")[0], "train")
+            install = f'pip install "retrieveall\\[{extra}]"'
+            _errors.print(f"[bold red]Error:[/] {error}. Install with: {install}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
         except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
             if asked.debug:
@@ -82,7 +85,7 @@ def escaped(text: str) -> str:
     return escape(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keeps the libraries' own bars and hints out of a user's terminal."""
     from transformers.utils import logging as transformers_logging
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import typer
 from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.entities import Example, tags_from_entities
+from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
@@ -106,6 +108,19 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         max_validation_examples=0,
         seed=settings.seed,
     )
+
+
+def untaught(mul: Path, language: str, settings: Settings) -> Path:
+    """The given `mul`, once it is known that it was not taught the language.
+
+    Raises:
+        typer.BadParameter: It was.
+    """
+    seen = LanguageAdapter.load(mul).known_hashes()
+    train = draw(settings.data, language, settings.size, settings.seed, 1).train
+    if any(sentence_hash(example.key) in seen for example in train):
+        raise typer.BadParameter(f"{mul} was taught {language}. Give --mul another one, or leave it out.")
+    return mul
 
 
 def with_index_of(lora: Path, language: str, target: Path, settings: Settings, model: RetrieveAllModel) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import fsspec
 import pyarrow as pa
@@ -38,7 +38,8 @@ ADDED = pa.schema(
     }
 )
 """The columns that are added."""
-_BATCHES_AT_A_TIME = 16
+BATCHES_AT_A_TIME = 16
+"""Batches of which the records are given to the model at once; it packs those of like length together."""
 _ROWS_AT_A_TIME = 1024
 Row = dict[str, Any]
 
@@ -108,7 +109,7 @@ def annotate(
     records = islice(read_records(source, column), done, None)
     bar = {"unit": " records", "initial": done, "delay": 2, "disable": None}
     with journal, logging.tqdm(**bar) as progress:
-        while part := list(islice(records, _BATCHES_AT_A_TIME * batch_size)):
+        while part := list(islice(records, BATCHES_AT_A_TIME * batch_size)):
             journal.write(annotated(model, part, batch_size, **settings))
             progress.update(len(part))
     count = _write(journal, target, column)
@@ -144,6 +145,11 @@ def _columns(result: Extraction) -> Row:
         "language": result.route.language,
         "known": result.route.known,
     }
+
+
+def json_line(row: Row) -> bytes:
+    """A row as a line of JSON in UTF-8; a lone surrogate stays escaped, and what JSON has no word for becomes text."""
+    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _identity(source: str) -> list[Any]:
@@ -197,8 +203,7 @@ class Journal:
 
     def write(self, rows: Sequence[Row]) -> None:
         """Appends rows; when it returns they are on the disk."""
-        lines = (json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") for row in rows)
-        self._stream.write(b"".join(line + b"\n" for line in lines))
+        self._stream.write(b"".join(json_line(row) for row in rows))
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -228,23 +233,34 @@ def _write(journal: Journal, target: str, column: str | None) -> int:
 
 def _write_jsonl(rows: Iterable[Row], path: str, column: str | None) -> int:
     count = 0
-    with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+    with open(path, "wb") as stream:
         for row in rows:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+            stream.write(json_line(row))
             count += 1
     return count
 
 
 def _write_parquet(rows: Iterable[Row], path: str, column: str | None) -> int:
-    # Rows may lack what others have, and numbers may be whole in one part and not in the next: all are read first.
-    inferred = [_schema(part) for part in _in_parts(rows)]
-    schema = pa.unify_schemas([*inferred, ADDED], promote_options="permissive")
+    return write_parquet(rows, path, schema_of(rows))
+
+
+def write_parquet(rows: Iterable[Row], where: str | BinaryIO, schema: pa.Schema) -> int:
+    """Writes rows to a path or an open file; the number of them."""
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with pq.ParquetWriter(where, schema) as writer:
         for part in _in_parts(rows):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))
             count += len(part)
     return count
+
+
+def schema_of(rows: Iterable[Row]) -> pa.Schema:
+    """The columns of all rows, and those that are added.
+
+    Rows may lack what others have, and numbers may be whole in one part and not in the next: all are read.
+    """
+    inferred = [_schema(part) for part in _in_parts(rows)]
+    return pa.unify_schemas([*inferred, ADDED], promote_options="permissive")
 
 
 def _schema(rows: list[Row]) -> pa.Schema:

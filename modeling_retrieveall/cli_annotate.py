@@ -1,0 +1,73 @@
+"""The command that annotates a corpus: ``retrieveall annotate``, on this machine or by workers of Ray."""
+
+import re
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from .cli_model import Device, Dtype, Model, Quantize, Revision, load, prior_weights
+from .cli_terminal import console, plain_errors
+
+
+@plain_errors
+def annotate(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A .jsonl, .parquet, .conll or .txt file, or a URL of one.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="A .jsonl, .parquet, .conll or .html file.")],
+    model: Model = "shipped",
+    revision: Revision = None,
+    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
+    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    column: Annotated[str | None, typer.Option(help="Where the texts stand; `text` or `tokens` when not given.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Sentences decoded together.")] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Quantize = None,
+    engine: Annotated[
+        str, typer.Option(help="`local`, or `ray`: by workers here or on a cluster; OUT is a folder then.")
+    ] = "local",
+    workers: Annotated[str | None, typer.Option(help="Of Ray: how many, `2`; or between how many, by the load, `2-8`.")] = None,
+    worker_cpus: Annotated[int | None, typer.Option(min=1, help="Of Ray: cores of each worker.")] = None,
+    worker_gpus: Annotated[float | None, typer.Option(min=0, help="Of Ray: GPUs of each; 0.5 puts two on one.")] = None,
+    address: Annotated[str | None, typer.Option(help="Of Ray: the cluster; without, one is started on this machine.")] = None,
+) -> None:
+    """Annotate a file of texts; started again after a crash or Ctrl-C, it goes on where it stopped.
+
+    Example: `retrieveall annotate texts.jsonl entities.parquet`
+    """
+    from .integrations.annotation import annotate as run
+    from .integrations.annotation import check
+
+    weights = prior_weights(prior) if prior else None
+    settings: dict[str, Any] = {"languages": language, "prior": weights, "threshold": threshold}
+    settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
+    make = partial(load, model, revision, base, add or [], dtype, device, quantize)
+    given = {"workers": workers and _between(workers), "cpus": worker_cpus, "gpus": worker_gpus, "address": address}
+    of_ray: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if engine == "ray":
+        from .integrations.ray import annotate_on_ray
+
+        count, resumed = annotate_on_ray(make, source, target, **settings, **of_ray), 0
+    elif engine != "local":
+        raise ValueError(f"--engine is {engine!r}; give local or ray.")
+    elif of_ray:
+        raise ValueError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
+    else:
+        check(source, target, column, overwrite)
+        done = run(make(), source, target, **settings)
+        count, resumed = done.records, done.resumed
+    earlier = f", {resumed} of them by an earlier run" if resumed else ""
+    console().print(f"{count} records in {target}{earlier}")
+
+
+def _between(workers: str) -> tuple[int, int]:
+    """``"2-8"`` as ``(2, 8)``, ``"2"`` as ``(2, 2)``."""
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", workers)
+    least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= least <= most:
+        raise ValueError(f"--workers is {workers!r}; give how many, as in --workers 2, or between how many, as in --workers 2-8.")
+    return least, most
