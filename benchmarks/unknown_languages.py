@@ -2,8 +2,8 @@
 
     python -m benchmarks.unknown_languages --data ../shared/data --json benchmarks/results/unknown_languages.json
 
-`mul` and the adapters of its relatives are trained without the language, unless --mul gives a `mul` that was taught none; its own adapter is
-what it could have had. Goes on where it stopped.
+`mul`, unless --mul gives one, and the adapters of its relatives are trained without the language; its own adapter is what it could
+have had. Goes on where it stopped.
 """
 
 from pathlib import Path
@@ -33,9 +33,7 @@ Row = dict[str, Any]
 def main(
     data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
     runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/unknown_languages"),
-    mul: Annotated[
-        Path | None, typer.Option(help="A `mul` taught none of the languages, instead of one that is trained.")
-    ] = None,
+    mul: Annotated[Path | None, typer.Option(help="A `mul` taught none of the languages, instead of training one.")] = None,
     size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
     seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
     limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
