@@ -2,8 +2,8 @@
 
     python -m benchmarks.unknown_languages --data ../shared/data --json benchmarks/results/unknown_languages.json
 
-`mul`, unless --mul gives one, and the adapters of its relatives are trained without the language; its own adapter is what it could
-have had. Goes on where it stopped.
+`mul`, unless --mul gives one, and the adapters of its relatives are trained without the language; its own adapter is what it
+could have had. Goes on where it stopped.
 """
 
 from pathlib import Path

@@ -1,6 +1,7 @@
 """The command that annotates a corpus: ``retrieveall annotate``, on this machine or by workers of Ray."""
 
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -39,9 +40,6 @@ def annotate(
 
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
-    from .integrations.annotation import annotate as run
-    from .integrations.annotation import check
-
     weights = prior_weights(prior) if prior else None
     settings: dict[str, Any] = {"languages": language, "prior": weights, "threshold": threshold}
     settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
@@ -57,11 +55,23 @@ def annotate(
     elif of_ray:
         raise ValueError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
     else:
-        check(source, target, column, overwrite)
-        done = run(make(), source, target, **settings)
-        count, resumed = done.records, done.resumed
+        count, resumed = _annotate_here(make, source, target, settings)
     earlier = f", {resumed} of them by an earlier run" if resumed else ""
     console().print(f"{count} records in {target}{earlier}")
+
+
+def _annotate_here(make: Callable[[], Any], source: str, target: str, settings: dict[str, Any]) -> tuple[int, int]:
+    """Annotates in this process; the number of records, and how many of them an earlier run had finished."""
+    from .integrations.annotation import annotate as run
+    from .integrations.annotation import check
+
+    check(source, target, settings["column"], settings["overwrite"])
+    loaded = make()
+    try:
+        done = run(loaded, source, target, **settings)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("What is finished is kept; the same command goes on.") from None
+    return done.records, done.resumed
 
 
 def _between(workers: str) -> tuple[int, int]:

@@ -41,8 +41,8 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         quiet_libraries()
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            _errors.print("Interrupted.")
+        except KeyboardInterrupt as interrupt:
+            _errors.print(f"Interrupted. {interrupt}".strip())
             raise typer.Exit(130) from None
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0], "train")

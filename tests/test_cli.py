@@ -215,6 +215,21 @@ def test_ctrl_c_is_one_line_and_its_own_exit_code(
     assert (code, errors) == (130, "Interrupted.\n")
 
 
+def test_an_interrupted_annotation_says_that_it_goes_on(
+    run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    (tmp_path / "texts.txt").write_text(TEXT, encoding="utf-8")
+    job = "annotate", tmp_path / "texts.txt", tmp_path / "out.jsonl", "--model", model
+    with monkeypatch.context() as patch:
+        patch.setattr(RetrieveAllModel, "explain", interrupted)
+        code, _, errors = run(*job)
+    assert code == 130 and errors.startswith("Interrupted. What is finished is kept")
+    assert run(*job)[0] == 0
+
+
 def test_the_doctor_names_what_is_here_and_what_is_missing(
     run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
