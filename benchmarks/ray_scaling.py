@@ -54,7 +54,7 @@ def main(
                 cpus=cores,
                 batch_size=batch_size,
             )
-            rate = sentences_a_second(stamps)
+            rate = sentences_a_second(stamps, count)
             rows.append(
                 {
                     "workers": count,
@@ -90,13 +90,19 @@ class Stamped:
         return results
 
 
-def sentences_a_second(folder: Path) -> float:
-    """Of all workers together, from when the last began until the first had done its last part."""
+def sentences_a_second(folder: Path, workers: int) -> float:
+    """Of all workers together, from when the last began until the first had done its last part.
+
+    Raises:
+        ValueError: They did not all work at the same time.
+    """
     spans: dict[str, list[Span]] = defaultdict(list)
     for file in folder.iterdir():
         spans[file.stem] += [json.loads(line) for line in file.read_text().splitlines()]
     began = max(min(span[0] for span in of_worker) for of_worker in spans.values())
     ended = min(max(span[1] for span in of_worker) for of_worker in spans.values())
+    if len(spans) < workers or ended <= began:
+        raise ValueError(f"{len(spans)} of {workers} workers shared the sentences. Give more of them with --number.")
 
     def within(span: Span) -> float:
         return span[2] * max(min(span[1], ended) - max(span[0], began), 0) / (span[1] - span[0])

@@ -274,7 +274,7 @@ def _f1(
     for kind, router in routers.items():
         unsure = _unsure(router, asked)
         for name, most in MIXTURES.items():
-            if most > 1 and kind != "discriminant":
+            if most > 1 and kind == "vote":
                 continue
             router.config.change({"adapters_per_sentence": most})
             found = served.tags(router.route(asked.vectors, asked.texts)[1])

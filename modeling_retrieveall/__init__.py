@@ -46,6 +46,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Imports what is asked for: torch and transformers take seconds, and the help of the command line needs neither."""
     if name not in _HOMES:

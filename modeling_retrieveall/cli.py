@@ -16,7 +16,7 @@ from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
-from .cli_model import Device, Dtype, Model, Quantize, Revision, load, prior_weights
+from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
 
@@ -40,8 +40,8 @@ def extract(
     file: Annotated[Path | None, typer.Option(help="Take a text from each line of this file; `-` is standard input.")] = None,
     model: Model = "shipped",
     revision: Revision = None,
-    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
-    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    add: Add = None,
+    base: Base = None,
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
     prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
     document: Annotated[bool, typer.Option("--document", help="The file is one text, instead of one a line.")] = False,
@@ -98,8 +98,8 @@ def evaluate(
     language: Annotated[str, typer.Option(help="Language of the sentences.")],
     model: Model = "shipped",
     revision: Revision = None,
-    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
-    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    add: Add = None,
+    base: Base = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     oracle_routing: Annotated[bool, typer.Option("--oracle-routing", help="Serve all by the adapter of --language.")] = False,
     keep_duplicates: Annotated[

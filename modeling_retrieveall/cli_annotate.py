@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_model import Device, Dtype, Model, Quantize, Revision, load, prior_weights
+from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import console, plain_errors
 
 
@@ -17,8 +17,8 @@ def annotate(
     target: Annotated[str, typer.Argument(metavar="OUT", help="A .jsonl, .parquet, .conll or .html file.")],
     model: Model = "shipped",
     revision: Revision = None,
-    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
-    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    add: Add = None,
+    base: Base = None,
     column: Annotated[str | None, typer.Option(help="Where the texts stand; `text` or `tokens` when not given.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
     prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
@@ -36,13 +36,15 @@ def annotate(
     worker_gpus: Annotated[float | None, typer.Option(min=0, help="Of Ray: GPUs of each; 0.5 puts two on one.")] = None,
     address: Annotated[str | None, typer.Option(help="Of Ray: the cluster; without, one is started on this machine.")] = None,
 ) -> None:
-    """Annotate a file of texts; started again after a crash or Ctrl-C, it goes on where it stopped.
+    """Annotate a file of texts; started again after a crash or Ctrl-C, the local engine goes on where it stopped.
 
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
     weights = prior_weights(prior) if prior else None
     settings: dict[str, Any] = {"languages": language, "prior": weights, "threshold": threshold}
     settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
+    if engine == "ray" and device == "auto" and not worker_gpus:
+        device = "cpu"  # Ray hides no GPU from workers that have asked for none
     make = partial(load, model, revision, base, add or [], dtype, device, quantize)
     given = {"workers": workers and _between(workers), "cpus": worker_cpus, "gpus": worker_gpus, "address": address}
     of_ray: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_model import Device, Dtype, Model, Quantize, Revision, load
+from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import plain_errors
 
 
@@ -12,8 +12,8 @@ from .cli_terminal import plain_errors
 def demo(
     model: Model = "shipped",
     revision: Revision = None,
-    add: Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")] = None,
-    base: Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")] = None,
+    add: Add = None,
+    base: Base = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is seen by the whole network.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="Port to listen at; the first free one from 7860 on when not given.")] = None,
     dtype: Dtype = "auto",

@@ -44,10 +44,13 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 
 def _devices() -> Iterator[tuple[str, str]]:
-    import torch
+    try:
+        import torch
 
-    from .base_llm import native_dtype
-
+        from .base_llm import native_dtype
+    except ImportError as error:
+        yield "devices", f"unknown, as torch or transformers cannot be imported: {error}"
+        return
     yield "CPU", f"{os.cpu_count()} cores, computes in {str(native_dtype('cpu')).removeprefix('torch.')}"
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)

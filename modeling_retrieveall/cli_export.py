@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_model import Add, Base, Model, Revision, load
 from .cli_terminal import plain_errors
 
 export_app = typer.Typer(help="Hand adapters to other servers.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -21,20 +22,22 @@ def vllm(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; made if missing.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts to write requests for.")] = None,
     file: Annotated[Path | None, typer.Option(help="Take a text from each line of this file.")] = None,
-    model: Annotated[str, typer.Option(help="'shipped', a folder, or a Hub repository or collection.")] = "shipped",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")] = None,
+    model: Model = "shipped",
+    revision: Revision = None,
+    add: Add = None,
+    base: Base = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier export has left there.")] = False,
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
 ) -> None:
     """Write what vLLM needs to serve the adapters: `serve.sh`, the adapters, and a request for each sentence of the texts.
 
     Example: `retrieveall export vllm served "Angela Merkel besuchte Nairobi."`
     """
-    from .base_llm import native_dtype
     from .integrations.vllm_export import export
-    from .modeling_retrieveall import RetrieveAllModel
 
     listed = _texts(texts or [], file)
-    done = export(RetrieveAllModel.from_pretrained(model, revision=revision, dtype=native_dtype()), folder, listed, language)
+    loaded = load(model, revision, base, add or [], dtype="auto", device="auto", quantize=None)
+    done = export(loaded, folder, listed, language, overwrite)
     typer.echo(f"{done.adapters} adapters and {done.requests} requests in {folder}. Start the server: {folder}/serve.sh")
 
 

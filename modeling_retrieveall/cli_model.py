@@ -12,6 +12,8 @@ Model = Annotated[
     str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
+Add = Annotated[list[str] | None, typer.Option(help="Folder or repository of a further adapter; may be repeated.")]
+Base = Annotated[str | None, typer.Option(help="Take the base LLM from here instead of where the model says.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16; auto is bfloat16 where hardware multiplies it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is a GPU where there is one.")]
 Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4) or `8bit`, with bitsandbytes.")]

@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 _errors = Console(stderr=True)
-_EXTRAS = {"ray": "ray", "gradio": "demo"}  # of the modules that are not of the extra `train`
+_EXTRAS = {"ray": "ray", "gradio": "demo", "bitsandbytes": "quantization", "gguf": "embedded"}
+_EXTRAS |= dict.fromkeys(("peft", "datasets", "seqeval", "matplotlib"), "train")
 
 
 @dataclass
@@ -38,24 +39,25 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
-        quiet_libraries()
         try:
+            quiet_libraries()
             command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
             _errors.print(f"Interrupted. {interrupt}".strip())
             raise typer.Exit(130) from None
-        except ModuleNotFoundError as error:
-            extra = _EXTRAS.get((error.name or "").partition(".")[0], "train")
-            install = f'pip install "retrieveall\\[{extra}]"'
-            _errors.print(f"[bold red]Error:[/] {error}. Install with: {install}", soft_wrap=True, highlight=False)
-            raise typer.Exit(2) from error
         except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
             if asked.debug:
                 traceback.print_exception(error)
-            _errors.print(f"[bold red]Error:[/] {escaped(str(error))}", soft_wrap=True, highlight=False)
+            _errors.print(f"[bold red]Error:[/] {escaped(str(error) + _installation(error))}", soft_wrap=True, highlight=False)
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def _installation(error: Exception) -> str:
+    """How to get the package that is missing, if that is the error and the package one of ours."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    return f'. Install with: pip install "retrieveall[{_EXTRAS[name]}]"' if name in _EXTRAS else ""
 
 
 def show_progress() -> None:

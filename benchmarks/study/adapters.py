@@ -68,7 +68,7 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
     """
     shared = name.partition("+")[0] in (MUL, JOINT)
     taught = str(len(FOLDERS)) if set(settings.languages) == set(FOLDERS) else "-".join(sorted(settings.languages))
-    called = name if name.startswith("from nothing") else f"{name} of {taught}"
+    called = name if name.startswith("from nothing") else f"{name} of {start.parent.name if start else taught}"
     folder = settings.runs / f"{settings.size}-{settings.seed}" / called.replace(" ", "-") / ("mul" if shared else language)
     if not folder.is_dir():
         train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))

@@ -53,7 +53,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
     def extract(text: str, language: str) -> tuple[str, str]:
         try:
             result = model.explain(text, language or None)[0]
-        except (ValueError, OSError, MemoryError) as error:
+        except (ValueError, OSError, ArithmeticError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         highlighted = pieces(text, [entity_dict(entity) for entity in result.entities])
         return (

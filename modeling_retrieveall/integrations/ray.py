@@ -21,6 +21,7 @@ import fsspec
 import pyarrow as pa
 import ray
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 from transformers.utils import logging
@@ -105,12 +106,7 @@ def annotate_on_ray(
                 num_cpus=_BESIDE_THE_WORKERS,
             )
         )
-    _remove(filesystem, folder)
-    filesystem.makedirs(folder)
-    for file in written:
-        filesystem.mv(f"{unfinished}/{file}", f"{folder}/{file}")
-    _remove(filesystem, unfinished)
-    filesystem.touch(f"{folder}/_SUCCESS")
+    _move(filesystem, unfinished, folder, list(written))
     return sum(written.values())
 
 
@@ -125,6 +121,19 @@ def _files(source: str) -> list[str]:
     if not found:
         raise FileNotFoundError(f"There is no {source}, or no file in it that ends with {suffix}.")
     return [filesystem.unstrip_protocol(file) for file in found]
+
+
+def _move(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, files: Sequence[str]) -> None:
+    """Puts a finished folder in place of what is there, at once where the file system can."""
+    _remove(filesystem, folder)
+    if isinstance(filesystem, LocalFileSystem):
+        filesystem.touch(f"{unfinished}/_SUCCESS")
+        os.replace(unfinished, folder)
+        return
+    for file in files:
+        filesystem.mv(f"{unfinished}/{file}", f"{folder}/{file}")
+    _remove(filesystem, unfinished)
+    filesystem.touch(f"{folder}/_SUCCESS")
 
 
 def _remove(filesystem: fsspec.AbstractFileSystem, folder: str) -> None:
@@ -248,7 +257,7 @@ class _Worker:
 
 def _write(parts: pa.Table, folder: str, suffix: str, schema: pa.Schema | None) -> pa.Table:
     lines = b"".join(parts["lines"].to_pylist())
-    file = f"part-{parts['number'][0].as_py() // _PARTS_A_FILE:06}{suffix}"
+    file = f"part-{parts['number'][0].as_py():06}{suffix}"  # of its first part: unique, and in order
     with _errors_carried(), fsspec.open(f"{folder}/{file}", "wb") as stream:
         if schema is None:
             stream.write(lines)

@@ -54,13 +54,20 @@ class VLLMAnswerer:
         """
         needed = set(languages)
         if not needed <= self._served:
-            self._served = {str(served.id) for served in self._ask(lambda: self._client.models.list())}
+            self._served = self._models()
         if missing := sorted(needed - self._served):
             raise ServerError(
                 f"{self.url} has no adapter {', '.join(map(repr, missing))}, only {', '.join(sorted(self._served)) or 'none'}. "
                 "Start it with the serve.sh of `retrieveall export vllm`."
             )
         return set()
+
+    def _models(self) -> set[str]:
+        listed = self._ask(lambda: self._client.get("/models", cast_to=object))
+        try:
+            return {str(served["id"]) for served in listed["data"]}
+        except (LookupError, TypeError) as error:
+            raise ServerError(f"{self.url} answered {str(listed)[:99]!r} for its models. Is it the server's /v1?") from error
 
     def answer(self, windows: list[Window], batch_size: int, done: Callable[[list[Window]], None]) -> None:
         """Sets the answer of each window.

@@ -46,7 +46,13 @@ class Exported:
     requests: int
 
 
-def export(model: RetrieveAllModel, folder: str | Path, texts: Sequence[str] = (), languages: str | None = None) -> Exported:
+def export(
+    model: RetrieveAllModel,
+    folder: str | Path,
+    texts: Sequence[str] = (),
+    languages: str | None = None,
+    overwrite: bool = False,
+) -> Exported:
     """Writes the folder. LoRA weights on the Hub are fetched.
 
     Args:
@@ -54,12 +60,19 @@ def export(model: RetrieveAllModel, folder: str | Path, texts: Sequence[str] = (
         folder: Where to; made if missing.
         texts: Texts of any length to write requests for.
         languages: The language of all texts, instead of routing.
+        overwrite: Replace what an earlier export has left there.
 
     Raises:
+        FileExistsError: There is something in the folder.
         AdapterError: An adapter is damaged, or of a rank that vLLM does not serve.
     """
     folder = Path(folder)
-    rank = max(_copy_adapter(adapter, folder / "adapters" / language) for language, adapter in model.adapters.items())
+    if folder.exists() and not overwrite and (folder.is_file() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty. Give --overwrite to replace an earlier export, or another folder.")
+    rank = max(map(_rank, model.adapters.values()))
+    shutil.rmtree(folder / "adapters", ignore_errors=True)
+    for language, adapter in model.adapters.items():
+        _copy_adapter(adapter, folder / "adapters" / language)
     base = _base(model.config, folder)
     script = folder / "serve.sh"
     script.write_text(_launch(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
@@ -108,15 +121,19 @@ def _longest_answer(words: Sequence[Sequence[int]], spelled: SpelledFormat, labe
     return sum(map(len, words)) + marks * len(words) + len(answers.end)
 
 
-def _copy_adapter(adapter: LanguageAdapter, target: Path) -> int:
-    """Copies what PEFT has written of an adapter; returns its highest rank."""
+def _rank(adapter: LanguageAdapter) -> int:
+    """The highest of its layers."""
     rank = max(a.shape[0] for a in adapter.lora_shapes().a.values())
     if rank > VLLM_RANKS[-1]:
         raise AdapterError(f"{adapter.source} has rank {rank}; vLLM serves ranks up to {VLLM_RANKS[-1]}.")
+    return rank
+
+
+def _copy_adapter(adapter: LanguageAdapter, target: Path) -> None:
+    """Copies what PEFT has written of an adapter."""
     target.mkdir(parents=True, exist_ok=True)
     for name in (LORA_CONFIG, LORA_WEIGHTS):
         shutil.copyfile(adapter.path / name, target / name)
-    return rank
 
 
 def _base(config: RetrieveAllConfig, folder: Path) -> list[str]:

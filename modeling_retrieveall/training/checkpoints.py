@@ -20,7 +20,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_STATE, _LORA, _BEST = "state.json", "lora.safetensors", "best.safetensors"
+_STATE, _LORA, _BEST, _START = "state.json", "lora.safetensors", "best.safetensors", "start.safetensors"
 
 
 @dataclass
@@ -45,12 +45,15 @@ class State:
 
 
 class Checkpoints:
-    """The last checkpoint of a run, and the LoRA of its best epoch.
+    """The last checkpoint of a run, the LoRA of its best epoch, and the LoRA it began with.
 
     Args:
         folder: Where it lies.
         accelerator: Knows optimizer and scheduler.
-        lora: The LoRA in training.
+        lora: The LoRA, before it is trained.
+
+    Attributes:
+        start: The tensors that the run began with, resumed or not.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator, lora: PeftModel) -> None:
@@ -58,6 +61,7 @@ class Checkpoints:
         self._accelerator = accelerator
         self._lora = lora
         self._best: dict[str, Tensor] | None = None
+        self.start = self._tensors()
         accelerator.register_save_state_pre_hook(self._save_lora_only)
         accelerator.register_load_state_pre_hook(self._load_lora_only)
 
@@ -71,6 +75,7 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -86,6 +91,8 @@ class Checkpoints:
         if not (self.folder / _STATE).is_file():
             raise FileNotFoundError(f"There is no checkpoint at {self.folder} to resume from. Leave --resume away.")
         self._accelerator.load_state(str(self.folder))
+        # Whatever --init says by now.
+        self.start = load_file(self.folder / _START)
         if (self.folder / _BEST).is_file():
             self._best = load_file(self.folder / _BEST)
         data = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
@@ -94,8 +101,7 @@ class Checkpoints:
 
     def keep_best(self) -> None:
         """Remembers the LoRA as it is now."""
-        # Cloned, for on the CPU they are the very tensors that training changes.
-        self._best = {name: tensor.clone() for name, tensor in lora_tensors(self._lora, torch.float32).items()}
+        self._best = self._tensors()
 
     def restore_best(self) -> None:
         """Puts the remembered LoRA in place; nothing happens when none was remembered."""
@@ -105,6 +111,10 @@ class Checkpoints:
     def remove(self) -> None:
         """Removes the checkpoint of a finished run."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        # Cloned, for on the CPU they are the very tensors that training changes.
+        return {name: tensor.clone() for name, tensor in lora_tensors(self._lora, torch.float32).items()}
 
     def _save_lora_only(self, models: list[Any], weights: list[Any], folder: str) -> None:
         weights.clear()

@@ -73,8 +73,9 @@ def start_config(start: LanguageAdapter) -> LoraConfig:
 def averaged(own: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """The weights of an adapter between the one that was trained and the one that it started from.
 
-    What was learned from a few hundred sentences overshoots; part of the way is better than all of it (Wortsman et al., "Robust
-    fine-tuning of zero-shot models", CVPR 2022, equation 1, there over the weights of a whole model).
+    What was learned from a few hundred sentences overshoots; part of the way is better than all of it (after Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022, who average the weights of whole models). A and B are averaged each for
+    itself, which keeps the rank; a row of M with both, the mean of the two updates, measured the same.
 
     Args:
         own: The tensors as trained, by PEFT's names.

@@ -59,6 +59,7 @@ def train(arguments: TrainingArguments) -> Path:
         DatasetError: The data cannot be read or holds no entities.
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
+        ValueError: A share of the start is asked for, and there is none.
         FileExistsError: The output folder holds something else than an adapter.
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
@@ -69,6 +70,9 @@ def train(arguments: TrainingArguments) -> Path:
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
     drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
     starts = [find_start(run.init, run.language, run.base) for run in runs]
+    for run, start in zip(runs, starts, strict=True):
+        if run.start_share is not None and start is None:
+            raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(runs) == 1 or not _is_finished(run):
             _Training(run, lessons, start).run()
@@ -90,6 +94,7 @@ class _Training:
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
+        self.checkpoints = Checkpoints(Path(f"{self.output}.checkpoint"), self.accelerator, self.lora)
 
     @property
     def learning_rate(self) -> float:
@@ -99,9 +104,9 @@ class _Training:
         return _GENTLE_RATE if self._start_knows() else _RATE
 
     @property
-    def start_share(self) -> float:
-        """The share of the start's weights asked for, or the one that suits it."""
-        if self.arguments.start_share is not None:
+    def start_share(self) -> float | None:
+        """The share of the start's weights asked for, or the one that suits it; ``None`` without a start."""
+        if self.start is None or self.arguments.start_share is not None:
             return self.arguments.start_share
         return _KNOWING_SHARE if self._start_knows() else 0.0
 
@@ -114,7 +119,6 @@ class _Training:
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
         began = time.perf_counter()
-        checkpoints = Checkpoints(Path(f"{self.output}.checkpoint"), self.accelerator, self.lora)
         loop = Loop(
             self.model,
             self.lora,
@@ -122,14 +126,14 @@ class _Training:
             self.accelerator,
             self.arguments,
             self.learning_rate,
-            checkpoints,
+            self.checkpoints,
             self._validation_f1,
         )
         state = loop.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             self._finish(state, round(time.perf_counter() - began))
-            checkpoints.remove()
+            self.checkpoints.remove()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         self.accelerator.free_memory()
@@ -222,9 +226,7 @@ class _Training:
 
     def _weights(self) -> dict[str, Tensor]:
         """The LoRA as it is written: between what was trained and what it started from."""
-        own = lora_tensors(self.lora, torch.float32)
-        if self.start is not None:
-            own = averaged(own, load_file(self.start.path / LORA_WEIGHTS), self.start_share)
+        own = averaged(lora_tensors(self.lora, torch.float32), self.checkpoints.start, self.start_share or 0.0)
         return {name: tensor.to(torch.bfloat16) for name, tensor in own.items()}
 
     def _training_hashes(self) -> Tensor:
@@ -297,9 +299,9 @@ class _Training:
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
                 "epochs": arguments.epochs_for(len(self.sampler), self.accelerator.num_processes),
                 "learning_rate": self.learning_rate,
-                "start_share": self.start_share,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
+                **({} if self.start_share is None else {"start_share": self.start_share}),
                 **{name: value for name in _KEPT if (value := getattr(arguments, name)) is not None},
                 "mixed_precision": self.accelerator.mixed_precision,
                 "processes": self.accelerator.num_processes,
