@@ -10,9 +10,8 @@ from typing import Any, Protocol
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from .cli_terminal import escaped
+from .cli_terminal import escaped, table
 
 _LANGUAGES_SHOWN = 3
 
@@ -103,7 +102,7 @@ class _TableView:
     """Collects the results of all texts in one table."""
 
     def __init__(self) -> None:
-        self._table = Table("text", "language", "entities", show_lines=True)
+        self._table = table("text", "language", "entities", show_lines=True)
 
     def __call__(self, result: Any) -> None:
         language = result.route.language if result.route.known else f"{result.route.language}?"

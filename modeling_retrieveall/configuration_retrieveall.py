@@ -67,7 +67,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         batch_size: Sentences decoded together unless the caller says otherwise.
         max_batch_tokens: Tokens of one forward pass, padding included, to begin with; running out of memory halves it.
 
-    Example:
+    Examples:
         >>> RetrieveAllConfig(n_sentences=1).n_sentences
         1
     """

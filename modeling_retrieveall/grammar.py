@@ -30,7 +30,7 @@ class AnswerGrammar:
         sentence: The sentence to be answered.
         labels: The entity types that may stand in the answer.
 
-    Example:
+    Examples:
         >>> grammar = AnswerGrammar(answers, Sentence.from_text("Bonn!"), ["LOC"])
         >>> for token in answers.ids(" Bonn = LOC") + answers.end:
         ...     assert token in grammar.allowed()

@@ -104,7 +104,7 @@ class RetrieveAllModel(PreTrainedModel):
             HubError: The Hub does not have it, or cannot be asked.
             ValueError: A language is not among the model's; or an adapter is of another base LLM.
 
-        Example:
+        Examples:
             >>> model = RetrieveAllModel.from_pretrained("shipped", languages=["de", "ru"])
             >>> list(model.languages)
             ['de', 'mul', 'ru']
@@ -181,7 +181,7 @@ class RetrieveAllModel(PreTrainedModel):
     def languages(self) -> dict[str, str]:
         """The languages there are, by code, and where the adapter of each is from; ``mul`` is the shared one.
 
-        Example:
+        Examples:
             >>> model.languages
             {'de': 'someone/retrieveall-de@0f1c2d...', 'sw': 'runs/sw'}
         """
@@ -248,7 +248,7 @@ class RetrieveAllModel(PreTrainedModel):
             UnknownLanguageError: A sentence is in no language of the model, and ``when_unknown="error"``.
             MemoryError: A text does not fit into memory, even alone.
 
-        Example:
+        Examples:
             >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
             'Wangari Maathai'
         """
@@ -269,7 +269,7 @@ class RetrieveAllModel(PreTrainedModel):
     ) -> list[Extraction]:
         """As :meth:`extract`, with the posterior, the route, the retrieved examples and the prompt of each sentence.
 
-        Example:
+        Examples:
             >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
             Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
         """
@@ -295,7 +295,7 @@ class RetrieveAllModel(PreTrainedModel):
     ) -> list[list[Window]]:
         """As :meth:`extract` up to the prompts: the sentences of each text as they would be answered.
 
-        Example:
+        Examples:
             >>> model.prepare("Angela Merkel besuchte Nairobi.")[0][0].labels
             ['LOC', 'ORG', 'PER']
         """
@@ -305,7 +305,7 @@ class RetrieveAllModel(PreTrainedModel):
     def answer_with(self, answerer: Answerer) -> None:
         """Lets something else answer than the base LLM here, such as a server; it routes, retrieves and prompts as before.
 
-        Example:
+        Examples:
             >>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
         """
         with self._extractor.lock:
@@ -326,7 +326,7 @@ class RetrieveAllModel(PreTrainedModel):
         Raises:
             ValueError: A language is missing, is none of the model's, or has no sentences.
 
-        Example:
+        Examples:
             >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
             {'routing_temperature': 8.0, 'max_distance': 1.93}
         """

@@ -13,7 +13,7 @@ from modeling_retrieveall.collection import SHIPPED, resolve
 from modeling_retrieveall.embedded import EMBEDDED_ON_HUB
 from tests.conftest import ROOT, SENTENCES
 
-LANGUAGES = ["bg", "de", "en", "es", "ru", "ta"]
+LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
 DEMO = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,9 @@ def test_an_empty_text_and_one_with_markup_are_texts(page: Page) -> None:
 
 def test_the_command_serves_it_until_interrupted(folder: Path, browser: Browser) -> None:
     command = [sys.executable, "-m", "modeling_retrieveall.cli", "demo", "--model", str(folder), "--dtype", "float32"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # What runs in the background of a shell ignores SIGINT, and so would the command.
+    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listens)
     try:
         assert process.stdout
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))

@@ -46,7 +46,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
     Args:
         model: The model; the menu has its languages. Visitors take turns.
 
-    Example:
+    Examples:
         >>> page(model).launch(server_port=8000)
     """
 

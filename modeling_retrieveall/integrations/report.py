@@ -44,7 +44,7 @@ def write_report(rows: Iterable[dict[str, Any]], path: str, column: str | None =
 def pieces(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """The text in pieces, each with its entity or none; together they are the text.
 
-    Example:
+    Examples:
         >>> list(pieces("in Bonn", [{"start": 3, "end": 7, "label": "LOC", "score": 1.0}]))
         [('in ', None), ('Bonn', {'start': 3, 'end': 7, 'label': 'LOC', 'score': 1.0})]
     """

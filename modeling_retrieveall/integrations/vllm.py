@@ -35,7 +35,7 @@ class VLLMAnswerer:
         answers: The answer format over the tokenizer of the base LLM that it serves.
         api_key: What ``vllm serve --api-key`` was given.
 
-    Example:
+    Examples:
         >>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
         >>> model.extract(texts, batch_size=64)
     """

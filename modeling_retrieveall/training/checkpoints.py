@@ -158,5 +158,6 @@ class Interrupts:
 
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a LoRA by PEFT's names, on the CPU."""
-    state: dict[str, Tensor] = get_peft_model_state_dict(lora)
+    # Otherwise PEFT asks the Hub whether the base has other embeddings there.
+    state: dict[str, Tensor] = get_peft_model_state_dict(lora, save_embedding_layers=False)
     return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in state.items()}
