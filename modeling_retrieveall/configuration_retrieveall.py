@@ -51,7 +51,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         stay_probability: That a sentence of a text keeps the language of the one before, whatever it says itself; sentences of
             one text share their evidence by it. At 0 each stands for itself.
         adapters_per_sentence: Languages in a sentence's row of M at most: at 1 it is one-hot. Two make up for what routing
-            mistakes (``benchmarks.routing``: F1 73.8 at 1, 74.7 at 2, no more at 3); of a sure sentence one is left.
+            mistakes (``benchmarks.routing``, with the discriminant: F1 73.8 at 1, 74.7 at 2, no more at 3); of a sure sentence
+            one is left.
         min_weight: Languages of a smaller posterior are left out of the row.
         max_distance: A sentence farther than this from the mean of every language is of an unknown one. In standard deviations
             a dimension of the router's space; fitted by :meth:`RetrieveAllModel.calibrate` so that one in a hundred sentences
