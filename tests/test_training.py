@@ -313,6 +313,17 @@ def test_processes_share_the_steps_of_an_epoch(arguments: TrainingArguments) -> 
     assert replace(arguments, epochs=None).epochs_for(50, processes=4) == 30
 
 
+def test_processes_that_are_not_connected_do_not_train(arguments: TrainingArguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were launched"):
+        train(arguments)
+
+
+def test_a_share_of_a_start_needs_one(arguments: TrainingArguments) -> None:
+    with pytest.raises(ValueError, match="but the run starts from nothing"):
+        train(replace(arguments, start_share=0.5))
+
+
 def test_a_start_from_another_base_is_refused(
     arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:

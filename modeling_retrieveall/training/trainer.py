@@ -10,6 +10,7 @@ The same from Python:
     'Wangari Maathai'
 """
 
+import os
 import shutil
 import time
 from dataclasses import asdict
@@ -339,6 +340,12 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
         log_with=arguments.report_to if tracked else None,
         project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
     )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > accelerator.num_processes:  # each would train alone, and all would write the same folder
+        raise ValueError(
+            f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
+            "them. On CPUs set ACCELERATE_USE_CPU=true."
+        )
     if tracked:
         accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
     return accelerator
