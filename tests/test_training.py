@@ -319,6 +319,10 @@ def test_processes_that_are_not_connected_do_not_train(arguments: TrainingArgume
         train(arguments)
 
 
+def test_a_run_of_few_steps_has_their_loss(arguments: TrainingArguments) -> None:
+    assert LanguageAdapter.load(train(replace(arguments, max_steps=1))).manifest.training["loss"] > 0
+
+
 def test_a_share_of_a_start_needs_one(arguments: TrainingArguments) -> None:
     with pytest.raises(ValueError, match="but the run starts from nothing"):
         train(replace(arguments, start_share=0.5))

@@ -96,7 +96,8 @@ class Loop:
                 state.epoch, state.batch = state.epoch + 1, 0
                 if self._is_over():
                     break
-                state.losses = state.losses if state.epoch == self.epochs else []
+                if state.epoch < self.epochs and state.step < self.total_steps:
+                    state.losses = []
                 self.checkpoints.write(state)
         self.checkpoints.restore_best()
         return state
