@@ -1,11 +1,9 @@
 """The command line of the package, a command after the other; those that need more room have files of their own."""
 
 import json
-import sys
-from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -16,6 +14,7 @@ from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
+from .cli_input import input_texts
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
@@ -60,7 +59,7 @@ def extract(
     """
     show = view(as_json, conll, explain)
     weights = prior_weights(prior) if prior else None
-    source = _input_texts(texts, file, document)
+    source = input_texts(texts, file, document)
     first = next(source, None)
     if first is None:
         return
@@ -171,32 +170,6 @@ def base(
     if chosen == EMBEDDED_BASE:
         rows.add_row("licence", GEMMA_NOTICE)
     console().print(rows)
-
-
-def _input_texts(texts: list[str] | None, file: Path | None, document: bool) -> Iterator[str]:
-    if texts and file:
-        raise ValueError("Give texts as arguments or a --file, not both.")
-    if texts and document:
-        raise ValueError("--document is for a --file or standard input; a text given as an argument is one text.")
-    if texts:
-        return iter(texts)
-    if file is not None and str(file) != "-":
-        if not file.is_file():
-            raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        return _texts_of(file.open("rb"), document)
-    if file is None and sys.stdin.isatty():
-        raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
-    return _texts_of(sys.stdin.buffer, document)
-
-
-def _texts_of(stream: Any, document: bool) -> Iterator[str]:
-    """The lines of a stream, or all of it at once."""
-    from .integrations.records import lines
-
-    with stream:
-        if document and (text := stream.read()):
-            yield text.decode("utf-8", "replace")
-        yield from lines(stream)
 
 
 app.command()(annotate)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_input import input_texts
 from .cli_model import Add, Base, Model, Revision, load
 from .cli_terminal import plain_errors
 
@@ -35,20 +36,7 @@ def vllm(
     """
     from .integrations.vllm_export import export
 
-    listed = _texts(texts or [], file)
+    listed = list(input_texts(texts, file)) if texts or file else []
     loaded = load(model, revision, base, add or [], dtype="auto", device="auto", quantize=None)
     done = export(loaded, folder, listed, language, overwrite)
     typer.echo(f"{done.adapters} adapters and {done.requests} requests in {folder}. Start the server: {folder}/serve.sh")
-
-
-def _texts(texts: list[str], file: Path | None) -> list[str]:
-    from .integrations.records import lines
-
-    if file is None:
-        return texts
-    if texts:
-        raise ValueError("Give texts as arguments or a --file, not both.")
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no file {file}. Give a text file.")
-    with file.open("rb") as stream:
-        return list(lines(stream))

@@ -14,6 +14,7 @@ import os
 import shutil
 import time
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,16 @@ class _Training:
         """The rate asked for, or the one that suits the start."""
         if self.arguments.learning_rate is not None:
             return self.arguments.learning_rate
-        return _GENTLE_RATE if self._start_knows() else _RATE
+        return _GENTLE_RATE if self._start_knows else _RATE
 
     @property
     def start_share(self) -> float | None:
         """The share of the start's weights asked for, or the one that suits it; ``None`` without a start."""
         if self.start is None or self.arguments.start_share is not None:
             return self.arguments.start_share
-        return _KNOWING_SHARE if self._start_knows() else 0.0
+        return _KNOWING_SHARE if self._start_knows else 0.0
 
+    @cached_property
     def _start_knows(self) -> bool:
         """Whether the adapter it starts from has learned most of these very sentences."""
         known = set(self.start.training_hashes.tolist()) if self.start else set()

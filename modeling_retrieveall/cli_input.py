@@ -1,0 +1,43 @@
+"""Where a command's texts come from: its arguments, a file or standard input."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def input_texts(texts: list[str] | None, file: Path | None, document: bool = False) -> Iterator[str]:
+    """The texts, read as they are asked for.
+
+    Args:
+        texts: Those given as arguments.
+        file: Takes a text from each of its lines instead; ``-`` is standard input, and so is nothing at all.
+        document: All of the file is one text.
+
+    Raises:
+        ValueError: There is nothing to read from, or too much.
+        FileNotFoundError: There is no such file.
+    """
+    if texts and file:
+        raise ValueError("Give texts as arguments or a --file, not both.")
+    if texts and document:
+        raise ValueError("--document is for a --file or standard input; a text given as an argument is one text.")
+    if texts:
+        return iter(texts)
+    if file is not None and str(file) != "-":
+        if not file.is_file():
+            raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
+        return _texts_of(file.open("rb"), document)
+    if file is None and sys.stdin.isatty():
+        raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
+    return _texts_of(sys.stdin.buffer, document)
+
+
+def _texts_of(stream: Any, document: bool) -> Iterator[str]:
+    """The lines of a stream, or all of it at once."""
+    from .integrations.records import lines
+
+    with stream:
+        if document and (text := stream.read()):
+            yield text.decode("utf-8", "replace")
+        yield from lines(stream)
