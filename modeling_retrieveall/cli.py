@@ -86,8 +86,10 @@ def train(context: typer.Context) -> None:
     parser = HfArgumentParser(TrainingArguments, prog="retrieveall train")  # type: ignore[arg-type]
     (arguments,) = parser.parse_args_into_dataclasses(args=context.args)
     show_progress()
-    output = run(arguments)
-    Console().print(f'Saved to {output}. Use it:  retrieveall extract --add {output} "..."', highlight=False)
+    run(arguments)
+    for one in arguments.runs():
+        use = f'retrieveall extract --add {one.output} --language {one.language} "..."'
+        Console().print(f"Saved to {one.output}. Use it:  {use}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,7 +4,7 @@ $ retrieveall doctor
 retrieveall      0.1.0
 torch            2.13.0+cpu
 ...
-missing          spacy: pip install "retrieveall[spacy]"
+missing          spacy for spaCy pipelines: pip install "retrieveall[spacy]"
 """
 
 import os
@@ -19,6 +19,16 @@ from .cli_terminal import console, escaped, plain_errors, table
 
 _PACKAGE = "retrieveall"
 _FOR_DEVELOPERS = ("dev", "bench")
+_SERVES = {
+    "embedded": "the embedded LLM",
+    "train": "training and evaluation",
+    "quantization": "a base in 4 or 8 bit",
+    "spacy": "spaCy pipelines",
+    "demo": "the page of `retrieveall demo`",
+    "vllm": "serving by vLLM",
+    "ray": "`annotate --engine ray`",
+}
+"""What the packages of each extra are for."""
 
 
 @plain_errors
@@ -82,7 +92,8 @@ def _missing() -> Iterator[tuple[str, str]]:
             lacking.setdefault(extra, []).append(requirement.name)
     for extra, names in lacking.items():
         package = f"{_PACKAGE}[{extra}]" if extra else _PACKAGE
-        yield "missing", f'{", ".join(names)}: pip install "{package}"'
+        purpose = f" for {_SERVES[extra]}" if extra in _SERVES else ""
+        yield "missing", f'{", ".join(names)}{purpose}: pip install "{package}"'
 
 
 def _requirements() -> Iterator[tuple[Requirement, str]]:

@@ -176,7 +176,7 @@ def _written_together(left: str, right: str) -> bool:
     return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
 
 
-def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], int]:
+def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], list[int]]:
     """Reads a tag sequence; an invalid one is repaired the way that keeps most of it.
 
     A continuation (``I-``, ``L-``) with nothing of its label to continue opens a new span, and a BILOU span that is not
@@ -187,14 +187,14 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
         scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
 
     Returns:
-        The spans in order, and the number of tags that had to be repaired.
+        The spans in order, and the positions of the tags that had to be repaired.
 
     Raises:
         ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
 
     Examples:
         >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
-        ([Span(start=0, end=2, label='LOC')], 1)
+        ([Span(start=0, end=2, label='LOC')], [0])
     """
     spans: list[Span] = []
     repaired: set[int] = set()
@@ -223,7 +223,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
     if scheme == "BILOU" and label:
         repaired.add(len(tags) - 1)
     close(len(tags))
-    return spans, len(repaired)
+    return spans, sorted(repaired)
 
 
 def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
@@ -303,7 +303,7 @@ def split_tag(tag: str) -> tuple[str, str]:
     prefix = {"E": "L", "S": "U"}.get(prefix, prefix)
     if prefix not in ("B", "I", "L", "U") or not dash or not label:
         raise ValueError(
-            f"Tag {tag!r} is not BIO, IOB1 or BILOU. Write it as 'B-{label or tag}' for the first word of a mention, "
-            f"'I-{label or tag}' for the words after it, and 'O' elsewhere."
+            f"tag {tag!r} is not BIO, IOB1 or BILOU. Write 'B-' and the entity type for the first word of a mention, as in "
+            "'B-PER', 'I-PER' for the words after it, and 'O' elsewhere."
         )
     return prefix, label

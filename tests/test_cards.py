@@ -123,6 +123,21 @@ def test_a_file_is_no_dataset_of_the_hub(tmp_path: Path) -> None:
     assert "| sw.conll (not on the Hub) | validation | **all** | 90.0 | 80.0 | 84.7 |" in card.text
 
 
+@pytest.mark.parametrize(("n", "listed"), [(13, False), (50, True)])
+def test_figures_of_a_handful_of_sentences_are_told_and_not_compared_with_others(n: int, listed: bool) -> None:
+    scores = {"precision": 90.0, "recall": 80.0, "f1": 84.7}
+    figures = {
+        "dataset": "./sw.conll",
+        "split": "validation",
+        **scores,
+        "n_test": n,
+        "per_type": {"PER": {**scores, "support": 60}},
+    }
+    card = reread(adapter_card(with_manifest(metrics=[figures])))
+    assert bool(card.data.eval_results) == listed and ("Measured on few sentences" in card.text) != listed
+    assert f"| **all** | 90.0 | 80.0 | 84.7 | {n} sentences |" in card.text
+
+
 def test_a_base_from_a_folder_is_not_named_and_one_from_the_hub_is_pinned() -> None:
     local = adapter_card(with_manifest(base_model="/home/someone/llama", base_revision=None))
     assert "base_model" not in local.data.to_dict() and "license" not in local.data.to_dict()

@@ -239,7 +239,7 @@ def test_the_doctor_names_what_is_here_and_what_is_missing(
     assert "missing" not in output
     found = cli_doctor._installed
     monkeypatch.setattr(cli_doctor, "_installed", lambda name: None if name == "spacy" else found(name))
-    assert 'spacy: pip install "retrieveall[spacy]"' in run("doctor")[1]
+    assert 'spacy for spaCy pipelines: pip install "retrieveall[spacy]"' in run("doctor")[1]
 
 
 def test_help_fits_a_screen_and_every_command_shows_an_example(run: Callable[..., tuple[int, str, str]]) -> None:

@@ -53,7 +53,7 @@ def words_of(data: LabelledData) -> list[list[str]]:
 def assert_two_sentences(data: LabelledData) -> None:
     assert words_of(data) == TOKENS
     assert [e.spans for e in data.examples] == SPANS
-    assert data.repairs == 0
+    assert data.repairs == []
 
 
 # Parquet
@@ -191,13 +191,29 @@ def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 def test_the_scheme_of_the_tags_is_told_and_read(tmp_path: Path, tags: str, spans: list[Span], repairs: int) -> None:
     lines = "".join(f"w{i}\t{tag}\n" for i, tag in enumerate(tags.split()))
     data = load_examples(write(tmp_path / "train.conll", lines), "train")
-    assert (list(data.examples[0].spans), data.repairs, data.labels) == (spans, repairs, ["LOC", "PER"])
+    assert (list(data.examples[0].spans), len(data.repairs), data.labels) == (spans, repairs, ["LOC", "PER"])
 
 
 @pytest.mark.parametrize("tag", ["PER", "X-PER", "B_PER", "B-", "7"])
 def test_a_tag_of_no_scheme_is_named_with_how_to_write_it(tmp_path: Path, tag: str) -> None:
-    with pytest.raises(DatasetError, match=rf"train.conll: Tag '{tag}' is not BIO, IOB1 or BILOU. Write it as 'B-"):
-        load_examples(write(tmp_path / "train.conll", f"Bonn\t{tag}\n"), "train")
+    with pytest.raises(DatasetError, match=rf"train.conll, line 3: tag '{tag}' is not BIO, IOB1 or BILOU. Write 'B-'"):
+        load_examples(write(tmp_path / "train.conll", f"# Bonn\nIn\tO\nBonn\t{tag}\n"), "train")
+
+
+def test_a_wrong_tag_of_a_column_is_named_with_its_sentence_and_word(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "train.parquet", TOKENS, [TAGS[0], ["O", "PER"]], Value("string"))
+    with pytest.raises(DatasetError, match=r"train.parquet, sentence 1, word 1: tag 'PER' is not BIO"):
+        load_examples(str(file), "train")
+
+
+def test_a_tag_that_does_not_fit_its_neighbours_is_named_with_its_line(tmp_path: Path) -> None:
+    text = "Ngozi\tB-PER\nOkonjo\tI-PRE\n\n# next\n\nBonn\tB-LOC\nist\tI-PER\nweit\tI-PER\n"
+    data = load_examples(write(tmp_path / "train.conll", text), "train")
+    file = tmp_path / "train.conll"
+    assert data.repairs == [
+        f"{file}, line 2: I-PRE of 'Okonjo' was taken for the first word of a PRE",
+        f"{file}, line 7: I-PER of 'ist' was taken for the first word of a PER",
+    ]
 
 
 # What is not there
@@ -246,7 +262,7 @@ def test_a_name_that_the_hub_does_not_know_says_what_to_give(monkeypatch: pytest
 @pytest.mark.parametrize("file", sorted(SENTENCES.glob("*.conll")), ids=lambda file: file.stem)
 def test_the_sentences_of_the_package_can_be_read(file: Path) -> None:
     data = load_examples(str(file), "train")
-    assert data.labels == ["LOC", "ORG", "PER"] and data.repairs == 0
+    assert data.labels == ["LOC", "ORG", "PER"] and data.repairs == []
     assert len(data.examples) >= 50
 
 

@@ -96,6 +96,7 @@ def adapter_card(
             answer=answer,
             vllm_rank=_vllm_rank([manifest]),
             figures=[measured.row() for measured in measurements(manifest)],
+            few=not all(measured.enough for measured in measurements(manifest)),
             routed=any(row.get("routing_accuracy") is not None for row in manifest.metrics),
             dropped=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
             started_from=markdown(manifest.initialised_from or ""),

@@ -19,6 +19,8 @@ from ..hub_files import is_commit
 from ..manifest import Manifest
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
+_ENOUGH = 50
+"""Sentences; F1 on fewer says too little for the Hub's comparisons, and stands in the card's table alone."""
 _METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
@@ -34,7 +36,7 @@ def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCa
     codes = [manifest.language for manifest in manifests]
     # The Hub refuses a language that is not of ISO 639; those with a region or a script have a field of their own.
     languages = sorted({primary for code in codes if len(primary := code.partition("-")[0]) <= 3})
-    results = [result for manifest in manifests for measured in measurements(manifest) for result in measured.results()]
+    results = [result for manifest in manifests for m in measurements(manifest) if m.enough for result in m.results()]
     return ModelCardData(
         language=languages[0] if len(languages) == 1 else languages or None,
         language_bcp47=[code for code in codes if "-" in code] or None,
@@ -74,13 +76,17 @@ class Dataset(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What was measured on ``n`` sentences of a split; with ``label`` of one entity type, on the ``n`` entities labelled so."""
+    """What was measured on ``n`` sentences of a split; with ``label`` of one entity type, on the ``n`` entities labelled so.
+
+    ``enough`` is whether the sentences of the split were enough to compare with other models.
+    """
 
     dataset: Dataset
     split: str
     label: str | None
     scores: dict[str, float]
     n: float | None
+    enough: bool
 
     def row(self) -> list[str]:
         """As cells in Markdown."""
@@ -116,8 +122,9 @@ def measurements(manifest: Manifest) -> list[Measurement]:
             scores = {metric: score for metric in _METRICS if (score := number(known.get(metric))) is not None}
             if len(scores) == len(_METRICS):
                 n = number(known.get("n_test" if label is None else "support"))
-                dataset = Dataset.named(measured.get("dataset") or "./not recorded")
-                found.append(Measurement(dataset, one_line(measured.get("split", "")), label, scores, n))
+                dataset, split = Dataset.named(measured.get("dataset") or "./not recorded"), one_line(measured.get("split", ""))
+                sentences = number(measured.get("n_test"))
+                found.append(Measurement(dataset, split, label, scores, n, sentences is None or sentences >= _ENOUGH))
     return found
 
 

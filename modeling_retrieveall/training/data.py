@@ -10,11 +10,11 @@
 import random
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..entities import Example, Sentence, detect_scheme, spans_from_tags
+from ..entities import Example, Sentence, Span, detect_scheme, spans_from_tags, split_tag
 
 _CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
 _TAG = re.compile(r"O|[BILOUES]-.+")
@@ -32,12 +32,26 @@ class LabelledData:
     Attributes:
         examples: Sentences that have words, with their spans.
         labels: Entity types of the dataset, sorted, also those that no example of this split has.
-        repairs: Tags that were invalid in their scheme and had to be repaired.
+        repairs: Where the tags stand that are invalid in their scheme, with what was made of them.
     """
 
     examples: list[Example]
     labels: list[str]
-    repairs: int
+    repairs: list[str]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A sentence as it stands in a file; the lines are those of its words, none where the file has no lines."""
+
+    words: list[str]
+    tags: list[str]
+    place: str
+    lines: list[int] = field(default_factory=list)
+
+    def place_of(self, position: int) -> str:
+        """Where the word at a position stands."""
+        return f"{self.place}, line {self.lines[position]}" if self.lines else f"{self.place}, word {position}"
 
 
 def load_examples(dataset: str, split: str) -> LabelledData:
@@ -130,16 +144,15 @@ def _from_columns(table: Any, source: str) -> LabelledData:
         )
     feature = table.features["ner_tags"]
     names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
-    rows = [(tokens, tags or []) for tokens, tags in zip(table["tokens"], table["ner_tags"], strict=True)]
-    if names is None:
-        sequences = rows
-        if any(isinstance(tag, int) for _, tags in rows for tag in tags):
-            raise DatasetError(
-                f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
-            )
-    else:
-        sequences = [(tokens, [_tag_name(tag, names, source) for tag in tags]) for tokens, tags in rows]
-    return _labelled(sequences, names, source)
+    columns = [(tokens, tags or []) for tokens, tags in zip(table["tokens"], table["ner_tags"], strict=True)]
+    if names is not None:
+        columns = [(tokens, [_tag_name(tag, names, source) for tag in tags]) for tokens, tags in columns]
+    elif any(isinstance(tag, int) for _, tags in columns for tag in tags):
+        raise DatasetError(
+            f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
+        )
+    rows = [_Row(tokens, tags, f"{source}, sentence {number}") for number, (tokens, tags) in enumerate(columns)]
+    return _labelled(rows, names, source)
 
 
 def _tag_name(tag: int, names: list[str], source: str) -> str:
@@ -148,36 +161,45 @@ def _tag_name(tag: int, names: list[str], source: str) -> str:
     return names[tag]
 
 
-def _labelled(rows: list[tuple[list[str], list[str]]], names: list[str] | None, source: str) -> LabelledData:
-    try:
-        for number, row in enumerate(rows):
-            _check_row(number, *row)
-        scheme = detect_scheme(tags for _, tags in rows)
-        examples, repairs = [], 0
-        for tokens, tags in rows:
-            spans, repaired = spans_from_tags(tags, scheme)
-            repairs += repaired
-            if tokens:
-                examples.append(Example(Sentence.from_words(tokens), tuple(spans)))
-    except ValueError as error:
-        raise DatasetError(f"{source}: {error}") from error
+def _labelled(rows: list[_Row], names: list[str] | None, source: str) -> LabelledData:
+    for row in rows:
+        _check_row(row)
+    scheme = detect_scheme(row.tags for row in rows)
+    examples, repairs = [], []
+    for row in rows:
+        spans, repaired = spans_from_tags(row.tags, scheme)
+        repairs += [f"{row.place_of(i)}: {row.tags[i]} of {row.words[i]!r} was taken for {_meant(spans, i)}" for i in repaired]
+        if row.words:
+            examples.append(Example(Sentence.from_words(row.words), tuple(spans)))
     if not examples:
         raise DatasetError(f"{source} has no sentences. Give a file with a word and a tag on each line, or with filled columns.")
-    seen = names if names is not None else {tag for _, tags in rows for tag in tags}
+    seen = names if names is not None else {tag for row in rows for tag in row.tags}
     return LabelledData(examples, sorted({name.partition("-")[2] for name in seen} - {""}), repairs)
 
 
-def _check_row(number: int, tokens: object, tags: object) -> None:
-    for name, cells in (("words", tokens), ("tags", tags)):
+def _meant(spans: Iterable[Span], position: int) -> str:
+    """What became of the repaired tag at a position: the first word of a span, or the last."""
+    label, first = next((span.label, span.start == position) for span in spans if span.start <= position < span.end)
+    return f"the {'first' if first else 'last'} word of a {label}"
+
+
+def _check_row(row: _Row) -> None:
+    """Refuses what is not a tag a word."""
+    for name, cells in (("words", row.words), ("tags", row.tags)):
         if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
-            raise ValueError(f"the {name} of sentence {number} are {cells!r}, not a list of strings.")
-    if isinstance(tokens, list) and isinstance(tags, list) and len(tokens) != len(tags):
-        raise ValueError(f"sentence {number} has {len(tokens)} words and {len(tags)} tags; give one tag a word.")
+            raise DatasetError(f"the {name} of {row.place} are {cells!r}, not a list of strings.")
+    if len(row.words) != len(row.tags):
+        raise DatasetError(f"{row.place} has {len(row.words)} words and {len(row.tags)} tags; give one tag a word.")
+    for position, tag in enumerate(row.tags):
+        try:
+            split_tag(tag)
+        except ValueError as error:
+            raise DatasetError(f"{row.place_of(position)}: {error}") from error
 
 
-def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
+def _read_conll(file: Path) -> list[_Row]:
     """Word first, tag last on each line; an empty line ends a sentence; lines of ``-DOCSTART-`` and ``# `` are passed over."""
-    rows: list[tuple[list[str], list[str]]] = [([], [])]
+    rows = [_Row([], [], str(file))]
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -185,7 +207,7 @@ def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
     # Only line feeds end lines: U+2028 and its kind are characters of words.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
-            rows.append(([], []))
+            rows.append(_Row([], [], str(file)))
             continue
         columns = line.split("\t") if "\t" in line else line.split()
         # A number sign is a word like any other where a tag follows it.
@@ -194,6 +216,8 @@ def _read_conll(file: Path) -> list[tuple[list[str], list[str]]]:
             continue
         if len(columns) < 2:
             raise DatasetError(f"{file}, line {number}: {line!r} is not a word and a tag. Write the word, a tab and its tag.")
-        rows[-1][0].append(columns[0])
-        rows[-1][1].append(columns[-1].strip())
-    return [row for row in rows if row[0]]
+        row = rows[-1]
+        row.words.append(columns[0])
+        row.tags.append(columns[-1].strip())
+        row.lines.append(number)
+    return [row for row in rows if row.words]

@@ -7,6 +7,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Lessons:
         validation: The sentences to be measured on.
         labels: The entity types of the dataset.
         duplicates: How many validation sentences were dropped because they are among both.
+        repairs: Where the tags stand that are invalid in their scheme, with what was made of them.
     """
 
     name: str
@@ -43,6 +45,17 @@ class Lessons:
     validation: list[Example]
     labels: list[str]
     duplicates: int
+    repairs: list[str]
+
+    def summary(self) -> str:
+        """What is learned from and measured on, for a person who looks whether that is what was meant."""
+        types = Counter(span.label for example in self.train for span in example.spans)
+        counted = ", ".join(f"{number} {label}" for label, number in types.most_common())
+        lines = [f"{self.name}: {len(self.train)} sentences to learn from ({counted}), {len(self.validation)} to measure on"]
+        if self.repairs:
+            more = f", and {len(self.repairs) - 1} more tags" if len(self.repairs) > 1 else ""
+            lines.append(f"Tags that do not fit their neighbours: {self.repairs[0]}{more}")
+        return "\n".join(lines)
 
 
 def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
@@ -69,7 +82,7 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
     fresh = without(validation, {example.key for example in train})
     duplicates += len(validation) - len(fresh)
-    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, data.repairs)
 
 
 def _held_out(examples: list[Example], seed: int) -> tuple[list[Example], list[Example], int]:

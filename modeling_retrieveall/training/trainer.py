@@ -91,6 +91,8 @@ class _Training:
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
+        for group in lessons:
+            self.accelerator.print(group.summary())
         self.model = self._model()
         config = self.model.config
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
