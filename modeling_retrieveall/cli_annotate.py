@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
-from .cli_terminal import console, plain_errors
+from .cli_terminal import asked, console, plain_errors
 
 
 @plain_errors
@@ -45,7 +45,7 @@ def annotate(
     settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray hides no GPU from workers that have asked for none
-    make = partial(load, model, revision, base, add or [], dtype, device, quantize)
+    make = partial(_make, asked.quiet, model, revision, base, add or [], dtype, device, quantize)
     given = {"workers": workers and _between(workers), "cpus": worker_cpus, "gpus": worker_gpus, "address": address}
     of_ray: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if engine == "ray":
@@ -60,6 +60,12 @@ def annotate(
         count, resumed = _annotate_here(make, source, target, settings)
     earlier = f", {resumed} of them by an earlier run" if resumed else ""
     console().print(f"{count} records in {target}{earlier}")
+
+
+def _make(quiet: bool, *options: Any) -> Any:
+    """The model; a worker of Ray, which makes its own, has not seen what was asked for before the command."""
+    asked.quiet = quiet
+    return load(*options)
 
 
 def _annotate_here(make: Callable[[], Any], source: str, target: str, settings: dict[str, Any]) -> tuple[int, int]:

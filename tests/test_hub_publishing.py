@@ -63,6 +63,15 @@ def test_a_private_repository_and_a_message_of_ones_own(hub: LocalHub, tiny_adap
     assert HfApi().model_info(REPO).private and head(hub).title == "Better German"
 
 
+def test_what_is_meant_to_be_private_never_goes_to_a_public_repository(hub: LocalHub, tiny_adapter: TINY) -> None:
+    push_adapter(tiny_adapter("de"), REPO, commit_message="For all")
+    with pytest.raises(ValueError, match=f"{REPO} is there already, and public"):
+        push_adapter(tiny_adapter("de"), REPO, private=True)
+    assert head(hub).title == "For all"
+    HfApi().update_repo_settings(REPO, private=True)
+    assert push_adapter(tiny_adapter("de"), REPO, private=True).repository == REPO
+
+
 def test_a_pull_request_leaves_the_branch_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
     before = push_adapter(tiny_adapter("de"), REPO).commit
     pushed = push_adapter(tiny_adapter("de"), REPO, create_pr=True, commit_message="Proposal", model_repo="ann/model")

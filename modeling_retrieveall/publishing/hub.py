@@ -68,7 +68,7 @@ def push_adapter(
         repo_id: ``"owner/name"``; created if missing.
         collection: Slug of a collection to list it in, or ``"owner/Title"`` of one that is created if missing.
         model_repo: The model repository that the card's example loads it into.
-        private: Whether a repository that is created is private.
+        private: Whether a repository that is created is private; one that is there must be already.
         create_pr: Open a pull request instead of changing the main branch.
         commit_message: The commit's title.
         token: An access token, instead of the saved one.
@@ -115,7 +115,7 @@ def push_model(
         repo_id: ``"owner/name"``; created if missing.
         collection: The Hub collection from which the model takes further languages at every load: its slug, or ``"owner/Title"``
             of one that is created if missing.
-        private: Whether a repository that is created is private.
+        private: Whether a repository that is created is private; one that is there must be already.
         create_pr: Open a pull request instead of changing the main branch.
         commit_message: The commit's title.
         token: An access token, instead of the saved one.
@@ -225,7 +225,7 @@ class _Commit:
         with explained(f"the card of {self.repo_id}"):
             self.card.validate()
         with explained(self.repo_id):
-            self._check_kind(api)
+            self._check_target(api, private)
             api.create_repo(self.repo_id, private=private, exist_ok=True)
             operations = [*self._additions(), *self._removals(api)]
             with warnings.catch_warnings():
@@ -235,10 +235,15 @@ class _Commit:
                     self.repo_id, operations, commit_message=self.message, create_pr=create_pr, parent_commit=self.seen
                 )
 
-    def _check_kind(self, api: HfApi) -> None:
-        """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
+    def _check_target(self, api: HfApi, private: bool | None) -> None:
+        """Refuses a repository that is public where a private one is meant, or that holds the other kind: neither would load."""
         if not api.repo_exists(self.repo_id):
             return
+        if private and not api.model_info(self.repo_id).private:
+            raise ValueError(
+                f"{self.repo_id} is there already, and public: everybody could read the adapter's examples. Make it private in "
+                "its settings, push without private, or give another repository."
+            )
         there = set(api.list_repo_files(self.repo_id))
         for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
             if mark in there and mark not in self.files:
