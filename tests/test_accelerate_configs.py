@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
 
+from modeling_retrieveall.lora_files import LORA_WEIGHTS
 from modeling_retrieveall.manifest import read_manifest
 from tests.conftest import ROOT, SENTENCES
 
@@ -21,14 +24,35 @@ def test_accelerate_reads_it(file: Path) -> None:
     assert f"--config_file examples/accelerate/{file.name}" in file.read_text(encoding="utf-8")
 
 
-def test_the_one_for_cpus_trains_with_two_processes(tiny_base: Path, tmp_path: Path) -> None:
+LAUNCH = ("accelerate.commands.launch", "--config_file", "examples/accelerate/cpu.yaml", "-m")
+
+
+def learn(tiny_base: Path, *arguments: str, launched: bool = True) -> None:
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--config_file", "examples/accelerate/cpu.yaml",
-        "-m", "modeling_retrieveall.training.trainer", "--language", "sw", "--dataset", str(SENTENCES / "sw.conll"),
-        "--output", str(tmp_path / "sw"), "--base", str(tiny_base), "--init", "none", "--epochs", "1",
+        sys.executable, "-m", *(LAUNCH if launched else ()),
+        "modeling_retrieveall.training.trainer", "--base", str(tiny_base), "--init", "none", "--epochs", "1",
         "--max_train_examples", "16", "--max_validation_examples", "0", "--encoder_layer", "1", "--mixed_precision", "no",
+        *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_one_for_cpus_trains_with_two_processes(tiny_base: Path, tmp_path: Path) -> None:
+    learn(tiny_base, "--language", "sw", "--dataset", str(SENTENCES / "sw.conll"), "--output", str(tmp_path / "sw"))
     assert read_manifest(tmp_path / "sw").training["processes"] == 2
+
+
+def test_languages_are_shared_out_among_two_processes(tiny_base: Path, tmp_path: Path) -> None:
+    languages = ("sw", "de", "en")
+    files = [str(SENTENCES / f"{language}.conll") for language in languages]
+    learn(
+        tiny_base, "--shard_languages", "--language", ",".join(languages), "--dataset", *files, "--output", str(tmp_path / "all")
+    )
+    for language in languages:
+        assert read_manifest(tmp_path / "all" / language).training["processes"] == 1
+    # Each is learned as it would be alone.
+    learn(tiny_base, "--language", "de", "--dataset", files[1], "--output", str(tmp_path / "de"), launched=False)
+    alone, shared = (load_file(folder / LORA_WEIGHTS) for folder in (tmp_path / "de", tmp_path / "all" / "de"))
+    assert all(torch.equal(shared[name], weights) for name, weights in alone.items())

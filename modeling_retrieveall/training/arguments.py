@@ -91,6 +91,11 @@ class TrainingArguments:
     encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
     max_train_examples: int | None = _flag(None, "Sentences drawn from each dataset; all when not given.")
     max_validation_examples: int = _flag(200, "Sentences on which F1 is measured at the end; 0 measures nothing.")
+    shard_languages: bool = _flag(
+        False,
+        "Of several languages each process of the launch learns its own, at the same time. Otherwise all processes learn one "
+        "after another together, which is for many sentences: hundreds are a few steps of one GPU.",
+    )
     seed: int = _flag(0, "Decides the draws, the order and the start.")
     mixed_precision: str = _flag("auto", "no, bf16 or fp16; auto takes bf16 where the hardware multiplies it natively.")
     checkpoint_steps: int = _flag(

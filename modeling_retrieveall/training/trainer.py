@@ -45,6 +45,7 @@ from .evaluation import evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
+from .sharding import shard
 from .start import averaged, find_start, start_config
 
 
@@ -61,12 +62,12 @@ def train(arguments: TrainingArguments) -> Path:
         DatasetError: The data cannot be read or holds no entities.
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
-        ValueError: A share of the start is asked for, and there is none.
+        ValueError: A share of the start is asked for, and there is none; languages are sharded by a launch that splits models.
         FileExistsError: The output folder holds something else than an adapter.
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
     """
-    runs = arguments.runs()
+    runs = shard(arguments.runs()) if arguments.shard_languages else arguments.runs()
     for run in runs:
         _check_output(run)
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
@@ -76,7 +77,7 @@ def train(arguments: TrainingArguments) -> Path:
         if run.start_share is not None and start is None:
             raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
-        if len(runs) == 1 or not _is_finished(run):
+        if len(arguments.runs()) == 1 or not _is_finished(run):
             _Training(run, lessons, start).run()
     return Path(arguments.output)
 
