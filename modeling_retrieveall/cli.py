@@ -78,13 +78,10 @@ def train(context: typer.Context) -> None:
 
     Example: `retrieveall train --language sw --dataset examples/sentences/sw.conll --output runs/sw`
     """
-    from transformers import HfArgumentParser
-
-    from .training.arguments import TrainingArguments
+    from .training.arguments import parse_arguments
     from .training.trainer import train as run
 
-    parser = HfArgumentParser(TrainingArguments, prog="retrieveall train")  # type: ignore[arg-type]
-    (arguments,) = parser.parse_args_into_dataclasses(args=context.args)
+    arguments = parse_arguments(context.args, "retrieveall train")
     show_progress()
     run(arguments)
     for one in arguments.runs():

@@ -230,6 +230,14 @@ def test_an_interrupted_annotation_says_that_it_goes_on(
     assert run(*job)[0] == 0
 
 
+def test_a_mistyped_setting_of_the_training_is_named_with_the_one_that_is_meant(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    given = ("--language", "sw", "--dataset", "sw.conll", "--output", str(tmp_path / "sw"))
+    code, _, error = run("train", *given, "--learningrate", "1")
+    assert (code, error.strip()) == (2, "Error: There is no setting --learningrate. Is --learning_rate meant?")
+
+
 def test_the_doctor_names_what_is_here_and_what_is_missing(
     run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

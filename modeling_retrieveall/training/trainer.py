@@ -10,6 +10,7 @@ The same from Python:
     'Wangari Maathai'
 """
 
+import math
 import os
 import shutil
 import time
@@ -36,7 +37,7 @@ from ..manifest import MANIFEST, Manifest
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
-from .arguments import TrainingArguments
+from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
@@ -106,7 +107,12 @@ class _Training:
         """The rate asked for, or the one that suits the start."""
         if self.arguments.learning_rate is not None:
             return self.arguments.learning_rate
-        return _GENTLE_RATE if self._start_knows else _RATE
+        if self._start_knows:
+            return _GENTLE_RATE
+        if self.start is None:
+            return _RATE
+        sentences = sum(len(group.train) for group in self.lessons)
+        return max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(sentences / _MANY)))
 
     @property
     def start_share(self) -> float | None:
@@ -323,7 +329,9 @@ class _Training:
         return self.start.source if self.start.snapshot else self.start.language
 
 
-_RATE, _GENTLE_RATE = 1e-3, 5e-4
+_RATE, _GENTLE_RATE, _LEAST_RATE = 1e-3, 5e-4, 3e-4
+_MANY = 600
+"""Sentences, from which on a language that is new to the start is learned at the full rate."""
 _KNOWING_SHARE = 0.5
 
 _KEPT = (
@@ -385,10 +393,7 @@ def _mean(losses: list[float]) -> float:
 
 def main() -> None:
     """The entry point of ``accelerate launch -m modeling_retrieveall.training.trainer``."""
-    from transformers import HfArgumentParser
-
-    (arguments,) = HfArgumentParser(TrainingArguments).parse_args_into_dataclasses()  # type: ignore[arg-type]
-    train(arguments)
+    train(parse_arguments(None, "accelerate launch -m modeling_retrieveall.training.trainer"))
 
 
 if __name__ == "__main__":
