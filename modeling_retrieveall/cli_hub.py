@@ -14,7 +14,9 @@ collection_app = typer.Typer(
 
 Slug = Annotated[str, typer.Argument(help="The collection's slug: `owner/title-64f9a55bb3115b4f513ec026`.")]
 Repository = Annotated[str, typer.Argument(help="The adapter's repository: `owner/name`.")]
-Private = Annotated[bool | None, typer.Option("--private/--public", help="Who sees what is created.")]
+Private = Annotated[
+    bool | None, typer.Option("--private/--public", help="Who sees what is created; --private refuses what is public.")
+]
 
 
 @plain_errors

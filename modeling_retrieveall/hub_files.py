@@ -268,8 +268,7 @@ def explained(what: str) -> Iterator[None]:
         if isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError):
             raise _of_status(what, cause) from error
         raise HubUnreachableError(
-            f"There is no folder {what} here, {what} is not in the cache, and the Hub could not be asked "
-            f"({_reason(cause or error)}). "
+            f"{what} is neither a folder here nor in the cache, and the Hub could not be asked ({_reason(cause or error)}). "
             "Try again with the Hub in reach; `retrieveall pull` fetches all that is needed offline."
         ) from error
     except EntryNotFoundError as error:

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from modeling_retrieveall.lora_files import LORA_WEIGHTS
 from modeling_retrieveall.manifest import read_manifest
+from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.sharding import shard
 from tests.conftest import ROOT, SENTENCES
 
 CONFIGS = sorted((ROOT / "examples" / "accelerate").glob("*.yaml"))
@@ -56,3 +58,15 @@ def test_languages_are_shared_out_among_two_processes(tiny_base: Path, tmp_path:
     learn(tiny_base, "--language", "de", "--dataset", files[1], "--output", str(tmp_path / "de"), launched=False)
     alone, shared = (load_file(folder / LORA_WEIGHTS) for folder in (tmp_path / "de", tmp_path / "all" / "de"))
     assert all(torch.equal(shared[name], weights) for name, weights in alone.items())
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_languages_are_not_shared_out_where_models_are_split(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match="splits one model over all processes"):
+        shard([])
+
+
+def test_one_language_is_not_shared_out(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to shard: --language is sw alone"):
+        TrainingArguments(language="sw", dataset=["sw.conll"], output=str(tmp_path), shard_languages=True)

@@ -134,7 +134,7 @@ def test_figures_of_a_handful_of_sentences_are_told_and_not_compared_with_others
         "per_type": {"PER": {**scores, "support": 60}},
     }
     card = reread(adapter_card(with_manifest(metrics=[figures])))
-    assert bool(card.data.eval_results) == listed and ("Measured on few sentences" in card.text) != listed
+    assert bool(card.data.eval_results) == listed and ("fewer than 50 sentences" in card.text) != listed
     assert f"| **all** | 90.0 | 80.0 | 84.7 | {n} sentences |" in card.text
 
 

@@ -230,12 +230,22 @@ def test_an_interrupted_annotation_says_that_it_goes_on(
     assert run(*job)[0] == 0
 
 
-def test_a_mistyped_setting_of_the_training_is_named_with_the_one_that_is_meant(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("mistyped", "told"),
+    [
+        (["--learningrate", "1"], "There is no setting --learningrate. Is --learning_rate meant?"),
+        (["--langauge=sw"], "There is no setting --langauge. Is --language meant?"),
+        (["--lr", "1"], "There is no setting --lr. --help lists all."),
+        (["--language", "sw", "yo"], "'yo' belongs to no setting. Several languages are separated by commas"),
+        (["--batch-size", "0"], "batch_size is 0; give at least 1."),
+    ],
+)
+def test_a_mistyped_setting_of_the_training_is_named(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, mistyped: list[str], told: str
 ) -> None:
-    given = ("--language", "sw", "--dataset", "sw.conll", "--output", str(tmp_path / "sw"))
-    code, _, error = run("train", *given, "--learningrate", "1")
-    assert (code, error.strip()) == (2, "Error: There is no setting --learningrate. Is --learning_rate meant?")
+    given = ["--language", "sw", "--dataset", "sw.conll", "--output", str(tmp_path / "sw")]
+    code, _, error = run("train", *given, *mistyped)
+    assert code == 2 and error.startswith(f"Error: {told}")
 
 
 def test_the_doctor_names_what_is_here_and_what_is_missing(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_retrieveall.entities import Example, Span
-from modeling_retrieveall.training.data import DatasetError, LabelledData, has_split, load_examples, sample, without
+from modeling_retrieveall.training.data import DatasetError, LabelledData, has_split, load_examples, sample, told_repairs, without
 
 from .conftest import SENTENCES, example
 
@@ -126,7 +126,7 @@ def test_an_unlabelled_word_among_class_labels_is_refused(tmp_path: Path) -> Non
 
 def test_as_many_tags_as_words_are_wanted(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", TOKENS, [TAGS[0], ["O"]], Value("string"))
-    with pytest.raises(DatasetError, match="sentence 1 has 2 words and 1 tags; give one tag a word"):
+    with pytest.raises(DatasetError, match="row 1 has 2 words and 1 tags; give one tag a word"):
         load_examples(str(tmp_path), "train")
 
 
@@ -196,13 +196,15 @@ def test_the_scheme_of_the_tags_is_told_and_read(tmp_path: Path, tags: str, span
 
 @pytest.mark.parametrize("tag", ["PER", "X-PER", "B_PER", "B-", "7"])
 def test_a_tag_of_no_scheme_is_named_with_how_to_write_it(tmp_path: Path, tag: str) -> None:
-    with pytest.raises(DatasetError, match=rf"train.conll, line 3: tag '{tag}' is not BIO, IOB1 or BILOU. Write 'B-'"):
+    with pytest.raises(
+        DatasetError, match=rf"train.conll, line 3, word 'Bonn': tag '{tag}' is not BIO, IOB1 or BILOU. Write 'B-'"
+    ):
         load_examples(write(tmp_path / "train.conll", f"# Bonn\nIn\tO\nBonn\t{tag}\n"), "train")
 
 
 def test_a_wrong_tag_of_a_column_is_named_with_its_sentence_and_word(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "train.parquet", TOKENS, [TAGS[0], ["O", "PER"]], Value("string"))
-    with pytest.raises(DatasetError, match=r"train.parquet, sentence 1, word 1: tag 'PER' is not BIO"):
+    with pytest.raises(DatasetError, match=r"train.parquet, row 1, word 'kam': tag 'PER' is not BIO"):
         load_examples(str(file), "train")
 
 
@@ -211,9 +213,36 @@ def test_a_tag_that_does_not_fit_its_neighbours_is_named_with_its_line(tmp_path:
     data = load_examples(write(tmp_path / "train.conll", text), "train")
     file = tmp_path / "train.conll"
     assert data.repairs == [
-        f"{file}, line 2: I-PRE of 'Okonjo' was taken for the first word of a PRE",
-        f"{file}, line 7: I-PER of 'ist' was taken for the first word of a PER",
+        f"{file}, line 2, word 'Okonjo': I-PRE was taken for a PRE of one word",
+        f"{file}, line 7, word 'ist': I-PER was taken for the first word of a PER",
     ]
+    assert told_repairs(data.repairs).endswith("a PRE of one word (and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("tags", "meant"),
+    [
+        ("U-LOC B-PER U-PER", "B-PER was taken for a PER of one word"),
+        ("U-LOC B-PER I-PER", "I-PER was taken for the last word of a PER"),
+        ("U-LOC I-PER L-PER", "I-PER was taken for the first word of a PER"),
+    ],
+)
+def test_what_became_of_a_repaired_tag_is_told(tmp_path: Path, tags: str, meant: str) -> None:
+    lines = "".join(f"w{i}\t{tag}\n" for i, tag in enumerate(tags.split()))
+    (repair,) = load_examples(write(tmp_path / "train.conll", lines), "train").repairs
+    assert repair.endswith(meant)
+
+
+def test_a_tag_without_a_word_is_named_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"train.conll, line 2: .* is not a word and a tag"):
+        load_examples(write(tmp_path / "train.conll", "Bonn\tB-LOC\n\tB-LOC\n"), "train")
+
+
+def test_rows_of_several_files_are_counted_over_all(tmp_path: Path) -> None:
+    for number, tag in enumerate(("B-LOC", "LOC")):
+        write_parquet(tmp_path / f"train-{number:05}-of-00002.parquet", [["Bonn"]], [[tag]], Value("string"))
+    with pytest.raises(DatasetError, match=rf"{tmp_path}, row 1, word 'Bonn': tag 'LOC' is not BIO"):
+        load_examples(str(tmp_path), "train")
 
 
 # What is not there

@@ -81,9 +81,9 @@ def test_offline_what_was_never_fetched_is_one_clear_error(commit: str, monkeypa
     if how == "environment":
         offline(monkeypatch)
     hub = Hub(local_files_only=how == "argument")
-    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is not in the cache.*retrieveall pull"):
+    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is neither a folder here nor in the cache.*retrieveall pull"):
         hub.resolve(REPO)
-    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is not in the cache"):
+    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is neither a folder here nor in the cache"):
         hub.fetch(REPO, commit, LIMITS)
 
 

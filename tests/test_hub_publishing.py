@@ -72,6 +72,14 @@ def test_what_is_meant_to_be_private_never_goes_to_a_public_repository(hub: Loca
     assert push_adapter(tiny_adapter("de"), REPO, private=True).repository == REPO
 
 
+def test_a_model_that_is_meant_to_be_private_leaves_no_collection_behind(hub: LocalHub, tiny_adapter: TINY) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    model.push_to_hub("ann/tiny-model")
+    with pytest.raises(ValueError, match="ann/tiny-model is there already, and public"):
+        model.push_to_hub("ann/tiny-model", private=True, collection="ann/Mine")
+    assert not list(HfApi().list_collections(owner="ann"))
+
+
 def test_a_pull_request_leaves_the_branch_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
     before = push_adapter(tiny_adapter("de"), REPO).commit
     pushed = push_adapter(tiny_adapter("de"), REPO, create_pr=True, commit_message="Proposal", model_repo="ann/model")

@@ -25,6 +25,7 @@ from modeling_retrieveall.training import lessons, trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
 from modeling_retrieveall.training.data import DatasetError
+from modeling_retrieveall.training.lessons import draw_lessons
 from modeling_retrieveall.training.loop import Loop, collate
 from modeling_retrieveall.training.start import averaged
 from modeling_retrieveall.training.trainer import train
@@ -169,6 +170,25 @@ def test_a_quantised_base_learns(arguments: TrainingArguments, tmp_path: Path, b
     assert RetrieveAllModel.from_pretrained(folder).extract("Wangari Maathai alizaliwa Nyeri.") is not None
 
 
+def test_a_resumed_launch_learns_the_languages_that_had_not_begun(arguments: TrainingArguments, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    first = train(replace(arguments, output=str(folder / "sw"), max_validation_examples=0))
+    written = (first / "adapter_model.safetensors").stat().st_mtime_ns
+    german = str(SENTENCES / "de.conll")
+    both = replace(arguments, language="sw,de", dataset=[SW, german], output=str(folder), max_validation_examples=0, resume=True)
+    train(both)
+    assert LanguageAdapter.load(folder / "de").language == "de"
+    assert (first / "adapter_model.safetensors").stat().st_mtime_ns == written
+
+
+def test_what_is_learned_from_is_told(arguments: TrainingArguments, tmp_path: Path) -> None:
+    file = tmp_path / "sw.conll"
+    file.write_text("Nyeri\tB-LOC\n\nNgozi\tB-PER\nOkonjo\tI-PRE\n", encoding="utf-8")
+    told = draw_lessons(str(file), replace(arguments, max_validation_examples=0)).summary().splitlines()
+    assert told[0] == f"{file}: 2 sentences to learn from (1 LOC, 1 PER, 1 PRE), 0 to measure on"
+    assert told[1].startswith(f"A tag that does not fit its neighbours: {file}, line 4, word 'Okonjo'")
+
+
 def test_several_languages_are_learned_one_after_another(arguments: TrainingArguments, tmp_path: Path) -> None:
     both = replace(
         arguments, language="sw,de", dataset=[SW, str(SENTENCES / "de.conll")], output=str(tmp_path / "both"), epochs=1
@@ -300,7 +320,8 @@ def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: 
     other = replace(again, language="de", dataset=[str(SENTENCES / "de.conll")], output=str(tmp_path / "de"))
     new = LanguageAdapter.load(train(other)).manifest.training
     from_nothing = LanguageAdapter.load(first).manifest.training
-    assert new["learning_rate"] < known["learning_rate"] < from_nothing["learning_rate"], "few sentences of a new language"
+    rates = [from_nothing["learning_rate"], known["learning_rate"], new["learning_rate"]]
+    assert rates == [1e-3, 5e-4, 3e-4], "from nothing, known sentences, few new ones"
     assert known["start_share"] == 0.5 and new["start_share"] == 0.0
 
 

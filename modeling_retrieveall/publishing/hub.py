@@ -78,7 +78,8 @@ def push_adapter(
 
     Raises:
         AdapterError: It does not load, so it is not pushed.
-        ValueError: The Hub does not accept the card's metadata, or two arguments exclude one another.
+        ValueError: The Hub does not accept the card's metadata, the repository is public and was meant to be private, or two
+            arguments exclude one another.
         HubError: The Hub refuses it or cannot be reached.
     """
     if collection:
@@ -86,6 +87,7 @@ def push_adapter(
     if collection and create_pr:
         raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
     hub = Hub(token)
+    _check_privacy(repo_id, private, hub)
     adapter = LanguageAdapter.load(adapter) if isinstance(adapter, str | Path) else adapter
     check_loads(adapter, hub)
     card = _card(adapter, repo_id, model_repo, hub)
@@ -124,12 +126,13 @@ def push_model(
         What was pushed.
 
     Raises:
-        ValueError: The Hub does not accept the card's metadata.
+        ValueError: The Hub does not accept the card's metadata, or the repository is public and was meant to be private.
         HubError: The Hub refuses it or cannot be reached.
     """
     if not model.adapters:
         raise ValueError("The model has no language to push. Add one: model.add_language(FOLDER).")
     hub = Hub(token)
+    _check_privacy(repo_id, private, hub)
     slug = open_collection(collection, hub.api, private=private) if collection else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -176,6 +179,18 @@ def check_loads(adapter: LanguageAdapter, hub: Hub) -> None:
         base = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     check_hidden_size(adapter, base)
     check_weights(adapter, base, RetrieveAllConfig().max_rank)
+
+
+def _check_privacy(repo_id: str, private: bool | None, hub: Hub) -> None:
+    """Refuses a repository that is there and public, where a private one is meant."""
+    if not private or not is_repository(repo_id):
+        return
+    with explained(repo_id):
+        if hub.api.repo_exists(repo_id) and not hub.api.model_info(repo_id).private:
+            raise ValueError(
+                f"{repo_id} is there already, and public: everybody could read what is pushed. Make it private in its settings, "
+                "push without private, or give another repository."
+            )
 
 
 def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
@@ -225,7 +240,7 @@ class _Commit:
         with explained(f"the card of {self.repo_id}"):
             self.card.validate()
         with explained(self.repo_id):
-            self._check_target(api, private)
+            self._check_kind(api)
             api.create_repo(self.repo_id, private=private, exist_ok=True)
             operations = [*self._additions(), *self._removals(api)]
             with warnings.catch_warnings():
@@ -235,15 +250,10 @@ class _Commit:
                     self.repo_id, operations, commit_message=self.message, create_pr=create_pr, parent_commit=self.seen
                 )
 
-    def _check_target(self, api: HfApi, private: bool | None) -> None:
-        """Refuses a repository that is public where a private one is meant, or that holds the other kind: neither would load."""
+    def _check_kind(self, api: HfApi) -> None:
+        """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
         if not api.repo_exists(self.repo_id):
             return
-        if private and not api.model_info(self.repo_id).private:
-            raise ValueError(
-                f"{self.repo_id} is there already, and public: everybody could read the adapter's examples. Make it private in "
-                "its settings, push without private, or give another repository."
-            )
         there = set(api.list_repo_files(self.repo_id))
         for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
             if mark in there and mark not in self.files:

@@ -5,6 +5,7 @@
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -127,6 +128,8 @@ class TrainingArguments:
         languages = self.language.split(",")
         if len(languages) > 1 and len(languages) != len(self.dataset):
             raise ValueError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
+        if self.shard_languages and len(languages) == 1:
+            raise ValueError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
 
     def epochs_for(self, sentences: int, processes: int = 1) -> int:
         """The epochs asked for, or those that suit the number of training sentences on so many processes.
@@ -145,7 +148,7 @@ class TrainingArguments:
         if len(languages) == 1:
             return [self]
         return [
-            replace(self, language=language, dataset=[dataset], output=f"{self.output}/{language}")
+            replace(self, language=language, dataset=[dataset], output=f"{self.output}/{language}", shard_languages=False)
             for language, dataset in zip(languages, self.dataset, strict=True)
         ]
 
@@ -158,7 +161,7 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
         program: The command, for its help.
 
     Raises:
-        SystemExit: Help was asked for, or a setting is missing or of another type.
+        SystemExit: Help was asked for, or a setting is missing or of another type; the parser has said so.
         ValueError: A setting cannot be meant, or there is none of that name.
 
     Examples:
@@ -167,16 +170,26 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
     """
     from transformers import HfArgumentParser
 
+    words = sys.argv[1:] if given is None else list(given)
+    settings = [f"--{name}" for name in TrainingArguments.__dataclass_fields__]
+    # Before the parser, which would complain of what a mistyped setting leaves missing.
+    for name in (word.partition("=")[0] for word in words if word.startswith("--")):
+        if f"--{name[2:].replace('-', '_')}" not in [*settings, "--help"]:
+            meant = get_close_matches(name, settings, 1, _ALIKE)
+            raise ValueError(f"There is no setting {name}. {f'Is {meant[0]} meant?' if meant else '--help lists all.'}")
     usage = f"{program} --language LANGUAGE --dataset DATASET --output FOLDER [SETTINGS]"
     parser = HfArgumentParser(TrainingArguments, prog=program, usage=usage)  # type: ignore[arg-type]
-    arguments, unknown = parser.parse_args_into_dataclasses(args=given, return_remaining_strings=True)
-    if unknown:
-        meant = get_close_matches(unknown[0], [f"--{name}" for name in TrainingArguments.__dataclass_fields__], 1)
-        hint = f"Is {meant[0]} meant?" if meant else "--help lists all settings."
-        raise ValueError(f"There is no setting {unknown[0]}. {hint}")
+    arguments, left = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
+    if left:
+        raise ValueError(
+            f"{left[0]!r} belongs to no setting. Several languages are separated by commas; --help lists all settings."
+        )
     read: TrainingArguments = arguments
     return read
 
+
+_ALIKE = 0.7
+"""How alike a mistyped setting and the one that is meant are at least."""
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

@@ -156,6 +156,11 @@ class Interrupts:
         self.asked = True
 
 
+def checkpoint_of(output: str) -> Path:
+    """Where the checkpoints of a run lie, beside the folder of its finished adapter."""
+    return Path(f"{output}.checkpoint")
+
+
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
     """The tensors of a LoRA by PEFT's names, on the CPU."""
     # Otherwise PEFT asks the Hub whether the base has other embeddings there.

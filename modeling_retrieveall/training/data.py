@@ -50,8 +50,9 @@ class _Row:
     lines: list[int] = field(default_factory=list)
 
     def place_of(self, position: int) -> str:
-        """Where the word at a position stands."""
-        return f"{self.place}, line {self.lines[position]}" if self.lines else f"{self.place}, word {position}"
+        """Where the word at a position stands, and which it is."""
+        place = f"{self.place}, line {self.lines[position]}" if self.lines else self.place
+        return f"{place}, word {self.words[position]!r}"
 
 
 def load_examples(dataset: str, split: str) -> LabelledData:
@@ -70,7 +71,8 @@ def load_examples(dataset: str, split: str) -> LabelledData:
         files = [path] if path.is_file() else _split_files(path, split)
         if files[0].suffix in _CONLL_SUFFIXES:
             return _labelled([row for file in files for row in _read_conll(file)], None, str(files[0]))
-        return _from_columns(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), str(files[0]))
+        source = files[0] if len(files) == 1 else files[0].parent  # rows are counted over all files
+        return _from_columns(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), str(source))
     name, _, configuration = dataset.partition(":")
     return _from_columns(_load_dataset(name, configuration or None, split=split), dataset)
 
@@ -104,6 +106,16 @@ def sample(examples: Sequence[Example], limit: int | None, seed: int) -> list[Ex
 def without(examples: Iterable[Example], keys: set[str]) -> list[Example]:
     """The examples whose words are not among ``keys``."""
     return [example for example in examples if example.key not in keys]
+
+
+def told_repairs(repairs: Sequence[str]) -> str:
+    """What a person is told of :attr:`LabelledData.repairs`: the first, and how many more.
+
+    >>> told_repairs(["sw.conll, line 2, word 'Okonjo': I-PRE was taken for a PRE of one word"])
+    "A tag that does not fit its neighbours: sw.conll, line 2, word 'Okonjo': I-PRE was taken for a PRE of one word"
+    """
+    more = f" (and {len(repairs) - 1} more)" if len(repairs) > 1 else ""
+    return f"A tag that does not fit its neighbours: {repairs[0]}{more}"
 
 
 def _split_files(directory: Path, split: str) -> list[Path]:
@@ -151,7 +163,7 @@ def _from_columns(table: Any, source: str) -> LabelledData:
         raise DatasetError(
             f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
         )
-    rows = [_Row(tokens, tags, f"{source}, sentence {number}") for number, (tokens, tags) in enumerate(columns)]
+    rows = [_Row(tokens, tags, f"{source}, row {number}") for number, (tokens, tags) in enumerate(columns)]
     return _labelled(rows, names, source)
 
 
@@ -168,7 +180,7 @@ def _labelled(rows: list[_Row], names: list[str] | None, source: str) -> Labelle
     examples, repairs = [], []
     for row in rows:
         spans, repaired = spans_from_tags(row.tags, scheme)
-        repairs += [f"{row.place_of(i)}: {row.tags[i]} of {row.words[i]!r} was taken for {_meant(spans, i)}" for i in repaired]
+        repairs += [f"{row.place_of(i)}: {row.tags[i]} was taken for {_meant(spans, i)}" for i in repaired]
         if row.words:
             examples.append(Example(Sentence.from_words(row.words), tuple(spans)))
     if not examples:
@@ -178,9 +190,11 @@ def _labelled(rows: list[_Row], names: list[str] | None, source: str) -> Labelle
 
 
 def _meant(spans: Iterable[Span], position: int) -> str:
-    """What became of the repaired tag at a position: the first word of a span, or the last."""
-    label, first = next((span.label, span.start == position) for span in spans if span.start <= position < span.end)
-    return f"the {'first' if first else 'last'} word of a {label}"
+    """What a repaired tag at a position became."""
+    span = next(span for span in spans if span.start <= position < span.end)
+    if span.end - span.start == 1:
+        return f"a {span.label} of one word"
+    return f"the {'first' if span.start == position else 'last'} word of a {span.label}"
 
 
 def _check_row(row: _Row) -> None:
@@ -214,7 +228,7 @@ def _read_conll(file: Path) -> list[_Row]:
         comment = line.startswith("# ") and not (len(columns) == 2 and _TAG.fullmatch(columns[1]))
         if columns[0] == "-DOCSTART-" or comment:
             continue
-        if len(columns) < 2:
+        if len(columns) < 2 or not columns[0]:
             raise DatasetError(f"{file}, line {number}: {line!r} is not a word and a tag. Write the word, a tab and its tag.")
         row = rows[-1]
         row.words.append(columns[0])

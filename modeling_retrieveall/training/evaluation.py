@@ -6,6 +6,7 @@
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from seqeval.scheme import IOB2
 from ..entities import Example, tags_from_entities, tags_from_spans
 from ..language_adapter import sentence_hash
 from ..modeling_retrieveall import RetrieveAllModel
-from .data import DatasetError, load_examples, sample
+from .data import DatasetError, load_examples, sample, told_repairs
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ def evaluate(
         DatasetError: The data cannot be read, or nothing is left to measure on.
         ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
     """
-    examples = load_examples(dataset, split).examples
+    data = load_examples(dataset, split)
+    examples = data.examples
+    if data.repairs:
+        warnings.warn(told_repairs(data.repairs), stacklevel=2)
     # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.
     seen = set() if keep_duplicates else {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     fresh = [example for example in examples if sentence_hash(example.key) not in seen]

@@ -21,7 +21,7 @@ from ..encoding import SentenceVectors
 from ..entities import Example
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
-from .data import DatasetError, has_split, load_examples, sample, without
+from .data import DatasetError, has_split, load_examples, sample, told_repairs, without
 
 _WORTH_KEEPING = 100
 """Sentences; fewer are encoded in a second or two."""
@@ -51,11 +51,8 @@ class Lessons:
         """What is learned from and measured on, for a person who looks whether that is what was meant."""
         types = Counter(span.label for example in self.train for span in example.spans)
         counted = ", ".join(f"{number} {label}" for label, number in types.most_common())
-        lines = [f"{self.name}: {len(self.train)} sentences to learn from ({counted}), {len(self.validation)} to measure on"]
-        if self.repairs:
-            more = f", and {len(self.repairs) - 1} more tags" if len(self.repairs) > 1 else ""
-            lines.append(f"Tags that do not fit their neighbours: {self.repairs[0]}{more}")
-        return "\n".join(lines)
+        summary = f"{self.name}: {len(self.train)} sentences to learn from ({counted}), {len(self.validation)} to measure on"
+        return f"{summary}\n{told_repairs(self.repairs)}" if self.repairs else summary
 
 
 def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
@@ -70,11 +67,12 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
     """
     data = load_examples(name, "train")
     examples, limit, seed = data.examples, arguments.max_validation_examples, arguments.seed
-    duplicates = 0
+    duplicates, repairs = 0, data.repairs
     if not limit:
         validation: list[Example] = []
     elif has_split(name, "validation"):
-        validation = load_examples(name, "validation").examples
+        given = load_examples(name, "validation")
+        validation, repairs = given.examples, [*repairs, *given.repairs]
     else:
         validation, examples, duplicates = _held_out(examples, seed)
     train = sample(examples, arguments.max_train_examples, seed)
@@ -82,7 +80,7 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
     fresh = without(validation, {example.key for example in train})
     duplicates += len(validation) - len(fresh)
-    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, data.repairs)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs)
 
 
 def _held_out(examples: list[Example], seed: int) -> tuple[list[Example], list[Example], int]:

@@ -5,14 +5,16 @@
 """
 
 import os
+from functools import cache
 
 import torch
+from accelerate.utils import get_int_from_env
 
 from .arguments import TrainingArguments
 
-_CONNECTION = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What tells Accelerate that a process has others to connect with."""
-
+_RANK = ["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"]
+_PROCESSES = ["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"]
+_LOCAL_RANK = ["LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"]
 _SPLITTERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
@@ -24,15 +26,26 @@ def shard(runs: list[TrainingArguments]) -> list[TrainingArguments]:
 
     Raises:
         ValueError: The launch splits one model over its processes.
+
+    Examples:
+        >>> [run.language for run in shard(arguments.runs())]  # in the second of two processes
+        ['yo']
     """
     for variable, name in _SPLITTERS.items():
         if os.environ.get(variable, "").lower() == "true":
             raise ValueError(
-                f"{name} splits one model over all processes. Leave away --shard_languages, or launch without {name}."
+                f"{name} splits one model over all processes. Leave out --shard_languages, or launch without {name}."
             )
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    for variable in _CONNECTION:
-        os.environ.pop(variable, None)
+    rank, processes = _alone()
     return runs[rank::processes]
+
+
+@cache  # what is taken from the environment is not there a second time
+def _alone() -> tuple[int, int]:
+    """This process' rank and the number of processes, of which Accelerate no longer learns."""
+    place = get_int_from_env(_RANK, 0), get_int_from_env(_PROCESSES, 1)
+    if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "").lower() != "true":
+        torch.cuda.set_device(max(get_int_from_env(_LOCAL_RANK, 0), 0) % torch.cuda.device_count())
+    for variable in [*_RANK, *_PROCESSES, *_LOCAL_RANK]:
+        os.environ.pop(variable, None)
+    return place

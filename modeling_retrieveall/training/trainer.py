@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
 from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
-from .checkpoints import Checkpoints, State, lora_tensors
+from .checkpoints import Checkpoints, State, checkpoint_of, lora_tensors
 from .curve import draw_curve
 from .data import dataset_name
 from .evaluation import evaluate_examples
@@ -68,7 +68,8 @@ def train(arguments: TrainingArguments) -> Path:
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
     """
-    runs = shard(arguments.runs()) if arguments.shard_languages else arguments.runs()
+    all_runs = arguments.runs()
+    runs = shard(all_runs) if arguments.shard_languages else all_runs
     for run in runs:
         _check_output(run)
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
@@ -78,8 +79,12 @@ def train(arguments: TrainingArguments) -> Path:
         if run.start_share is not None and start is None:
             raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
-        if len(arguments.runs()) == 1 or not _is_finished(run):
-            _Training(run, lessons, start).run()
+        if len(all_runs) > 1:
+            if _is_finished(run):
+                continue
+            # The launch was interrupted before some of its languages had begun.
+            run = replace(run, resume=run.resume and checkpoint_of(run.output).is_dir())
+        _Training(run, lessons, start).run()
     return Path(arguments.output)
 
 
@@ -100,7 +105,7 @@ class _Training:
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
-        self.checkpoints = Checkpoints(Path(f"{self.output}.checkpoint"), self.accelerator, self.lora)
+        self.checkpoints = Checkpoints(checkpoint_of(arguments.output), self.accelerator, self.lora)
 
     @property
     def learning_rate(self) -> float:
