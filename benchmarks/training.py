@@ -131,7 +131,7 @@ def _train_ours(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
     arguments = TrainingArguments(language="de", dataset=["given"], output="given", epochs=1, batch_size=BATCH)
     accelerator = Accelerator(mixed_precision="bf16" if native_dtype() is torch.bfloat16 else "no")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(Path(folder) / "checkpoint", accelerator, lora)
+        checkpoints = Checkpoints(Path(folder) / "checkpoint", {}, accelerator, lora)
         given: Any = _Given(samples)
         Loop(model, lora, given, accelerator, arguments, RATE, checkpoints, lambda: None).run()
 

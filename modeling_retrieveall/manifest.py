@@ -71,8 +71,10 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     if not file.is_file():
+        inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"*/{MANIFEST}")))
         raise AdapterError(
-            f"{path} is not a language adapter: it has no {MANIFEST}. Give the folder that `retrieveall train` wrote."
+            f"{path} is not a language adapter: it has no {MANIFEST}. "
+            f"Give {f'one of those in it: {inside}' if inside else 'the folder that `retrieveall train` wrote'}."
         )
     try:
         data = json.loads(file.read_text(encoding="utf-8"))

@@ -277,6 +277,35 @@ def test_a_label_that_only_the_validation_sentences_have_is_named(
 def test_resuming_without_a_checkpoint_says_so(arguments: TrainingArguments) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         train(replace(arguments, resume=True))
+    train(arguments)
+    with pytest.raises(FileExistsError, match="sw is finished; there is nothing to resume"):
+        train(replace(arguments, resume=True))
+
+
+def test_an_interrupted_run_is_neither_lost_nor_taken_for_another(
+    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "own.conll"
+    file.write_text("Nyeri\tB-LOC\n\nNgozi\tB-PER\n", encoding="utf-8")
+    run = replace(arguments, dataset=[str(file)], max_validation_examples=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_stop_asked", lambda *_: True)
+        with pytest.raises(KeyboardInterrupt):
+            train(run)
+    with pytest.raises(FileExistsError, match=r"sw.checkpoint is of an interrupted run. Go on with --resume"):
+        train(run)
+    with pytest.raises(ValueError, match=r"of another run: language was 'sw' and is 'de'; learning_rate was None and is 0.1"):
+        train(replace(run, resume=True, language="de", learning_rate=0.1))
+    file.write_text("Nyeri\tB-LOC\n\nWangari\tB-PER\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="of another run: sentences was"):
+        train(replace(run, resume=True))
+    train(replace(run, overwrite=True))
+    assert not Path(f"{run.output}.checkpoint").exists()
+
+
+def test_the_steps_that_were_done_are_recorded(arguments: TrainingArguments) -> None:
+    record = LanguageAdapter.load(train(replace(arguments, max_steps=2, max_validation_examples=0))).manifest.training
+    assert (record["steps"], record["max_steps"], "epochs" in record) == (2, 2, False)
 
 
 def test_a_language_starts_from_the_weights_of_another_adapter(

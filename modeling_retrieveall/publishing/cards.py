@@ -36,6 +36,7 @@ _SETTINGS = {
     "max_train_examples": "Sentences drawn from each data set, at most",
     "duplicates_dropped": "Exact duplicates dropped",
     "epochs": "Epochs",
+    "steps": "Steps of the optimizer",
     "learning_rate": "Peak learning rate",
     "start_share": "Share of its start in the weights",
     "rank": "LoRA rank",

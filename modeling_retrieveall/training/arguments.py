@@ -7,7 +7,7 @@
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -142,6 +142,14 @@ class TrainingArguments:
         steps_of_an_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation * processes)))
         return max(_EPOCHS, math.ceil(_STEPS / steps_of_an_epoch))
 
+    def decisive(self) -> dict[str, Any]:
+        """The settings that a resumed run must share with the one it goes on from, or it would be neither.
+
+        >>> TrainingArguments(language="sw", dataset=["sw.conll"], output="runs/sw").decisive()["language"]
+        'sw'
+        """
+        return {name: value for name, value in asdict(self).items() if name not in _FREE_TO_CHANGE}
+
     def runs(self) -> list["TrainingArguments"]:
         """The settings of each language's run; of one language, these."""
         languages = self.language.split(",")
@@ -168,15 +176,16 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
         >>> parse_arguments(["--language", "sw", "--dataset", "sw.conll", "--output", "runs/sw"], "train").epochs_for(600)
         2
     """
-    from transformers import HfArgumentParser
-
     words = sys.argv[1:] if given is None else list(given)
     settings = [f"--{name}" for name in TrainingArguments.__dataclass_fields__]
     # Before the parser, which would complain of what a mistyped setting leaves missing.
     for name in (word.partition("=")[0] for word in words if word.startswith("--")):
         if f"--{name[2:].replace('-', '_')}" not in [*settings, "--help"]:
             meant = get_close_matches(name, settings, 1, _ALIKE)
-            raise ValueError(f"There is no setting {name}. {f'Is {meant[0]} meant?' if meant else '--help lists all.'}")
+            hint = f"Is {meant[0]} meant?" if meant else "--help lists all."
+            raise ValueError(f"There is no setting {name}. {_BEFORE if name in _OF_ALL_COMMANDS else hint}")
+    from transformers import HfArgumentParser  # takes seconds, in which a mistyped setting would not be told
+
     usage = f"{program} --language LANGUAGE --dataset DATASET --output FOLDER [SETTINGS]"
     parser = HfArgumentParser(TrainingArguments, prog=program, usage=usage)  # type: ignore[arg-type]
     arguments, left = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
@@ -188,8 +197,14 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
     return read
 
 
+_OF_ALL_COMMANDS = ("--quiet", "--debug")
+_BEFORE = "It stands before the command, as in retrieveall --quiet train."
 _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
+
+_FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "shard_languages", "patience"}
+_FREE_TO_CHANGE |= {"max_validation_examples", "gradient_checkpointing", "start_share"}
+"""Settings that neither the steps of a run nor their order depend on."""
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

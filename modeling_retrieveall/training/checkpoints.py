@@ -1,6 +1,6 @@
 """Checkpoints of a run: LoRA, optimizer, scheduler and random state, written aside and moved into place; never the base.
 
->>> checkpoints = Checkpoints(Path("runs/sw.checkpoint"), accelerator, lora)
+>>> checkpoints = Checkpoints(Path("runs/sw.checkpoint"), {"language": "sw"}, accelerator, lora)
 >>> checkpoints.write(State(epoch=1))
 >>> checkpoints.read()
 State(epoch=1, batch=0, step=0, ...)
@@ -20,7 +20,8 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_STATE, _LORA, _BEST, _START = "state.json", "lora.safetensors", "best.safetensors", "start.safetensors"
+_STATE, _RUN = "state.json", "run.json"
+_LORA, _BEST, _START = "lora.safetensors", "best.safetensors", "start.safetensors"
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Checkpoints:
 
     Args:
         folder: Where it lies.
+        run: What makes it this run and no other (:func:`check_same_run`).
         accelerator: Knows optimizer and scheduler.
         lora: The LoRA, before it is trained.
 
@@ -56,8 +58,9 @@ class Checkpoints:
         start: The tensors that the run began with, resumed or not.
     """
 
-    def __init__(self, folder: Path, accelerator: Accelerator, lora: PeftModel) -> None:
+    def __init__(self, folder: Path, run: dict[str, Any], accelerator: Accelerator, lora: PeftModel) -> None:
         self.folder = folder
+        self._run = run
         self._accelerator = accelerator
         self._lora = lora
         self._best: dict[str, Tensor] | None = None
@@ -75,6 +78,7 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            (unfinished / _RUN).write_text(json.dumps(self._run), encoding="utf-8")
             save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
@@ -83,15 +87,9 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
 
     def read(self) -> State:
-        """Loads the checkpoint into LoRA, optimizer and scheduler.
-
-        Raises:
-            FileNotFoundError: There is none.
-        """
-        if not (self.folder / _STATE).is_file():
-            raise FileNotFoundError(f"There is no checkpoint at {self.folder} to resume from. Leave --resume away.")
+        """Loads the checkpoint into LoRA, optimizer and scheduler."""
         self._accelerator.load_state(str(self.folder))
-        # Whatever --init says by now.
+        # Whatever lies by now where the run found its start.
         self.start = load_file(self.folder / _START)
         if (self.folder / _BEST).is_file():
             self._best = load_file(self.folder / _BEST)
@@ -159,6 +157,31 @@ class Interrupts:
 def checkpoint_of(output: str) -> Path:
     """Where the checkpoints of a run lie, beside the folder of its finished adapter."""
     return Path(f"{output}.checkpoint")
+
+
+def check_same_run(folder: Path, run: dict[str, Any]) -> None:
+    """Makes sure that a checkpoint is there and that the run that wants to go on from it is the one that wrote it.
+
+    Args:
+        folder: The checkpoint.
+        run: What makes it this run and no other: settings and sentences, as values of JSON.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is of another run; the message says in what they differ.
+    """
+    if not (folder / _STATE).is_file():
+        raise FileNotFoundError(f"There is no checkpoint at {folder} to resume from. Leave out --resume.")
+    try:
+        before = json.loads((folder / _RUN).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} was written by an older version. Give --overwrite without --resume to begin anew.") from error
+    different = [f"{name} was {before.get(name)!r} and is {value!r}" for name, value in run.items() if before.get(name) != value]
+    if different:
+        raise ValueError(
+            f"{folder} is of another run: {'; '.join(different)}. Give what was given then, or --overwrite without --resume "
+            "to begin anew."
+        )
 
 
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from typing import Any
 from ..entities import Example, Sentence, Span, detect_scheme, spans_from_tags, split_tag
 
 _CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
+_SUFFIXES = {*_CONLL_SUFFIXES, ".parquet"}
 _TAG = re.compile(r"O|[BILOUES]-.+")
 _SPLIT_NAMES = {"validation": ("validation", "valid", "dev"), "train": ("train",), "test": ("test",)}
 
@@ -67,6 +68,10 @@ def load_examples(dataset: str, split: str) -> LabelledData:
         DatasetError: There is no such dataset or split, a column is missing, or a tag is not BIO, IOB1 or BILOU.
     """
     path = Path(dataset).expanduser()
+    if path.suffix in _SUFFIXES and not path.exists():
+        raise DatasetError(f"There is no file {dataset}.")  # and no dataset of the Hub, which would be asked for half a minute
+    if path.is_file() and path.suffix not in _SUFFIXES:
+        raise DatasetError(f"{dataset} ends with {path.suffix!r}; give one of {', '.join(sorted(_SUFFIXES))}.")
     if path.exists():
         files = [path] if path.is_file() else _split_files(path, split)
         if files[0].suffix in _CONLL_SUFFIXES:

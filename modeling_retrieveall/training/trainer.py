@@ -10,6 +10,7 @@ The same from Python:
     'Wangari Maathai'
 """
 
+import hashlib
 import math
 import os
 import shutil
@@ -39,7 +40,7 @@ from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
 from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
-from .checkpoints import Checkpoints, State, checkpoint_of, lora_tensors
+from .checkpoints import Checkpoints, State, check_same_run, checkpoint_of, lora_tensors
 from .curve import draw_curve
 from .data import dataset_name
 from .evaluation import evaluate_examples
@@ -63,7 +64,9 @@ def train(arguments: TrainingArguments) -> Path:
         DatasetError: The data cannot be read or holds no entities.
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
-        ValueError: A share of the start is asked for, and there is none; languages are sharded by a launch that splits models.
+        FileNotFoundError: There is no checkpoint to resume from.
+        ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; languages are
+            sharded by a launch that splits models.
         FileExistsError: The output folder holds something else than an adapter.
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
@@ -71,11 +74,13 @@ def train(arguments: TrainingArguments) -> Path:
     all_runs = arguments.runs()
     runs = shard(all_runs) if arguments.shard_languages else all_runs
     for run in runs:
-        _check_output(run)
+        _check_output(run, alone=len(all_runs) == 1)
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
     drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
     starts = [find_start(run.init, run.language, run.base) for run in runs]
-    for run, start in zip(runs, starts, strict=True):
+    for run, lessons, start in zip(runs, drawn, starts, strict=True):
+        if run.resume and checkpoint_of(run.output).is_dir():
+            check_same_run(checkpoint_of(run.output), _identity(run, lessons))
         if run.start_share is not None and start is None:
             raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
@@ -105,7 +110,8 @@ class _Training:
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
-        self.checkpoints = Checkpoints(checkpoint_of(arguments.output), self.accelerator, self.lora)
+        identity = _identity(arguments, lessons)
+        self.checkpoints = Checkpoints(checkpoint_of(arguments.output), identity, self.accelerator, self.lora)
 
     @property
     def learning_rate(self) -> float:
@@ -117,7 +123,7 @@ class _Training:
         if self.start is None:
             return _RATE
         sentences = sum(len(group.train) for group in self.lessons)
-        return max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(sentences / _MANY)))
+        return round(max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(sentences / _MANY))), 5)
 
     @property
     def start_share(self) -> float | None:
@@ -217,7 +223,13 @@ class _Training:
     def _finish(self, state: State, seconds: int) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
         aside = self.output.with_name(f".{self.output.name}.unfinished")
-        run = {"loss": _mean(state.losses), "seconds": seconds, "loss_curve": state.curve, "f1_curve": state.f1}
+        run = {
+            "steps": state.step,
+            "loss": _mean(state.losses),
+            "seconds": seconds,
+            "loss_curve": state.curve,
+            "f1_curve": state.f1,
+        }
         adapter = self._save(aside, run)
         self._measure(adapter)
         draw_curve(state.curve, state.f1, max(state.epoch, 1), aside / PLOT)
@@ -260,7 +272,8 @@ class _Training:
             known = adapter.known_hashes()
             fresh = [example for example in group.validation if sentence_hash(example.key) not in known]
             if not fresh:
-                self.accelerator.print(f"{group.name}: no validation sentences, F1 is not measured")
+                if self.arguments.max_validation_examples:
+                    self.accelerator.print(f"{group.name}: no validation sentences, F1 is not measured")
                 continue
             if new := sorted({s.label for e in fresh for s in e.spans} - set(adapter.manifest.entity_types)):
                 self.accelerator.print(
@@ -297,7 +310,7 @@ class _Training:
         return report
 
     def _manifest(self, run: dict[str, Any]) -> Manifest:
-        arguments, config = self.arguments, self.model.config
+        arguments, config, processes = self.arguments, self.model.config, self.accelerator.num_processes
         lora = self.lora.peft_config["default"]
         shown = arguments.knowledge_share > 0
         return Manifest(
@@ -314,15 +327,15 @@ class _Training:
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
-                "epochs": arguments.epochs_for(len(self.sampler), self.accelerator.num_processes),
+                **({} if arguments.max_steps else {"epochs": arguments.epochs_for(len(self.sampler), processes)}),
                 "learning_rate": self.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
                 **({} if self.start_share is None else {"start_share": self.start_share}),
                 **{name: value for name in _KEPT if (value := getattr(arguments, name)) is not None},
                 "mixed_precision": self.accelerator.mixed_precision,
-                "processes": self.accelerator.num_processes,
-                "hardware": describe(self.accelerator.device, self.accelerator.num_processes),
+                "processes": processes,
+                "hardware": describe(self.accelerator.device, processes),
                 **run,
             },
         )
@@ -369,14 +382,27 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
     return accelerator
 
 
-def _check_output(run: TrainingArguments) -> None:
-    """Refuses a folder that would be replaced: an adapter, unless that is wanted, and something else in any case."""
-    output = Path(run.output)
-    if (output / MANIFEST).is_file():
-        if not (run.overwrite or run.resume):
-            raise FileExistsError(f"{output} holds an adapter already. Choose another --output, or give --overwrite.")
-    elif output.exists() and (output.is_file() or any(output.iterdir())):
+def _check_output(run: TrainingArguments, alone: bool) -> None:
+    """Refuses to replace an adapter or the checkpoint of another run, unless that is wanted, and anything else in any case."""
+    output, checkpoint = Path(run.output), checkpoint_of(run.output)
+    finished, interrupted = (output / MANIFEST).is_file(), checkpoint.is_dir()
+    if output.exists() and not finished and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
+    if run.resume:
+        if alone and finished and not interrupted:
+            raise FileExistsError(f"{output} is finished; there is nothing to resume.")
+        if alone and not interrupted:
+            raise FileNotFoundError(f"There is no checkpoint at {checkpoint} to resume from. Leave out --resume.")
+    elif finished and not run.overwrite:
+        raise FileExistsError(f"{output} holds an adapter already. Choose another --output, or give --overwrite.")
+    elif interrupted and not run.overwrite:
+        raise FileExistsError(f"{checkpoint} is of an interrupted run. Go on with --resume, or give --overwrite to begin anew.")
+
+
+def _identity(run: TrainingArguments, lessons: list[Lessons]) -> dict[str, Any]:
+    """What a resumed run must share with the one it goes on from."""
+    hashes = [sentence_hash(example.key) for group in lessons for example in group.train]
+    return {**run.decisive(), "sentences": hashlib.sha256(str(hashes).encode()).hexdigest()[:16]}
 
 
 def _is_finished(run: TrainingArguments) -> bool:
