@@ -99,7 +99,8 @@ def plot(rows: list[Row], file: Path) -> None:
     for colour, language in enumerate(dict.fromkeys(row["language"] for row in rows)):
         for start, style in zip(STARTS, ("o-", "o--"), strict=True):
             points = sorted((r["sentences"], r["f1"]) for r in rows if (r["language"], r["start"]) == (language, start))
-            axes.plot(*zip(*points, strict=True), style, color=f"C{colour}", markersize=3, label=f"{language} from {start}")
+            if points:
+                axes.plot(*zip(*points, strict=True), style, color=f"C{colour}", markersize=3, label=f"{language} from {start}")
     axes.set_xlabel("labelled sentences of the language")
     axes.set_ylabel("strict typed span F1")
     axes.set_ylim(0, 100)

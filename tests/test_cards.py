@@ -199,13 +199,16 @@ def test_a_quoted_sentence_can_stand_in_code() -> None:
 # Use
 
 
-def test_the_automodel_code_of_a_shipped_card_runs(
-    embedded_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("model_repo", [None, "someone/model"])
+def test_the_code_of_a_card_runs(
+    embedded_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], model_repo: str | None
 ) -> None:
-    RetrieveAllModel.from_pretrained("shipped", languages=["ru"]).save_pretrained(tmp_path / "model")
-    card = ModelCard.load(shipped_adapters() / "de" / "README.md")
+    card = adapter_card(shipped("de"), model_repo=model_repo)
+    if model_repo:
+        RetrieveAllModel.from_pretrained("shipped", languages=["ru"]).save_pretrained(tmp_path / "model")
     block = code(card, "With RetrieveAll")
-    exec(block.replace("<owner>/<model>", str(tmp_path / "model")).replace("path/to/this/folder", str(shipped_adapters() / "de")))
+    assert ("trust_remote_code=True" in block) == bool(model_repo)
+    exec(block.replace("someone/model", str(tmp_path / "model")).replace("path/to/this/folder", str(shipped_adapters() / "de")))
     found = [line.rsplit(" ", 3)[0] for line in capsys.readouterr().out.splitlines()]
     assert "; ".join(" = ".join(reversed(line.split(" ", 1))) for line in found) == labelled(card)
 
