@@ -185,7 +185,7 @@ def test_what_is_learned_from_is_told(arguments: TrainingArguments, tmp_path: Pa
     file = tmp_path / "sw.conll"
     file.write_text("Nyeri\tB-LOC\n\nNgozi\tB-PER\nOkonjo\tI-PRE\n", encoding="utf-8")
     told = draw_lessons(str(file), replace(arguments, max_validation_examples=0)).summary().splitlines()
-    assert told[0] == f"{file}: 2 sentences to learn from (1 LOC, 1 PER, 1 PRE), 0 to measure on"
+    assert told[0] == f"{file}: 2 sentences to learn from, 2 words each on average (1 LOC, 1 PER, 1 PRE); 0 to measure on"
     assert told[1].startswith(f"A tag that does not fit its neighbours: {file}, line 4, word 'Okonjo'")
 
 

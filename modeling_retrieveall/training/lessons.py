@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 import torch
 from safetensors import SafetensorError
@@ -51,7 +52,11 @@ class Lessons:
         """What is learned from and measured on, for a person who looks whether that is what was meant."""
         types = Counter(span.label for example in self.train for span in example.spans)
         counted = ", ".join(f"{number} {label}" for label, number in types.most_common())
-        summary = f"{self.name}: {len(self.train)} sentences to learn from ({counted}), {len(self.validation)} to measure on"
+        words = round(mean(len(example.sentence.words) for example in self.train))
+        summary = (
+            f"{self.name}: {len(self.train)} sentences to learn from, {words} words each on average ({counted}); "
+            f"{len(self.validation)} to measure on"
+        )
         return f"{summary}\n{told_repairs(self.repairs)}" if self.repairs else summary
 
 
