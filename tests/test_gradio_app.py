@@ -108,7 +108,8 @@ def test_language_and_route_of_each_sentence_are_told(page: Page, model: Retriev
     for row, sentence in zip(rows.all(), served, strict=True):
         language, probability = next(iter(sentence.posterior.items()))
         text, known = TEXT[sentence.start : sentence.end], "" if sentence.route.known else "?"
-        shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{language} 1.00"]
+        (server,) = sentence.route.mixture
+        shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{server} 1.00"]
         expect(row.locator("td")).to_have_text(shown)
 
 

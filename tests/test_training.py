@@ -351,7 +351,10 @@ def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: 
     from_nothing = LanguageAdapter.load(first).manifest.training
     rates = [from_nothing["learning_rate"], known["learning_rate"], new["learning_rate"]]
     assert rates == [1e-3, 5e-4, 3e-4], "from nothing, known sentences, few new ones"
-    assert known["start_share"] == 0.5 and new["start_share"] == 0.0
+    file = tmp_path / "dates.conll"
+    file.write_text("Bonn\tB-LOC\n\n1949\tB-DATE\n", encoding="utf-8")
+    dates = LanguageAdapter.load(train(replace(other, dataset=[str(file)], output=str(tmp_path / "dates")))).manifest.training
+    assert [run["start_share"] for run in (known, new, dates)] == [0.5, 0.02, 0.0], "24 of 600 sentences keep little"
 
 
 @pytest.mark.parametrize(("sentences", "epochs"), [(1, 60), (25, 15), (100, 5), (600, 2), (10_000, 2)])

@@ -122,15 +122,22 @@ class _Training:
             return _GENTLE_RATE
         if self.start is None:
             return _RATE
-        sentences = sum(len(group.train) for group in self.lessons)
-        return round(max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(sentences / _MANY))), 5)
+        return round(max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(self._sentences / _MANY))), 5)
 
     @property
     def start_share(self) -> float | None:
         """The share of the start's weights asked for, or the one that suits it; ``None`` without a start."""
         if self.start is None or self.arguments.start_share is not None:
             return self.arguments.start_share
-        return _KNOWING_SHARE if self._start_knows else 0.0
+        if self._start_knows:
+            return _SHARE
+        # What it has never labelled, half of it would half unlearn.
+        same_types = {label for group in self.lessons for label in group.labels} <= set(self.start.manifest.entity_types)
+        return round(_SHARE * min(1.0, self._sentences / _MANY), 2) if same_types else 0.0
+
+    @property
+    def _sentences(self) -> int:
+        return sum(len(group.train) for group in self.lessons)
 
     @cached_property
     def _start_knows(self) -> bool:
@@ -349,8 +356,8 @@ class _Training:
 
 _RATE, _GENTLE_RATE, _LEAST_RATE = 1e-3, 5e-4, 3e-4
 _MANY = 600
-"""Sentences, from which on a language that is new to the start is learned at the full rate."""
-_KNOWING_SHARE = 0.5
+"""Sentences, from which on a language that is new to the start is learned at the full rate, and half of the start is kept."""
+_SHARE = 0.5
 
 _KEPT = (
     "max_steps",
