@@ -74,9 +74,9 @@ class TrainingArguments:
         None,
         "Share of the adapter it starts from in the weights of the finished one, which lie between the two. When not given 0.5 "
         "if that adapter has learned most of these sentences itself (am 42.1 to 46.3, de 77.6 to 80.1, sw and ta half a point "
-        "and one down), or gives all their entity types (new to it: bg 79.0 to 80.3, de 81.2 to 82.5, ta 57.2 to 64.7), then less "
-        "below 600 sentences, which are learned at a lower rate instead. 0 where types are new: sw, with dates, fell from 78.6 "
-        "to 71.5.",
+        "and one down), or gives all their entity types (new to it: bg 79.0 to 80.3, de 81.2 to 82.5, ta 57.2 to 64.7); less "
+        "for fewer than 600 sentences, which are learned at a lower rate instead. 0 where types are new: sw, with dates, fell "
+        "from 78.6 to 71.5.",
     )
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
