@@ -47,17 +47,14 @@ def test_the_one_for_cpus_trains_with_two_processes(tiny_base: Path, tmp_path: P
 
 
 def test_languages_are_shared_out_among_two_processes(tiny_base: Path, tmp_path: Path) -> None:
-    languages = ("sw", "de", "en")
-    files = [str(SENTENCES / f"{language}.conll") for language in languages]
-    learn(
-        tiny_base, "--shard_languages", "--language", ",".join(languages), "--dataset", *files, "--output", str(tmp_path / "all")
-    )
-    for language in languages:
-        assert read_manifest(tmp_path / "all" / language).training["processes"] == 1
+    files = [str(SENTENCES / f"{language}.conll") for language in ("sw", "de")]
+    learn(tiny_base, "--shard_languages", "--language", "sw,de", "--dataset", *files, "--output", str(tmp_path / "all"))
+    shared = [read_manifest(tmp_path / "all" / language).training for language in ("sw", "de")]
+    assert [run["processes"] for run in shared] == [1, 1]
     # Each is learned as it would be alone.
     learn(tiny_base, "--language", "de", "--dataset", files[1], "--output", str(tmp_path / "de"), launched=False)
-    alone, shared = (load_file(folder / LORA_WEIGHTS) for folder in (tmp_path / "de", tmp_path / "all" / "de"))
-    assert all(torch.equal(shared[name], weights) for name, weights in alone.items())
+    alone, sharded = (load_file(folder / LORA_WEIGHTS) for folder in (tmp_path / "de", tmp_path / "all" / "de"))
+    assert all(torch.equal(sharded[name], weights) for name, weights in alone.items())
 
 
 @pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])

@@ -104,14 +104,14 @@ def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Pat
     local = RetrieveAllModel.from_pretrained(folder)
     sentences = [sentence for result in local.explain(TEXTS) for sentence in result.sentences]
     assert [row["body"]["prompt"] for row in rows] == [sentence.prompt_ids for sentence in sentences]
-    assert [row["body"]["model"] for row in rows] == [sentence.route.language for sentence in sentences]
+    assert [row["body"]["model"] for row in rows] == [sentence.route.adapters[0] for sentence in sentences]
     for row, sentence in zip(rows, sentences, strict=True):
         assert (row["method"], row["url"], row["body"]["temperature"]) == ("POST", "/v1/completions", 0)
         assert row["body"]["max_tokens"] >= len(sentence.answer_ids)
 
 
 def test_of_several_adapters_the_heaviest_answers(folder: Path) -> None:
-    model = RetrieveAllModel.from_pretrained(folder, adapters_per_sentence=2, min_weight=0.0)
+    model = RetrieveAllModel.from_pretrained(folder, adapters_per_sentence=2, min_weight=0.0, when_unknown="nearest")
     window = model.prepare(TEXTS[0])[0][0]
     assert len(window.route.mixture) == 2
     assert request_body(SpelledFormat(model.answers), window)["model"] == max(window.route.mixture.items(), key=lambda m: m[1])[0]
