@@ -25,9 +25,9 @@ from modeling_retrieveall.training import lessons, trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
 from modeling_retrieveall.training.data import DatasetError
+from modeling_retrieveall.training.departure import averaged
 from modeling_retrieveall.training.lessons import draw_lessons
 from modeling_retrieveall.training.loop import Loop, collate
-from modeling_retrieveall.training.start import averaged
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import SENTENCES, write_tiny_base
 

@@ -4,11 +4,8 @@
 'mul'
 """
 
-from collections.abc import Mapping
-
 import torch
 from peft import LoraConfig
-from torch import Tensor
 
 from ..collection import locate, shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
@@ -68,21 +65,3 @@ def start_config(start: LanguageAdapter) -> LoraConfig:
         target_modules=sorted({name.rpartition(".")[2] for name in weights.a}),
         task_type="CAUSAL_LM",
     )
-
-
-def averaged(own: Mapping[str, Tensor], start: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The weights of an adapter between the one that was trained and the one that it started from.
-
-    What was learned from a few hundred sentences overshoots; part of the way is better than all of it (after Wortsman et al.,
-    "Robust fine-tuning of zero-shot models", CVPR 2022, who average the weights of whole models). A and B are averaged each for
-    itself, which keeps the rank; a row of M with both, the mean of the two updates, measured the same.
-
-    Args:
-        own: The tensors as trained, by PEFT's names.
-        start: Those that training started from, of the same names and shapes.
-        share: What the start keeps, from 0 to 1.
-
-    >>> averaged({"lora_B": torch.ones(1)}, {"lora_B": torch.zeros(1)}, share=0.25)
-    {'lora_B': tensor([0.7500])}
-    """
-    return {name: torch.lerp(tensor.float(), start[name].float(), share).to(tensor.dtype) for name, tensor in own.items()}

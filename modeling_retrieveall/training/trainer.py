@@ -11,12 +11,10 @@ The same from Python:
 """
 
 import hashlib
-import math
 import os
 import shutil
 import time
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +41,13 @@ from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, check_same_run, checkpoint_of, lora_tensors
 from .curve import draw_curve
 from .data import dataset_name
+from .departure import averaged, departure
 from .evaluation import evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
 from .sharding import shard
-from .start import averaged, find_start, start_config
+from .start import find_start, start_config
 
 
 def train(arguments: TrainingArguments) -> Path:
@@ -100,6 +99,7 @@ class _Training:
         self.arguments = arguments
         self.lessons = lessons
         self.start = start
+        self.departure = departure(arguments, start, lessons)
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
@@ -113,39 +113,6 @@ class _Training:
         identity = _identity(arguments, lessons)
         self.checkpoints = Checkpoints(checkpoint_of(arguments.output), identity, self.accelerator, self.lora)
 
-    @property
-    def learning_rate(self) -> float:
-        """The rate asked for, or the one that suits the start."""
-        if self.arguments.learning_rate is not None:
-            return self.arguments.learning_rate
-        if self._start_knows:
-            return _GENTLE_RATE
-        if self.start is None:
-            return _RATE
-        return round(max(_LEAST_RATE, _RATE * min(1.0, math.sqrt(self._sentences / _MANY))), 5)
-
-    @property
-    def start_share(self) -> float | None:
-        """The share of the start's weights asked for, or the one that suits it; ``None`` without a start."""
-        if self.start is None or self.arguments.start_share is not None:
-            return self.arguments.start_share
-        if self._start_knows:
-            return _SHARE
-        # What it has never labelled, half of it would half unlearn.
-        same_types = {label for group in self.lessons for label in group.labels} <= set(self.start.manifest.entity_types)
-        return round(_SHARE * min(1.0, self._sentences / _MANY), 2) if same_types else 0.0
-
-    @property
-    def _sentences(self) -> int:
-        return sum(len(group.train) for group in self.lessons)
-
-    @cached_property
-    def _start_knows(self) -> bool:
-        """Whether the adapter it starts from has learned most of these very sentences."""
-        known = set(self.start.training_hashes.tolist()) if self.start else set()
-        learned = [sentence_hash(example.key) in known for group in self.lessons for example in group.train]
-        return sum(learned) > len(learned) / 2
-
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
         began = time.perf_counter()
@@ -155,7 +122,7 @@ class _Training:
             self.sampler,
             self.accelerator,
             self.arguments,
-            self.learning_rate,
+            self.departure.learning_rate,
             self.checkpoints,
             self._validation_f1,
         )
@@ -262,7 +229,7 @@ class _Training:
 
     def _weights(self) -> dict[str, Tensor]:
         """The LoRA as it is written: between what was trained and what it started from."""
-        own = averaged(lora_tensors(self.lora, torch.float32), self.checkpoints.start, self.start_share or 0.0)
+        own = averaged(lora_tensors(self.lora, torch.float32), self.checkpoints.start, self.departure.start_share or 0.0)
         return {name: tensor.to(torch.bfloat16) for name, tensor in own.items()}
 
     def _training_hashes(self) -> Tensor:
@@ -335,10 +302,10 @@ class _Training:
                 "sentences": sum(len(group.train) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
                 **({} if arguments.max_steps else {"epochs": arguments.epochs_for(len(self.sampler), processes)}),
-                "learning_rate": self.learning_rate,
+                "learning_rate": self.departure.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
-                **({} if self.start_share is None else {"start_share": self.start_share}),
+                **({} if self.start is None else {"start_share": self.departure.start_share}),
                 **{name: value for name in _KEPT if (value := getattr(arguments, name)) is not None},
                 "mixed_precision": self.accelerator.mixed_precision,
                 "processes": processes,
@@ -353,11 +320,6 @@ class _Training:
             return None
         return self.start.source if self.start.snapshot else self.start.language
 
-
-_RATE, _GENTLE_RATE, _LEAST_RATE = 1e-3, 5e-4, 3e-4
-_MANY = 600
-"""Sentences, from which on a language that is new to the start is learned at the full rate, and half of the start is kept."""
-_SHARE = 0.5
 
 _KEPT = (
     "max_steps",
