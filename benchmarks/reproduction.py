@@ -56,10 +56,10 @@ class Systems:
         yield "departed whole", lambda language: self._adapters(whole, language)
         yield "departed whole, nothing shown", lambda language: self._adapters(whole, language, n_entities=0, n_sentences=0)
         yield "departed whole, mul in its row", lambda language: self._in_one_row(whole, language)
+        # The joint LoRA with retrieval is this one: taught all languages from nothing, with examples in some prompts.
         yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
         yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
         yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
-        yield "joint LoRA, shown", lambda language: self._shared("joint+retrieved", language)
         yield "base LLM", self._base
         yield "CRF", lambda language: (crf(self._draw(language).train, self._draw(language).test), None)
         yield "spaCy", lambda language: (spacy_ner(self._draw(language).train, self._draw(language).test), None)
