@@ -16,6 +16,7 @@ from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.evaluation import evaluate
+from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 
 VARIANTS = {
@@ -61,6 +62,7 @@ def _train(language: str, dataset: Path, folder: Path, start: str, retrieved: bo
             max_train_examples=examples,
             max_validation_examples=0,
             knowledge_share=TrainingArguments.knowledge_share if retrieved else 0.0,
+            resume=is_interrupted(str(folder)),
         )
     )
 

@@ -15,6 +15,7 @@ from modeling_retrieveall.collection import shipped_adapters
 from modeling_retrieveall.publishing.sharing import share
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.data import load_examples
+from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 
 LANGUAGES = {code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")}
@@ -42,6 +43,7 @@ def main(
                 knowledge_share=0.3,
                 max_train_examples=train_examples,
                 max_validation_examples=100,
+                resume=is_interrupted(str(mul)),
             )
         )
     for language, folder in LANGUAGES.items():
@@ -53,6 +55,7 @@ def main(
                     output=str(runs / language),
                     init=str(mul),
                     max_train_examples=train_examples,
+                    resume=is_interrupted(str(runs / language)),
                 )
             )
     ship(runs)

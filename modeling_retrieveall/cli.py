@@ -119,8 +119,9 @@ def evaluate(
 
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
+    loaded = load(model, revision, base, add or [], dtype, device, quantize)
     report = measure(
-        load(model, revision, base, add or [], dtype, device, quantize),
+        loaded,
         dataset,
         split,
         language,
@@ -138,7 +139,7 @@ def evaluate(
     table.add_row("all", f"{report.f1:.1f}", f"{report.precision:.1f}", f"{report.recall:.1f}", "", style="bold")
     Console().print(table)
     routing = "" if report.routing_accuracy is None else f", {report.routing_accuracy:.1f} % routed to {language}"
-    if report.routing_accuracy is not None and report.routing_accuracy < 50:
+    if report.routing_accuracy is not None and report.routing_accuracy < 50 and language in loaded.languages:
         hint = f"Most were served by other languages. With --oracle-routing the adapter of {language} serves all."
         Console().print(hint, highlight=False)
     Console().print(

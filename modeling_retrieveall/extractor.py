@@ -41,7 +41,7 @@ class Request:
     Attributes:
         languages: The language of each text, instead of routing.
         batch_size: Sentences decoded together.
-        prior: Weights of languages before any text is read; those not named are ruled out.
+        prior: Weights of languages before any text is read; those not named are ruled out, and so are unknown ones.
         explained: Whether prompts and retrieved examples are kept once they have served.
     """
 

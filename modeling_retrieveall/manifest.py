@@ -71,7 +71,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     if not file.is_file():
-        inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"*/{MANIFEST}")))
+        inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"[!.]*/{MANIFEST}")))
         raise AdapterError(
             f"{path} is not a language adapter: it has no {MANIFEST}. "
             f"Give {f'one of those in it: {inside}' if inside else 'the folder that `retrieveall train` wrote'}."

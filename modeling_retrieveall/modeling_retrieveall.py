@@ -237,7 +237,8 @@ class RetrieveAllModel(PreTrainedModel):
             batch_size: Sentences decoded together; the configuration's when not given.
             words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
             threshold: Entities of a lower score are left out.
-            prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out.
+            prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out, and
+                no text is taken for one of an unknown language.
 
         Returns:
             For each text its entities, in order of appearance and without overlap; ``text[e.start:e.end] == e.text``.

@@ -124,7 +124,8 @@ class Router:
             texts: Their texts; scripts are not looked at when not given.
             documents: Which text each sentence is of; those of one text stand together, in its order. Each is of its own when
                 not given.
-            prior: Weights of languages before any sentence is read; a language without one is ruled out.
+            prior: Weights of languages before any sentence is read; a language without one is ruled out. Who gives it knows
+                that the sentences are in one of these: none is taken for unknown.
 
         Returns:
             ``[sentences, languages]``, float64, in the order of ``languages``; and the row of M of each sentence.
@@ -135,7 +136,7 @@ class Router:
         owners = range(count) if documents is None else documents
         distances = self._discriminant.distances(sentences) if self._discriminant else None
         posterior = self._posterior(sentences, distances, owners, prior)
-        known = self._known(distances, posterior, owners, texts)
+        known = self._known(distances, posterior, owners, texts) if prior is None else [True] * count
         return posterior, [self._row(*row) for row in zip(posterior.tolist(), known, strict=True)]
 
     def _posterior(

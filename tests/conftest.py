@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -15,6 +16,7 @@ from modeling_retrieveall.answers import AnswerFormat
 from modeling_retrieveall.embedded import EMBEDDED_BASE, embedded_path, prepare_embedded
 from modeling_retrieveall.entities import Example, Sentence, Span
 from modeling_retrieveall.language_adapter import LanguageAdapter
+from modeling_retrieveall.lora_files import LORA_WEIGHTS
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests import HUB, HUB_HOME
@@ -99,6 +101,27 @@ def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 def loaded_tiny_adapter(tiny_adapter: Callable[[str], Path]) -> LanguageAdapter:
     """The German adapter of the tiny base, in memory."""
     return LanguageAdapter.load(tiny_adapter("de"))
+
+
+@pytest.fixture
+def arguments(tiny_base: Path, tmp_path: Path) -> TrainingArguments:
+    """A run of a few steps on the tiny base."""
+    return TrainingArguments(
+        language="sw",
+        dataset=[str(SENTENCES / "sw.conll")],
+        output=str(tmp_path / "sw"),
+        base=str(tiny_base),
+        init="none",
+        epochs=2,
+        max_train_examples=24,
+        encoder_layer=1,
+        mixed_precision="no",
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The LoRA of an adapter's folder."""
+    return load_file(folder / LORA_WEIGHTS)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -155,6 +155,15 @@ def test_evaluate_writes_its_report(run: Callable[..., tuple[int, str, str]], mo
     assert json.loads(kept.read_text())["n_test"] == report["n_test"] + 20
 
 
+@pytest.mark.parametrize(("language", "hinted"), [("de", True), ("fr", False)])
+def test_evaluate_names_the_adapter_that_would_serve_all_where_there_is_one(
+    run: Callable[..., tuple[int, str, str]], model: Path, tiny_adapter: Any, language: str, hinted: bool
+) -> None:
+    russian = "--add", tiny_adapter("ru"), "--dataset", SENTENCES / "ru.conll", "--limit", "8"
+    _, output, _ = run("evaluate", "--model", model, *russian, "--language", language)
+    assert (f"With --oracle-routing the adapter of {language} serves all" in output) == hinted
+
+
 def test_train_learns_a_language_that_extract_uses(
     run: Callable[..., tuple[int, str, str]], tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -236,6 +245,7 @@ def test_an_interrupted_annotation_says_that_it_goes_on(
         (["--learningrate", "1"], "There is no setting --learningrate. Is --learning_rate meant?"),
         (["--langauge=sw"], "There is no setting --langauge. Is --language meant?"),
         (["--lr", "1"], "There is no setting --lr. --help lists all."),
+        (["--debug"], "There is no setting --debug. It stands before the command, as in retrieveall --debug train."),
         (["--language", "sw", "yo"], "'yo' belongs to no setting. Several languages are separated by commas"),
         (["--batch-size", "0"], "batch_size is 0; give at least 1."),
     ],

@@ -201,6 +201,15 @@ def test_a_prior_decides_between_languages_and_rules_out_those_it_leaves_out(kin
     torch.testing.assert_close(posterior[:, 2] / posterior[:, 1], 3 * odds[:, 2] / odds[:, 1])
 
 
+def test_who_gives_a_prior_vouches_for_its_languages() -> None:
+    router = router_of(*LANGUAGES, fallback="mul", when_unknown="mul")
+    far = 1000 * queries("de")
+    assert {route.adapters for route in router.route(far)[1]} == {("mul",)}
+    assert all(
+        route.known and set(route.adapters) <= {"es", "ru"} for route in router.route(far, prior={"es": 1.0, "ru": 1.0})[1]
+    )
+
+
 def test_calibration_finds_the_temperature_of_the_sentences_and_the_distance_of_their_last_hundredth() -> None:
     router = router_of("de", "es", spread=1.0)
     held_out = {language: cluster(language, count=530, spread=1.0)[30:] for language in ("de", "es")}

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,9 +13,6 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from hypothesis import given
-from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.encoding import SentenceEncoder
@@ -25,32 +21,12 @@ from modeling_retrieveall.training import lessons, trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
 from modeling_retrieveall.training.data import DatasetError
-from modeling_retrieveall.training.departure import averaged
 from modeling_retrieveall.training.lessons import draw_lessons
 from modeling_retrieveall.training.loop import Loop, collate
 from modeling_retrieveall.training.trainer import train
-from tests.conftest import SENTENCES, write_tiny_base
+from tests.conftest import SENTENCES, weights, write_tiny_base
 
 SW = str(SENTENCES / "sw.conll")
-
-
-@pytest.fixture
-def arguments(tiny_base: Path, tmp_path: Path) -> TrainingArguments:
-    return TrainingArguments(
-        language="sw",
-        dataset=[SW],
-        output=str(tmp_path / "sw"),
-        base=str(tiny_base),
-        init="none",
-        epochs=2,
-        max_train_examples=24,
-        encoder_layer=1,
-        mixed_precision="no",
-    )
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "adapter_model.safetensors")
 
 
 def test_a_trained_adapter_is_complete_and_serves_at_once(arguments: TrainingArguments) -> None:
@@ -75,52 +51,6 @@ def test_the_same_seed_gives_the_same_adapter(arguments: TrainingArguments, tmp_
     first = weights(train(arguments))
     second = weights(train(replace(arguments, output=str(tmp_path / "again"))))
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
-def test_resuming_gives_what_an_uninterrupted_run_gives(
-    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
-    folder = train(replace(arguments, output=str(tmp_path / "whole")))
-    whole, record = weights(folder), json.loads((folder / "retrieveall.json").read_text())["training"]
-    note = Loop._note
-
-    def interrupt(self: Loop, progress: Any) -> None:
-        note(self, progress)
-        if self.state.step == after:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_note", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(arguments)
-    assert not Path(arguments.output).exists()
-    resumed = train(replace(arguments, resume=True))
-    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(resumed).items())
-    again = json.loads((resumed / "retrieveall.json").read_text())["training"]
-    assert (again["loss"], again["loss_curve"]) == (record["loss"], record["loss_curve"])
-
-
-def test_a_process_that_is_killed_while_it_writes_a_checkpoint_leaves_the_old_one(
-    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = weights(train(replace(arguments, output=str(tmp_path / "whole"), checkpoint_steps=1)))
-    save_state = Accelerator.save_state
-    writes = []
-
-    def killed(self: Accelerator, folder: str) -> None:
-        save_state(self, folder)
-        writes.append(folder)
-        if len(writes) == 3:
-            raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Accelerator, "save_state", killed)
-        with pytest.raises(OSError, match="No space left"):
-            train(replace(arguments, checkpoint_steps=1))
-    resumed = train(replace(arguments, resume=True))
-    assert all(torch.equal(whole[name], tensor) for name, tensor in weights(resumed).items())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["sw", "whole"]
 
 
 def test_the_best_epoch_is_kept_and_training_stops_when_none_is_better(
@@ -168,17 +98,6 @@ def test_a_quantised_base_learns(arguments: TrainingArguments, tmp_path: Path, b
     assert record["quantize"] == bits
     assert record["loss_curve"][-1][1] < record["loss_curve"][0][1]
     assert RetrieveAllModel.from_pretrained(folder).extract("Wangari Maathai alizaliwa Nyeri.") is not None
-
-
-def test_a_resumed_launch_learns_the_languages_that_had_not_begun(arguments: TrainingArguments, tmp_path: Path) -> None:
-    folder = tmp_path / "all"
-    first = train(replace(arguments, output=str(folder / "sw"), max_validation_examples=0))
-    written = (first / "adapter_model.safetensors").stat().st_mtime_ns
-    german = str(SENTENCES / "de.conll")
-    both = replace(arguments, language="sw,de", dataset=[SW, german], output=str(folder), max_validation_examples=0, resume=True)
-    train(both)
-    assert LanguageAdapter.load(folder / "de").language == "de"
-    assert (first / "adapter_model.safetensors").stat().st_mtime_ns == written
 
 
 def test_what_is_learned_from_is_told(arguments: TrainingArguments, tmp_path: Path) -> None:
@@ -274,35 +193,6 @@ def test_a_label_that_only_the_validation_sentences_have_is_named(
     assert manifest.metrics[0]["per_type"]["ORG"]["support"] == 1
 
 
-def test_resuming_without_a_checkpoint_says_so(arguments: TrainingArguments) -> None:
-    with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        train(replace(arguments, resume=True))
-    train(arguments)
-    with pytest.raises(FileExistsError, match="sw is finished; there is nothing to resume"):
-        train(replace(arguments, resume=True))
-
-
-def test_an_interrupted_run_is_neither_lost_nor_taken_for_another(
-    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "own.conll"
-    file.write_text("Nyeri\tB-LOC\n\nNgozi\tB-PER\n", encoding="utf-8")
-    run = replace(arguments, dataset=[str(file)], max_validation_examples=0)
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "_stop_asked", lambda *_: True)
-        with pytest.raises(KeyboardInterrupt):
-            train(run)
-    with pytest.raises(FileExistsError, match=r"sw.checkpoint is of an interrupted run. Go on with --resume"):
-        train(run)
-    with pytest.raises(ValueError, match=r"of another run: language was 'sw' and is 'de'; learning_rate was None and is 0.1"):
-        train(replace(run, resume=True, language="de", learning_rate=0.1))
-    file.write_text("Nyeri\tB-LOC\n\nWangari\tB-PER\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="of another run: sentences was"):
-        train(replace(run, resume=True))
-    train(replace(run, overwrite=True))
-    assert not Path(f"{run.output}.checkpoint").exists()
-
-
 def test_the_steps_that_were_done_are_recorded(arguments: TrainingArguments) -> None:
     record = LanguageAdapter.load(train(replace(arguments, max_steps=2, max_validation_examples=0))).manifest.training
     assert (record["steps"], record["max_steps"], "epochs" in record) == (2, 2, False)
@@ -317,44 +207,6 @@ def test_a_language_starts_from_the_weights_of_another_adapter(
     adapter = LanguageAdapter.load(folder)
     assert adapter.manifest.initialised_from == "mul"
     assert set(LanguageAdapter.load(start).training_hashes.tolist()) <= set(adapter.training_hashes.tolist())
-
-
-def test_a_finished_adapter_lies_between_what_was_learned_and_its_start(
-    arguments: TrainingArguments, tiny_adapter: Callable[[str], Path], tmp_path: Path
-) -> None:
-    start = tiny_adapter("mul")
-    run = replace(arguments, init=str(start), epochs=1)
-    whole, half, none = (
-        weights(train(replace(run, start_share=share, output=str(tmp_path / str(share))))) for share in (0.0, 0.5, 1.0)
-    )
-    for name, tensor in weights(start).items():
-        assert torch.equal(none[name], tensor)
-        # All three are written in bfloat16, which keeps eight bits.
-        assert torch.allclose(half[name].float(), (whole[name].float() + tensor.float()) / 2, rtol=2**-7, atol=1e-5)
-    assert any(not torch.equal(whole[name], none[name]) for name in whole)
-    assert LanguageAdapter.load(tmp_path / "0.5").manifest.training["start_share"] == 0.5
-
-
-@given(own=st.floats(-4, 4), start=st.floats(-4, 4), share=st.floats(0, 1))
-def test_averaging_stays_between_its_ends(own: float, start: float, share: float) -> None:
-    found = float(averaged({"a": torch.tensor(own)}, {"a": torch.tensor(start)}, share)["a"])
-    assert min(own, start) - 1e-5 <= found <= max(own, start) + 1e-5
-    assert found == pytest.approx(own + share * (start - own), abs=1e-5)
-
-
-def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(arguments: TrainingArguments, tmp_path: Path) -> None:
-    first = train(arguments)
-    again = replace(arguments, init=str(first), output=str(tmp_path / "again"))
-    known = LanguageAdapter.load(train(again)).manifest.training
-    other = replace(again, language="de", dataset=[str(SENTENCES / "de.conll")], output=str(tmp_path / "de"))
-    new = LanguageAdapter.load(train(other)).manifest.training
-    from_nothing = LanguageAdapter.load(first).manifest.training
-    rates = [from_nothing["learning_rate"], known["learning_rate"], new["learning_rate"]]
-    assert rates == [1e-3, 5e-4, 3e-4], "from nothing, known sentences, few new ones"
-    file = tmp_path / "dates.conll"
-    file.write_text("Bonn\tB-LOC\n\n1949\tB-DATE\n", encoding="utf-8")
-    dates = LanguageAdapter.load(train(replace(other, dataset=[str(file)], output=str(tmp_path / "dates")))).manifest.training
-    assert [run["start_share"] for run in (known, new, dates)] == [0.5, 0.02, 0.0], "24 of 600 sentences keep little"
 
 
 @pytest.mark.parametrize(("sentences", "epochs"), [(1, 60), (25, 15), (100, 5), (600, 2), (10_000, 2)])
@@ -375,11 +227,6 @@ def test_processes_that_are_not_connected_do_not_train(arguments: TrainingArgume
 
 def test_a_run_of_few_steps_has_their_loss(arguments: TrainingArguments) -> None:
     assert LanguageAdapter.load(train(replace(arguments, max_steps=1))).manifest.training["loss"] > 0
-
-
-def test_a_share_of_a_start_needs_one(arguments: TrainingArguments) -> None:
-    with pytest.raises(ValueError, match="but the run starts from nothing"):
-        train(replace(arguments, start_share=0.5))
 
 
 def test_a_start_from_another_base_is_refused(

@@ -22,6 +22,7 @@ from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.lessons import encoded
+from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 
 from .baselines import words_of
@@ -77,7 +78,7 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
 
 def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
     return TrainingArguments(
-        language="mul",
+        language=MUL,
         dataset=[str(settings.data / FOLDERS[language]) for language in settings.languages],
         output=str(folder),
         init="none",
@@ -88,6 +89,7 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
         max_train_examples=settings.size,
         max_validation_examples=0,
         seed=settings.seed,
+        resume=is_interrupted(str(folder)),
     )
 
 
@@ -107,6 +109,7 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         max_train_examples=settings.size,
         max_validation_examples=0,
         seed=settings.seed,
+        resume=is_interrupted(str(folder)),
     )
 
 

@@ -107,7 +107,7 @@ class TrainingArguments:
     checkpoint_steps: int = _flag(
         0, "Steps between checkpoints. 0 writes one after every epoch; an interrupt writes one at once."
     )
-    overwrite: bool = _flag(False, "Replace an adapter that --output holds already.")
+    overwrite: bool = _flag(False, "Replace an adapter that --output holds already, and begin an interrupted run anew.")
     resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
     report_to: str = _flag("none", "Tracker of Accelerate for loss and F1: tensorboard, wandb, ...; logs lie in <output>.logs.")
 
@@ -130,6 +130,11 @@ class TrainingArguments:
         languages = self.language.split(",")
         if len(languages) > 1 and len(languages) != len(self.dataset):
             raise ValueError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
+        if self.overwrite and self.resume and len(languages) > 1:
+            raise ValueError(
+                "Of several languages nobody knows which --overwrite had already replaced. Give --resume alone, which keeps all "
+                "finished ones, or --overwrite alone, which begins all anew."
+            )
         if self.shard_languages and len(languages) == 1:
             raise ValueError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
 
@@ -185,7 +190,9 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
         if f"--{name[2:].replace('-', '_')}" not in [*settings, "--help"]:
             meant = get_close_matches(name, settings, 1, _ALIKE)
             hint = f"Is {meant[0]} meant?" if meant else "--help lists all."
-            raise ValueError(f"There is no setting {name}. {_BEFORE if name in _OF_ALL_COMMANDS else hint}")
+            if name in _OF_ALL_COMMANDS and program.startswith(_COMMAND):
+                hint = f"It stands before the command, as in {_COMMAND} {name} train."
+            raise ValueError(f"There is no setting {name}. {hint}")
     from transformers import HfArgumentParser  # takes seconds, in which a mistyped setting would not be told
 
     usage = f"{program} --language LANGUAGE --dataset DATASET --output FOLDER [SETTINGS]"
@@ -199,14 +206,13 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
     return read
 
 
-_OF_ALL_COMMANDS = ("--quiet", "--debug")
-_BEFORE = "It stands before the command, as in retrieveall --quiet train."
+_COMMAND, _OF_ALL_COMMANDS = "retrieveall", ("--quiet", "--debug")
 _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
 
-_FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "shard_languages", "patience"}
-_FREE_TO_CHANGE |= {"max_validation_examples", "gradient_checkpointing", "start_share"}
-"""Settings that neither the steps of a run nor their order depend on."""
+_FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
+"""Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
+_FREE_TO_CHANGE |= {"base_revision"}  # the commit that it stands for is compared
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

@@ -20,7 +20,7 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_STATE, _RUN = "state.json", "run.json"
+STATE, RUN = "state.json", "run.json"
 _LORA, _BEST, _START = "lora.safetensors", "best.safetensors", "start.safetensors"
 
 
@@ -30,7 +30,7 @@ class State:
 
     Attributes:
         epoch: Epochs that are done.
-        batch: Batches of the running epoch that are done, over all processes.
+        batch: Batches of the running epoch that are done, by each process.
         step: Steps of the optimizer that are done.
         losses: Losses of the running epoch.
         curve: The mean loss of each fiftieth of the run, as step and loss.
@@ -50,7 +50,7 @@ class Checkpoints:
 
     Args:
         folder: Where it lies.
-        run: What makes it this run and no other (:func:`check_same_run`).
+        run: What makes it this run and no other (:func:`~modeling_retrieveall.training.resuming.check_same_run`).
         accelerator: Knows optimizer and scheduler.
         lora: The LoRA, before it is trained.
 
@@ -77,8 +77,8 @@ class Checkpoints:
         self._accelerator.save_state(str(unfinished))
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
-            (unfinished / _STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
-            (unfinished / _RUN).write_text(json.dumps(self._run), encoding="utf-8")
+            (unfinished / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+            (unfinished / RUN).write_text(json.dumps(self._run), encoding="utf-8")
             save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
@@ -93,7 +93,7 @@ class Checkpoints:
         self.start = load_file(self.folder / _START)
         if (self.folder / _BEST).is_file():
             self._best = load_file(self.folder / _BEST)
-        data = json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        data = json.loads((self.folder / STATE).read_text(encoding="utf-8"))
         pairs = {name: [(int(step), float(value)) for step, value in data[name]] for name in ("curve", "f1")}
         return State(**{**data, **pairs})
 
@@ -152,36 +152,6 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-
-
-def checkpoint_of(output: str) -> Path:
-    """Where the checkpoints of a run lie, beside the folder of its finished adapter."""
-    return Path(f"{output}.checkpoint")
-
-
-def check_same_run(folder: Path, run: dict[str, Any]) -> None:
-    """Makes sure that a checkpoint is there and that the run that wants to go on from it is the one that wrote it.
-
-    Args:
-        folder: The checkpoint.
-        run: What makes it this run and no other: settings and sentences, as values of JSON.
-
-    Raises:
-        FileNotFoundError: There is no checkpoint.
-        ValueError: It is of another run; the message says in what they differ.
-    """
-    if not (folder / _STATE).is_file():
-        raise FileNotFoundError(f"There is no checkpoint at {folder} to resume from. Leave out --resume.")
-    try:
-        before = json.loads((folder / _RUN).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{folder} was written by an older version. Give --overwrite without --resume to begin anew.") from error
-    different = [f"{name} was {before.get(name)!r} and is {value!r}" for name, value in run.items() if before.get(name) != value]
-    if different:
-        raise ValueError(
-            f"{folder} is of another run: {'; '.join(different)}. Give what was given then, or --overwrite without --resume "
-            "to begin anew."
-        )
 
 
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:

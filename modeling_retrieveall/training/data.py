@@ -69,9 +69,11 @@ def load_examples(dataset: str, split: str) -> LabelledData:
     """
     path = Path(dataset).expanduser()
     if path.suffix in _SUFFIXES and not path.exists():
-        raise DatasetError(f"There is no file {dataset}.")  # and no dataset of the Hub, which would be asked for half a minute
+        # And no dataset of the Hub, which would be asked for half a minute.
+        raise DatasetError(f"There is no file {dataset}. Give one that is there, a folder, or a dataset of the Hub.")
     if path.is_file() and path.suffix not in _SUFFIXES:
-        raise DatasetError(f"{dataset} ends with {path.suffix!r}; give one of {', '.join(sorted(_SUFFIXES))}.")
+        ending = f"ends with {path.suffix!r}" if path.suffix else "has no ending"
+        raise DatasetError(f"{dataset} {ending}; give a file that ends with one of {', '.join(sorted(_SUFFIXES))}.")
     if path.exists():
         files = [path] if path.is_file() else _split_files(path, split)
         if files[0].suffix in _CONLL_SUFFIXES:

@@ -75,7 +75,6 @@ class Loop:
         Raises:
             KeyboardInterrupt: It was interrupted, and a checkpoint is written.
             MemoryError: A batch does not fit into memory; the message says what to lower.
-            FileNotFoundError: There is no checkpoint to resume from.
         """
         if self.arguments.resume:
             self.state = self.checkpoints.read()

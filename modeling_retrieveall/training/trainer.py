@@ -10,7 +10,6 @@ The same from Python:
     'Wangari Maathai'
 """
 
-import hashlib
 import os
 import shutil
 import time
@@ -32,13 +31,13 @@ from ..entities import Example
 from ..hub_files import Hub
 from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
 from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
-from ..manifest import MANIFEST, Manifest
+from ..manifest import Manifest
 from ..modeling_retrieveall import RetrieveAllModel
 from ..publishing.cards import PLOT, write_card
 from ..retrieval import ExampleIndex
 from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
-from .checkpoints import Checkpoints, State, check_same_run, checkpoint_of, lora_tensors
+from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
 from .data import dataset_name
 from .departure import averaged, departure
@@ -46,6 +45,7 @@ from .evaluation import evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
+from .resuming import check_output, check_same_run, checkpoint_of, identity, is_finished, is_interrupted
 from .sharding import shard
 from .start import find_start, start_config
 
@@ -66,28 +66,27 @@ def train(arguments: TrainingArguments) -> Path:
         FileNotFoundError: There is no checkpoint to resume from.
         ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; languages are
             sharded by a launch that splits models.
-        FileExistsError: The output folder holds something else than an adapter.
+        FileExistsError: The output folder holds something else than an adapter, or an adapter or interrupted run that
+            ``overwrite`` does not give up; or what is resumed is finished.
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
     """
     all_runs = arguments.runs()
     runs = shard(all_runs) if arguments.shard_languages else all_runs
     for run in runs:
-        _check_output(run, alone=len(all_runs) == 1)
+        check_output(run, alone=len(all_runs) == 1)
     # Everything that can be wrong with a flag or a dataset is, before the base loads.
     drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
     starts = [find_start(run.init, run.language, run.base) for run in runs]
-    for run, lessons, start in zip(runs, drawn, starts, strict=True):
-        if run.resume and checkpoint_of(run.output).is_dir():
-            check_same_run(checkpoint_of(run.output), _identity(run, lessons))
+    for run, start in zip(runs, starts, strict=True):
         if run.start_share is not None and start is None:
             raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
-            if _is_finished(run):
+            if is_finished(run):
                 continue
             # The launch was interrupted before some of its languages had begun.
-            run = replace(run, resume=run.resume and checkpoint_of(run.output).is_dir())
+            run = replace(run, resume=run.resume and is_interrupted(run.output))
         _Training(run, lessons, start).run()
     return Path(arguments.output)
 
@@ -103,6 +102,15 @@ class _Training:
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
+        # The revision of the adapter it starts from, or one model could not serve both.
+        asked = arguments.base_revision or (start.manifest.base_revision if start else None)
+        self.base_revision = pinned_revision(arguments.base, asked, Hub())
+        this_run = identity(arguments, lessons, self.base_revision, self.accelerator.num_processes)
+        checkpoint = checkpoint_of(arguments.output)
+        if arguments.resume:
+            check_same_run(checkpoint, this_run)
+        if arguments.report_to != "none":
+            self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
         for group in lessons:
             self.accelerator.print(group.summary())
         self.model = self._model()
@@ -110,8 +118,7 @@ class _Training:
         self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
         self.indices = [self._add_group(group.train) for group in lessons]
         self.lora: PeftModel = self._lora()
-        identity = _identity(arguments, lessons)
-        self.checkpoints = Checkpoints(checkpoint_of(arguments.output), identity, self.accelerator, self.lora)
+        self.checkpoints = Checkpoints(checkpoint, this_run, self.accelerator, self.lora)
 
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
@@ -147,9 +154,7 @@ class _Training:
         )
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         device = {"": self.accelerator.device} if arguments.quantize else None
-        # The revision of the adapter it starts from, or one model could not serve both.
-        asked = arguments.base_revision or (self.start.manifest.base_revision if self.start else None)
-        config.base_revision = pinned_revision(arguments.base, asked, Hub())
+        config.base_revision = self.base_revision
         quantized = quantization(arguments.quantize)
         base, tokenizer = load_base(arguments.base, config.base_revision, dtype=dtype, device_map=device, **quantized)
         model = RetrieveAllModel(config, base, tokenizer)
@@ -287,6 +292,7 @@ class _Training:
         arguments, config, processes = self.arguments, self.model.config, self.accelerator.num_processes
         lora = self.lora.peft_config["default"]
         shown = arguments.knowledge_share > 0
+        cut_short = run.get("steps", 0) == arguments.max_steps
         return Manifest(
             language=arguments.language,
             entity_types=sorted({label for group in self.lessons for label in group.labels}),
@@ -301,7 +307,7 @@ class _Training:
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
-                **({} if arguments.max_steps else {"epochs": arguments.epochs_for(len(self.sampler), processes)}),
+                **({} if cut_short else {"epochs": arguments.epochs_for(len(self.sampler), processes)}),
                 "learning_rate": self.departure.learning_rate,
                 "rank": lora.r,
                 "lora_alpha": lora.lora_alpha,
@@ -333,11 +339,10 @@ _KEPT = (
 
 
 def _accelerator(arguments: TrainingArguments) -> Accelerator:
-    tracked = arguments.report_to != "none"
     accelerator = Accelerator(
         mixed_precision=precision(arguments.mixed_precision),
         gradient_accumulation_steps=arguments.gradient_accumulation,
-        log_with=arguments.report_to if tracked else None,
+        log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
     )
     launched = int(os.environ.get("WORLD_SIZE", 1))
@@ -346,37 +351,7 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )
-    if tracked:
-        accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
     return accelerator
-
-
-def _check_output(run: TrainingArguments, alone: bool) -> None:
-    """Refuses to replace an adapter or the checkpoint of another run, unless that is wanted, and anything else in any case."""
-    output, checkpoint = Path(run.output), checkpoint_of(run.output)
-    finished, interrupted = (output / MANIFEST).is_file(), checkpoint.is_dir()
-    if output.exists() and not finished and (output.is_file() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
-    if run.resume:
-        if alone and finished and not interrupted:
-            raise FileExistsError(f"{output} is finished; there is nothing to resume.")
-        if alone and not interrupted:
-            raise FileNotFoundError(f"There is no checkpoint at {checkpoint} to resume from. Leave out --resume.")
-    elif finished and not run.overwrite:
-        raise FileExistsError(f"{output} holds an adapter already. Choose another --output, or give --overwrite.")
-    elif interrupted and not run.overwrite:
-        raise FileExistsError(f"{checkpoint} is of an interrupted run. Go on with --resume, or give --overwrite to begin anew.")
-
-
-def _identity(run: TrainingArguments, lessons: list[Lessons]) -> dict[str, Any]:
-    """What a resumed run must share with the one it goes on from."""
-    hashes = [sentence_hash(example.key) for group in lessons for example in group.train]
-    return {**run.decisive(), "sentences": hashlib.sha256(str(hashes).encode()).hexdigest()[:16]}
-
-
-def _is_finished(run: TrainingArguments) -> bool:
-    """Whether a language of several was learned before the launch was interrupted."""
-    return run.resume and (Path(run.output) / MANIFEST).is_file()
 
 
 def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
