@@ -16,7 +16,7 @@ from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.encoding import SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample, bucketed
+from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample, parts_of_like_length
 
 from .conftest import example
 
@@ -145,25 +145,17 @@ samples_of_any_length = st.lists(
 )
 
 
-@given(samples=samples_of_any_length, max_batch_tokens=st.integers(1, 200), max_batch=st.integers(1, 9), seed=st.text(max_size=3))
-def test_batches_hold_every_sample_once_and_keep_their_limits(
-    samples: list[Sample], max_batch_tokens: int, max_batch: int, seed: str
-) -> None:
-    batches = bucketed(samples, max_batch_tokens, max_batch, seed)
-    assert Counter(id(s) for batch in batches for s in batch) == Counter(map(id, samples))
-    for batch in batches:
-        assert 1 <= len(batch) <= max_batch
-        assert len(batch) == 1 or max(map(len, batch)) * len(batch) <= max_batch_tokens
+@given(batch=samples_of_any_length, max_tokens=st.integers(1, 200))
+def test_parts_hold_every_sample_once_and_keep_their_limits(batch: list[Sample], max_tokens: int) -> None:
+    parts = parts_of_like_length(batch, max_tokens)
+    assert Counter(id(s) for part in parts for s in part) == Counter(map(id, batch))
+    for part in parts:
+        padded = max(map(len, part)) * len(part)
+        assert len(part) == 1 or padded <= max_tokens
+        assert sum(map(len, part)) >= 0.75 * padded
 
 
-@given(samples=samples_of_any_length)
-def test_samples_of_a_batch_are_of_like_length(samples: list[Sample]) -> None:
-    ranges = sorted((min(map(len, batch)), max(map(len, batch))) for batch in bucketed(samples, 100, 4, "0"))
+@given(batch=samples_of_any_length)
+def test_samples_of_a_part_are_of_like_length(batch: list[Sample]) -> None:
+    ranges = sorted((min(map(len, part)), max(map(len, part))) for part in parts_of_like_length(batch, 100))
     assert all(longest <= shortest for (_, longest), (shortest, _) in pairwise(ranges))
-
-
-def test_the_order_of_batches_is_random_and_decided_by_the_seed() -> None:
-    samples = [Sample([5] * length, [6]) for length in range(20)]
-    assert bucketed(samples, 4096, 2, "0 1") == bucketed(samples, 4096, 2, "0 1")
-    orders = {tuple(len(batch[0]) for batch in bucketed(samples, 4096, 2, f"0 {epoch}")) for epoch in range(5)}
-    assert len(orders) == 5

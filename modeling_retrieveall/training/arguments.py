@@ -82,7 +82,11 @@ class TrainingArguments:
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
     lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for so few steps hardly overfit.")
     batch_size: int = _flag(8, "Sentences of a step and process at most.")
-    max_batch_tokens: int = _flag(4096, "Tokens of a step and process at most, padding included. Lower it when memory runs out.")
+    max_batch_tokens: int = _flag(
+        4096,
+        "Tokens that a process computes at once at most, padding included. Lower it when memory runs out: a step is then "
+        "computed in more parts, and learns the same.",
+    )
     gradient_accumulation: int = _flag(1, "Batches of one optimizer step: more sentences a step than fit into memory.")
     gradient_checkpointing: bool = _flag(
         False, "Compute activations twice instead of keeping them: a third slower, far less memory."
@@ -212,7 +216,7 @@ _ALIKE = 0.7
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
 """Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
-_FREE_TO_CHANGE |= {"base_revision"}  # the commit that it stands for is compared
+_FREE_TO_CHANGE |= {"max_batch_tokens", "base_revision"}  # of the latter the commit that it stands for is compared
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

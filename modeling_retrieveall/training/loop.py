@@ -8,6 +8,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from transformers.utils import logging
 
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
-from .augmentation import KnowledgeSampler, Sample, bucketed
+from .augmentation import KnowledgeSampler, Sample, parts_of_like_length
 from .checkpoints import Checkpoints, Interrupts, State
 
 _POINTS_OF_THE_CURVE = 50
+Part = dict[str, Tensor]
+"""What is computed at once, as tensors."""
 
 
 class Loop:
@@ -103,33 +106,43 @@ class Loop:
 
     # One step
 
-    def _train_on(self, batch: dict[str, Tensor]) -> None:
-        try:
-            with self.accelerator.accumulate(self.model):
-                with self.accelerator.autocast():
-                    loss = self.model(**batch).loss
-                self.accelerator.backward(loss)
-                if self.accelerator.sync_gradients:
-                    self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-        except (RuntimeError, MemoryError) as error:
-            if not should_reduce_batch_size(error):
-                raise
-            raise MemoryError(self._advice(batch)) from error
-        self.state.losses.append(float(loss.detach()))
+    def _train_on(self, batch: list[Part]) -> None:
+        """A step, or one of those that are accumulated for it, on a batch in its parts."""
+        loss, answers = 0.0, sum(int((part["labels"] != -100).sum()) for part in batch)
+        with self.accelerator.accumulate(self.model):
+            whole = self.accelerator.sync_gradients
+            for number, part in enumerate(batch, 1):
+                self.accelerator.sync_gradients = whole and number == len(batch)
+                share = int((part["labels"] != -100).sum()) / answers
+                loss += self._learn(part, share)
+            if whole:
+                self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        self.state.losses.append(loss)
         self.state.batch += 1
         if self.accelerator.sync_gradients:
             self.scheduler.step()
             self.state.step += 1
 
-    def _advice(self, batch: dict[str, Tensor]) -> str:
-        rows, tokens = batch["input_ids"].shape
-        return (
-            f"A batch of {rows} sentences of {tokens} tokens does not fit into memory. Lower --max_batch_tokens (now "
-            f"{self.arguments.max_batch_tokens}) and raise --gradient_accumulation; or give --gradient_checkpointing or "
-            "--quantize 4bit."
-        )
+    def _learn(self, part: Part, share: float) -> float:
+        """Adds the gradients of a part that has such a share of its batch's answers; its share of the loss."""
+        accelerator = self.accelerator
+        try:
+            with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(self.model):
+                with accelerator.autocast():
+                    loss = self.model(**part).loss * share
+                accelerator.backward(loss)
+        except (RuntimeError, MemoryError) as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise MemoryError(self._advice(part)) from error
+        return float(loss.detach())
+
+    def _advice(self, part: Part) -> str:
+        rows, tokens = part["input_ids"].shape
+        lower = f"Lower --max_batch_tokens (now {self.arguments.max_batch_tokens}), or give" if rows > 1 else "Give"
+        return f"{rows} sentences of {tokens} tokens do not fit into memory. {lower} --gradient_checkpointing or --quantize 4bit."
 
     def _note(self, progress: Any) -> None:
         recent = self.state.losses[-50:]
@@ -174,22 +187,21 @@ class Loop:
     # Batches
 
     def _count_steps(self) -> int:
-        of_epochs = [len(self._batches(epoch)) for epoch in range(self.epochs)]
         processes: int = self.accelerator.num_processes
-        accumulated = self.arguments.gradient_accumulation
-        steps = sum(math.ceil(math.ceil(batches / processes) / accumulated) for batches in of_epochs)
+        batches = math.ceil(math.ceil(len(self.sampler) / self.arguments.batch_size) / processes)
+        steps = self.epochs * math.ceil(batches / self.arguments.gradient_accumulation)
         return max(1, min(steps, self.arguments.max_steps or steps))
 
-    def _batches(self, epoch: int) -> list[list[Sample]]:
-        arguments = self.arguments
-        seed = f"{arguments.seed} {epoch}"
-        return bucketed(self.sampler.epoch(epoch), arguments.max_batch_tokens, arguments.batch_size, seed)
-
-    def _loader(self) -> Iterator[dict[str, Tensor]]:
+    def _loader(self) -> Iterator[list[Part]]:
         """The batches of the epoch that fall to this process and are not done yet."""
-        batches: Any = self._batches(self.state.epoch)
-        loader: Any = self.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=_collate_only))
+        samples, size = self.sampler.epoch(self.state.epoch), self.arguments.batch_size
+        batches: Any = [samples[at : at + size] for at in range(0, len(samples), size)]
+        loader: Any = self.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=self._parts))
         return iter(skip_first_batches(loader, self.state.batch) if self.state.batch else loader)
+
+    def _parts(self, batches: list[list[Sample]]) -> list[Part]:
+        """A loader's item is a whole batch already, so it comes in a list of one."""
+        return [collate(part) for part in parts_of_like_length(batches[0], self.arguments.max_batch_tokens)]
 
     def _progress(self) -> Any:
         """A bar with loss, speed and time left; in a log file a line every half minute."""
@@ -203,7 +215,7 @@ class Loop:
         )
 
 
-def collate(batch: list[Sample]) -> dict[str, Tensor]:
+def collate(batch: list[Sample]) -> Part:
     """Samples as tensors [batch, tokens], padded on the right; labels are -100 but at the answers."""
     longest = max(map(len, batch))
     padding = [longest - len(s) for s in batch]
@@ -212,8 +224,3 @@ def collate(batch: list[Sample]) -> dict[str, Tensor]:
         "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
         "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
     }
-
-
-def _collate_only(batches: list[list[Sample]]) -> dict[str, Tensor]:
-    """A loader's item is a whole batch already, so it comes in a list of one."""
-    return collate(batches[0])
