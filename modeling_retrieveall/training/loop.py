@@ -107,21 +107,22 @@ class Loop:
     # One step
 
     def _train_on(self, batch: list[Part]) -> None:
-        """A step, or one of those that are accumulated for it, on a batch in its parts."""
-        loss, answers = 0.0, sum(int((part["labels"] != -100).sum()) for part in batch)
+        """Learns from a batch, part after part: a step, unless it is accumulated for one."""
+        answers = [int((part["labels"] != -100).sum()) for part in batch]
+        loss = 0.0
         with self.accelerator.accumulate(self.model):
-            whole = self.accelerator.sync_gradients
-            for number, part in enumerate(batch, 1):
-                self.accelerator.sync_gradients = whole and number == len(batch)
-                share = int((part["labels"] != -100).sum()) / answers
-                loss += self._learn(part, share)
-            if whole:
+            is_step = self.accelerator.sync_gradients
+            for number, (part, count) in enumerate(zip(batch, answers, strict=True), 1):
+                # Processes exchange gradients once a step, after its last part.
+                self.accelerator.sync_gradients = is_step and number == len(batch)
+                loss += self._learn(part, count / sum(answers))
+            if is_step:
                 self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
         self.state.losses.append(loss)
         self.state.batch += 1
-        if self.accelerator.sync_gradients:
+        if is_step:
             self.scheduler.step()
             self.state.step += 1
 
