@@ -113,12 +113,17 @@ def test_an_interrupted_run_is_neither_lost_nor_taken_for_another(
     assert not Path(f"{run.output}.checkpoint").exists()
 
 
-def test_a_checkpoint_of_another_launch_or_base_is_told(arguments: TrainingArguments, tmp_path: Path) -> None:
-    before = identity(arguments, [], "abc", processes=2)
+def test_a_checkpoint_of_another_launch_base_or_start_is_told(
+    arguments: TrainingArguments, loaded_tiny_adapter: LanguageAdapter, tmp_path: Path
+) -> None:
+    before = identity(arguments, [], None, "abc", processes=2)
     (tmp_path / "run.json").write_text(json.dumps(before))
     check_same_run(tmp_path, before)
-    with pytest.raises(ValueError, match="base_revision was 'abc' and is 'def'; processes was 2 and is 1"):
-        check_same_run(tmp_path, identity(arguments, [], "def", processes=1))
+    told = r"the base was at abc and is at def \(--base_revision abc takes the former\); processes was 2 and is 1"
+    with pytest.raises(ValueError, match=told):
+        check_same_run(tmp_path, identity(arguments, [], None, "def", processes=1))
+    with pytest.raises(ValueError, match="the adapter that it started from was another"):
+        check_same_run(tmp_path, identity(arguments, [], loaded_tiny_adapter, "abc", processes=2))
 
 
 def test_a_checkpoint_that_was_half_removed_is_none(arguments: TrainingArguments) -> None:

@@ -84,9 +84,10 @@ def test_what_is_learned_does_not_depend_on_how_much_is_computed_at_once(
     arguments: TrainingArguments, tmp_path: Path, accumulated: int
 ) -> None:
     run = replace(arguments, gradient_accumulation=accumulated, knowledge_share=1.0)
-    whole = weights(train(run))
-    parts = weights(train(replace(run, output=str(tmp_path / "parts"), max_batch_tokens=1)))
-    assert all(torch.allclose(tensor.float(), parts[name].float(), atol=2e-3) for name, tensor in whole.items())
+    whole, parts = train(run), train(replace(run, output=str(tmp_path / "parts"), max_batch_tokens=1))
+    assert _apart(weights(whole), weights(parts)) < 0.02
+    losses = [LanguageAdapter.load(folder).manifest.training["loss"] for folder in (whole, parts)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
 
 
 def test_the_number_of_steps_can_be_limited(arguments: TrainingArguments) -> None:
@@ -150,9 +151,8 @@ def test_a_batch_that_does_not_fit_into_memory_says_what_to_lower(
         raise RuntimeError("CUDA out of memory.")
 
     monkeypatch.setattr(Accelerator, "backward", out_of_memory)
-    with pytest.raises(
-        MemoryError, match=r"Lower --max_batch_tokens \(now 4096\), or give --gradient_checkpointing or --quantize 4bit"
-    ):
+    advice = r"Give a lower --max_batch_tokens \(now 4096\) or --gradient_checkpointing or --quantize 4bit"
+    with pytest.raises(MemoryError, match=advice):
         train(arguments)
     assert not Path(arguments.output).exists()
 
@@ -302,5 +302,12 @@ def test_two_processes_of_accelerate_give_the_adapter_that_one_gives(arguments: 
     # A step of two processes has one batch of each: the two batches that one process accumulates.
     one = train(replace(arguments, max_train_examples=32, gradient_accumulation=2))
     assert len(LanguageAdapter.load(output).index.examples) == len(LanguageAdapter.load(one).index.examples) == 32
-    for name, tensor in weights(one).items():
-        assert torch.allclose(tensor.float(), weights(output)[name].float(), atol=1e-2), name
+    untrained = weights(train(replace(arguments, max_train_examples=32, epochs=0, output=str(tmp_path / "untrained"))))
+    assert _apart(weights(one), weights(output)) < 0.02
+    assert min(_apart(weights(one), untrained), _apart(weights(output), untrained)) > 0.5
+
+
+def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """The share of weights that differ by more than a quarter of what one step of the optimizer can move."""
+    differing = [((tensor - other[name]).abs() > 2.5e-4).flatten() for name, tensor in one.items()]
+    return float(torch.cat(differing).float().mean())

@@ -81,13 +81,13 @@ class TrainingArguments:
     rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
     lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
     lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for so few steps hardly overfit.")
-    batch_size: int = _flag(8, "Sentences of a step and process at most.")
+    batch_size: int = _flag(8, "Sentences of a batch, which each process learns from at a time.")
     max_batch_tokens: int = _flag(
         4096,
         "Tokens that a process computes at once at most, padding included. Lower it when memory runs out: a step is then "
-        "computed in more parts, and learns the same.",
+        "computed in more parts, and learns the same (but for what --lora_dropout drops).",
     )
-    gradient_accumulation: int = _flag(1, "Batches of one optimizer step: more sentences a step than fit into memory.")
+    gradient_accumulation: int = _flag(1, "Batches of one step of the optimizer.")
     gradient_checkpointing: bool = _flag(
         False, "Compute activations twice instead of keeping them: a third slower, far less memory."
     )

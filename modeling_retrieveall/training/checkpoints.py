@@ -82,8 +82,13 @@ class Checkpoints:
             save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            # Two renames: a process that is killed in between loses nothing but the moment.
+            replaced = self.folder.with_name(f"{self.folder.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            if self.folder.exists():
+                self.folder.rename(replaced)
             unfinished.rename(self.folder)
+            shutil.rmtree(replaced, ignore_errors=True)
         self._accelerator.wait_for_everyone()
 
     def read(self) -> State:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, skip_first_batches
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType, broadcast_object_list
 from accelerate.utils.memory import should_reduce_batch_size
 from peft import PeftModel
 from torch import Tensor
@@ -69,6 +69,8 @@ class Loop:
         warmup = int(arguments.warmup * self.total_steps)
         # Not prepared: it counts the optimizer's steps, where `prepare` would advance it once for every process.
         self.scheduler = get_scheduler("linear", optimizer, warmup, self.total_steps)
+        # They gather weights in every pass, of which all processes must make equally many.
+        self._in_one_part = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         accelerator.register_for_checkpointing(self.scheduler)
 
@@ -107,43 +109,55 @@ class Loop:
     # One step
 
     def _train_on(self, batch: list[Part]) -> None:
-        """Learns from a batch, part after part: a step, unless it is accumulated for one."""
-        answers = [int((part["labels"] != -100).sum()) for part in batch]
-        loss = 0.0
-        with self.accelerator.accumulate(self.model):
-            is_step = self.accelerator.sync_gradients
-            for number, (part, count) in enumerate(zip(batch, answers, strict=True), 1):
-                # Processes exchange gradients once a step, after its last part.
-                self.accelerator.sync_gradients = is_step and number == len(batch)
-                loss += self._learn(part, count / sum(answers))
-            if is_step:
-                self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        self.state.losses.append(loss)
-        self.state.batch += 1
-        if is_step:
-            self.scheduler.step()
-            self.state.step += 1
-
-    def _learn(self, part: Part, share: float) -> float:
-        """Adds the gradients of a part that has such a share of its batch's answers; its share of the loss."""
-        accelerator = self.accelerator
+        """Learns from a batch: a step, unless it is accumulated for one."""
         try:
-            with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(self.model):
-                with accelerator.autocast():
-                    loss = self.model(**part).loss * share
-                accelerator.backward(loss)
+            with self.accelerator.accumulate(self.model):
+                loss = self._learn(batch)
+                if self.accelerator.sync_gradients:
+                    self.accelerator.clip_grad_norm_(self.trainable, self.arguments.max_gradient_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
         except (RuntimeError, MemoryError) as error:
             if not should_reduce_batch_size(error):
                 raise
-            raise MemoryError(self._advice(part)) from error
-        return float(loss.detach())
+            raise MemoryError(self._advice(batch[0])) from error
+        self.state.losses.append(loss)
+        self.state.batch += 1
+        if self.accelerator.sync_gradients:
+            self.scheduler.step()
+            self.state.step += 1
+
+    def _learn(self, batch: list[Part]) -> float:
+        """Adds up the gradients of a batch, part after part; its loss."""
+        accelerator, loss = self.accelerator, 0.0
+        is_step = accelerator.sync_gradients
+        answers = [int((part["labels"] != -100).sum()) for part in batch]
+        for number, (part, count) in enumerate(zip(batch, answers, strict=True), 1):
+            is_last = number == len(batch)
+            # Processes exchange gradients once a step, after its last part.
+            accelerator.sync_gradients = is_step and is_last
+            with nullcontext() if is_last else accelerator.no_sync(self.model):
+                with accelerator.autocast():
+                    of_part = self.model(**part).loss * (count / sum(answers))
+                accelerator.backward(of_part)
+            loss += float(of_part.detach())
+        return loss
 
     def _advice(self, part: Part) -> str:
-        rows, tokens = part["input_ids"].shape
-        lower = f"Lower --max_batch_tokens (now {self.arguments.max_batch_tokens}), or give" if rows > 1 else "Give"
-        return f"{rows} sentences of {tokens} tokens do not fit into memory. {lower} --gradient_checkpointing or --quantize 4bit."
+        """What to lower when the part that is largest does not fit."""
+        arguments, (rows, tokens) = self.arguments, part["input_ids"].shape
+        remedies = []
+        if rows > 1:
+            remedies.append(
+                f"a lower --batch_size (now {arguments.batch_size})"
+                if self._in_one_part
+                else f"a lower --max_batch_tokens (now {arguments.max_batch_tokens})"
+            )
+        if not arguments.gradient_checkpointing:
+            remedies.append("--gradient_checkpointing")
+        if not arguments.quantize:
+            remedies.append("--quantize 4bit")
+        return f"{rows} x {tokens} tokens at once do not fit into memory. Give {' or '.join(remedies or ['a smaller --base'])}."
 
     def _note(self, progress: Any) -> None:
         recent = self.state.losses[-50:]
@@ -202,7 +216,10 @@ class Loop:
 
     def _parts(self, batches: list[list[Sample]]) -> list[Part]:
         """A loader's item is a whole batch already, so it comes in a list of one."""
-        return [collate(part) for part in parts_of_like_length(batches[0], self.arguments.max_batch_tokens)]
+        batch = batches[0]
+        if self._in_one_part:
+            return [collate(batch)]
+        return [collate(part) for part in parts_of_like_length(batch, self.arguments.max_batch_tokens)]
 
     def _progress(self) -> Any:
         """A bar with loss, speed and time left; in a log file a line every half minute."""

@@ -10,12 +10,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..language_adapter import LanguageAdapter
+from ..lora_files import LORA_WEIGHTS
 from ..manifest import MANIFEST
 from .arguments import TrainingArguments
 from .checkpoints import RUN, STATE
 from .lessons import Lessons
 
-_LESSONS = "lessons"
+_LESSONS, _START = "lessons", "start"
+_NOT_TO_BE_SHOWN = {
+    _LESSONS: "its sentences or their labels were others",
+    _START: "the adapter that it started from was another",
+}
 
 
 def checkpoint_of(output: str) -> Path:
@@ -60,18 +66,26 @@ def check_output(run: TrainingArguments, alone: bool) -> None:
         raise FileExistsError(f"{checkpoint} is of an interrupted run. Go on with --resume, or give --overwrite to begin anew.")
 
 
-def identity(run: TrainingArguments, lessons: list[Lessons], base_revision: str | None, processes: int) -> dict[str, Any]:
+def identity(
+    run: TrainingArguments, lessons: list[Lessons], start: LanguageAdapter | None, base_revision: str | None, processes: int
+) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on from, as values of JSON.
 
     Args:
         run: The settings.
         lessons: The sentences with their labels.
+        start: The adapter that it starts from.
         base_revision: The commit of a base on the Hub.
         processes: How many share the steps.
     """
-    learned = repr([(example.key, example.spans) for group in lessons for example in group.train])
-    digest = hashlib.sha256(learned.encode("utf-8", "surrogatepass")).hexdigest()
-    return {**run.decisive(), "base_revision": base_revision, "processes": processes, _LESSONS: digest}
+    sentences = repr([(example.key, example.spans) for group in lessons for example in [*group.train, *group.validation]])
+    return {
+        **run.decisive(),
+        "base_revision": base_revision,
+        "processes": processes,
+        _LESSONS: hashlib.sha256(sentences.encode("utf-8", "surrogatepass")).hexdigest(),
+        _START: start and hashlib.sha256((start.path / LORA_WEIGHTS).read_bytes()).hexdigest(),
+    }
 
 
 def check_same_run(folder: Path, run: dict[str, Any]) -> None:
@@ -97,6 +111,8 @@ def check_same_run(folder: Path, run: dict[str, Any]) -> None:
 
 
 def _told(name: str, before: Any, now: Any) -> str:
-    if name == _LESSONS:
-        return "its sentences or their labels were others"
+    if name in _NOT_TO_BE_SHOWN:
+        return _NOT_TO_BE_SHOWN[name]
+    if name == "base_revision":
+        return f"the base was at {before} and is at {now} (--base_revision {before} takes the former)"
     return f"{name} was {before!r} and is {now!r}"

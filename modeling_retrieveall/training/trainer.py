@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import DistributedType, ProjectConfiguration, set_seed
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -75,7 +75,7 @@ def train(arguments: TrainingArguments) -> Path:
     runs = shard(all_runs) if arguments.shard_languages else all_runs
     for run in runs:
         check_output(run, alone=len(all_runs) == 1)
-    # Everything that can be wrong with a flag or a dataset is, before the base loads.
+    # Everything that can be wrong with a flag or a dataset is, before a base loads.
     drawn = [[draw_lessons(name, run) for name in run.dataset] for run in runs]
     starts = [find_start(run.init, run.language, run.base) for run in runs]
     for run, start in zip(runs, starts, strict=True):
@@ -84,6 +84,7 @@ def train(arguments: TrainingArguments) -> Path:
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
             if is_finished(run):
+                print(f"{run.output} is finished and kept. To learn it anew, give --overwrite without --resume.")
                 continue
             # The launch was interrupted before some of its languages had begun.
             run = replace(run, resume=run.resume and is_interrupted(run.output))
@@ -105,7 +106,7 @@ class _Training:
         # The revision of the adapter it starts from, or one model could not serve both.
         asked = arguments.base_revision or (start.manifest.base_revision if start else None)
         self.base_revision = pinned_revision(arguments.base, asked, Hub())
-        this_run = identity(arguments, lessons, self.base_revision, self.accelerator.num_processes)
+        this_run = identity(arguments, lessons, start, self.base_revision, self.accelerator.num_processes)
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
             check_same_run(checkpoint, this_run)
@@ -351,6 +352,9 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )
+    if accelerator.distributed_type is DistributedType.DEEPSPEED:
+        # It would look for it in a data loader.
+        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = arguments.batch_size
     return accelerator
 
 
