@@ -139,7 +139,9 @@ def evaluate(
     table.add_row("all", f"{report.f1:.1f}", f"{report.precision:.1f}", f"{report.recall:.1f}", "", style="bold")
     Console().print(table)
     routing = "" if report.routing_accuracy is None else f", {report.routing_accuracy:.1f} % routed to {language}"
-    if report.routing_accuracy is not None and report.routing_accuracy < 50 and language in loaded.languages:
+    if language not in loaded.languages:
+        Console().print(f"There is no adapter for {language}: others served its sentences.", highlight=False)
+    elif report.routing_accuracy is not None and report.routing_accuracy < 50:
         hint = f"Most were served by other languages. With --oracle-routing the adapter of {language} serves all."
         Console().print(hint, highlight=False)
     Console().print(

@@ -161,7 +161,8 @@ def test_evaluate_names_the_adapter_that_would_serve_all_where_there_is_one(
 ) -> None:
     russian = "--add", tiny_adapter("ru"), "--dataset", SENTENCES / "ru.conll", "--limit", "8"
     _, output, _ = run("evaluate", "--model", model, *russian, "--language", language)
-    assert (f"With --oracle-routing the adapter of {language} serves all" in " ".join(output.split())) == hinted
+    told = "With --oracle-routing the adapter of de serves all" if hinted else "There is no adapter for fr: others served"
+    assert told in " ".join(output.split())
 
 
 def test_train_learns_a_language_that_extract_uses(

@@ -255,8 +255,10 @@ def test_a_missing_split_is_an_error_that_lists_the_files(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_not_there_or_of_no_known_kind_is_no_dataset_of_the_hub(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"There is no file my/missing\.conll"):
+    with pytest.raises(DatasetError, match=r"There is no my/missing\.conll"):
         load_examples("my/missing.conll", "train")
+    with pytest.raises(DatasetError, match=r"There is no \./missing\. Give"):
+        load_examples("./missing", "train")
     with pytest.raises(DatasetError, match=r"train\.csv ends with '\.csv'; give a file that ends with one of \.bio, \.conll"):
         load_examples(write(tmp_path / "train.csv", "Bonn,B-LOC\n"), "train")
 

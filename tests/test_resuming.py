@@ -24,7 +24,11 @@ SW = str(SENTENCES / "sw.conll")
 
 @pytest.mark.parametrize("after", [1, 2, 3, 4, 5])
 def test_resuming_gives_what_an_uninterrupted_run_gives(
-    arguments: TrainingArguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    arguments: TrainingArguments,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    after: int,
 ) -> None:
     folder = train(replace(arguments, output=str(tmp_path / "whole")))
     whole, record = weights(folder), json.loads((folder / "retrieveall.json").read_text())["training"]
@@ -37,8 +41,9 @@ def test_resuming_gives_what_an_uninterrupted_run_gives(
 
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_note", interrupt)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"sw.checkpoint. Go on with --resume"):
             train(arguments)
+    assert "Stopping after this step" in capsys.readouterr().err
     assert not Path(arguments.output).exists()
     resumed = train(replace(arguments, resume=True))
     assert all(torch.equal(whole[name], tensor) for name, tensor in weights(resumed).items())

@@ -216,7 +216,7 @@ _ALIKE = 0.7
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
 """Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
-_FREE_TO_CHANGE |= {"max_batch_tokens", "base_revision"}  # of the latter the commit that it stands for is compared
+_FREE_TO_CHANGE |= {"max_batch_tokens", "dataset", "base_revision"}  # what the latter two stand for is compared
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

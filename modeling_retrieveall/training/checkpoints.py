@@ -9,6 +9,7 @@ State(epoch=1, batch=0, step=0, ...)
 import json
 import shutil
 import signal
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -32,6 +33,7 @@ class State:
         epoch: Epochs that are done.
         batch: Batches of the running epoch that are done, by each process.
         step: Steps of the optimizer that are done.
+        seconds: How long they took, interruptions left out.
         losses: Losses of the running epoch.
         curve: The mean loss of each fiftieth of the run, as step and loss.
         f1: Validation F1 after each epoch that was measured, as epoch and F1.
@@ -40,6 +42,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     step: int = 0
+    seconds: int = 0
     losses: list[float] = field(default_factory=list)
     curve: list[tuple[int, float]] = field(default_factory=list)
     f1: list[tuple[int, float]] = field(default_factory=list)
@@ -132,13 +135,17 @@ class Checkpoints:
 class Interrupts:
     """Turns the first SIGINT or SIGTERM inside a ``with`` block into a wish to stop; a second one ends the process at once.
 
-    >>> with Interrupts() as interrupts:
+    Args:
+        tell: What the first one prints.
+
+    >>> with Interrupts("Stopping after this step.") as interrupts:
     ...     interrupts.asked
     False
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: str) -> None:
         self.asked = False
+        self._tell = tell
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -157,6 +164,7 @@ class Interrupts:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        print(f"\n{self._tell}", file=sys.stderr)
 
 
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -68,9 +68,9 @@ def load_examples(dataset: str, split: str) -> LabelledData:
         DatasetError: There is no such dataset or split, a column is missing, or a tag is not BIO, IOB1 or BILOU.
     """
     path = Path(dataset).expanduser()
-    if path.suffix in _SUFFIXES and not path.exists():
+    if not path.exists() and (path.suffix in _SUFFIXES or dataset.startswith((".", "/", "~"))):
         # And no dataset of the Hub, which would be asked for half a minute.
-        raise DatasetError(f"There is no file {dataset}. Give one that is there, a folder, or a dataset of the Hub.")
+        raise DatasetError(f"There is no {dataset}. Give one that is there, a folder, or a dataset of the Hub.")
     if path.is_file() and path.suffix not in _SUFFIXES:
         ending = f"ends with {path.suffix!r}" if path.suffix else "has no ending"
         raise DatasetError(f"{dataset} {ending}; give a file that ends with one of {', '.join(sorted(_SUFFIXES))}.")

@@ -7,6 +7,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -27,6 +28,7 @@ from .augmentation import KnowledgeSampler, Sample, parts_of_like_length
 from .checkpoints import Checkpoints, Interrupts, State
 
 _POINTS_OF_THE_CURVE = 50
+_STOPPING = "Stopping after this step. Once more stops at once, and loses what was learned since the last checkpoint."
 Part = dict[str, Tensor]
 """What is computed at once, as tensors."""
 
@@ -84,7 +86,8 @@ class Loop:
         if self.arguments.resume:
             self.state = self.checkpoints.read()
         state = self.state
-        with self._progress() as progress, Interrupts() as interrupts:
+        self._began = time.perf_counter() - state.seconds
+        with Interrupts(_STOPPING) as interrupts, self._progress() as progress:
             while state.epoch < self.epochs and state.step < self.total_steps:
                 for batch in self._loader():
                     self._train_on(batch)
@@ -96,14 +99,15 @@ class Loop:
                     if state.step >= self.total_steps:
                         break
                     if self.arguments.checkpoint_steps and state.step % self.arguments.checkpoint_steps == 0:
-                        self.checkpoints.write(state)
+                        self._write()
                 state.epoch, state.batch = state.epoch + 1, 0
                 if self._is_over():
                     break
                 if state.epoch < self.epochs and state.step < self.total_steps:
                     state.losses = []
-                self.checkpoints.write(state)
+                self._write()
         self.checkpoints.restore_best()
+        state.seconds = round(time.perf_counter() - self._began)
         return state
 
     # One step
@@ -195,9 +199,12 @@ class Loop:
         return bool(self.accelerator.reduce(asked).item())
 
     def _interrupt(self) -> None:
-        self.checkpoints.write(self.state)
-        self.accelerator.print(f"\nInterrupted; the checkpoint is {self.checkpoints.folder}. Go on with --resume.")
+        self._write()
         raise KeyboardInterrupt
+
+    def _write(self) -> None:
+        self.state.seconds = round(time.perf_counter() - self._began)
+        self.checkpoints.write(self.state)
 
     # Batches
 

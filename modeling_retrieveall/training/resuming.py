@@ -18,10 +18,6 @@ from .checkpoints import RUN, STATE
 from .lessons import Lessons
 
 _LESSONS, _START = "lessons", "start"
-_NOT_TO_BE_SHOWN = {
-    _LESSONS: "its sentences or their labels were others",
-    _START: "the adapter that it started from was another",
-}
 
 
 def checkpoint_of(output: str) -> Path:
@@ -59,11 +55,11 @@ def check_output(run: TrainingArguments, alone: bool) -> None:
             raise FileExistsError(f"{output} is finished; there is nothing to resume.")
         if alone and not interrupted:
             raise FileNotFoundError(f"There is no checkpoint at {checkpoint} to resume from. Leave out --resume.")
+    elif interrupted and not run.overwrite:
+        raise FileExistsError(f"{checkpoint} is of an interrupted run. Go on with --resume, or give --overwrite to begin anew.")
     elif finished and not run.overwrite:
         rest = "" if alone else ", or --resume to learn the languages that are left"
         raise FileExistsError(f"{output} holds an adapter already. Choose another --output, or give --overwrite{rest}.")
-    elif interrupted and not run.overwrite:
-        raise FileExistsError(f"{checkpoint} is of an interrupted run. Go on with --resume, or give --overwrite to begin anew.")
 
 
 def identity(
@@ -102,7 +98,10 @@ def check_same_run(folder: Path, run: dict[str, Any]) -> None:
         before = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{folder} was written by an older version. Give --overwrite without --resume to begin anew.") from error
-    different = [_told(name, before.get(name), value) for name, value in run.items() if before.get(name) != value]
+    different = [_told(name, before.get(name), run[name]) for name in run if before.get(name) != run[name] and name != _LESSONS]
+    # Settings such as max_train_examples change the sentences too.
+    if before.get(_LESSONS) != run[_LESSONS] and not different:
+        different = ["its sentences or their labels were others"]
     if different:
         raise ValueError(
             f"{folder} is of another run: {'; '.join(different)}. Give what was given then, or --overwrite without --resume "
@@ -111,8 +110,8 @@ def check_same_run(folder: Path, run: dict[str, Any]) -> None:
 
 
 def _told(name: str, before: Any, now: Any) -> str:
-    if name in _NOT_TO_BE_SHOWN:
-        return _NOT_TO_BE_SHOWN[name]
+    if name == _START:
+        return "the adapter that it started from was another"
     if name == "base_revision":
         return f"the base was at {before} and is at {now} (--base_revision {before} takes the former)"
     return f"{name} was {before!r} and is {now!r}"

@@ -12,7 +12,6 @@ The same from Python:
 
 import os
 import shutil
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -84,11 +83,16 @@ def train(arguments: TrainingArguments) -> Path:
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
             if is_finished(run):
-                print(f"{run.output} is finished and kept. To learn it anew, give --overwrite without --resume.")
+                anew = f"--language {run.language} --output {run.output} --overwrite"
+                print(f"{run.output} is finished and kept. Learn it anew with {anew}.")
                 continue
             # The launch was interrupted before some of its languages had begun.
             run = replace(run, resume=run.resume and is_interrupted(run.output))
-        _Training(run, lessons, start).run()
+        try:
+            _Training(run, lessons, start).run()
+        except KeyboardInterrupt as interrupt:
+            kept = f"The checkpoint is {checkpoint_of(run.output)}. Go on with --resume."
+            raise KeyboardInterrupt(kept if is_interrupted(run.output) else "Nothing was saved yet.") from interrupt
     return Path(arguments.output)
 
 
@@ -123,7 +127,6 @@ class _Training:
 
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
-        began = time.perf_counter()
         loop = Loop(
             self.model,
             self.lora,
@@ -137,7 +140,7 @@ class _Training:
         state = loop.run()
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self._finish(state, round(time.perf_counter() - began))
+            self._finish(state)
             self.checkpoints.remove()
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
@@ -200,13 +203,13 @@ class _Training:
 
     # The finished adapter
 
-    def _finish(self, state: State, seconds: int) -> None:
+    def _finish(self, state: State) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
         aside = self.output.with_name(f".{self.output.name}.unfinished")
         run = {
             "steps": state.step,
             "loss": _mean(state.losses),
-            "seconds": seconds,
+            "seconds": state.seconds,
             "loss_curve": state.curve,
             "f1_curve": state.f1,
         }
