@@ -15,7 +15,16 @@ import typer
 from matplotlib.figure import Figure as Picture
 
 from benchmarks.report import Figure, publish, read_rows, write_json
-from benchmarks.study.adapters import WHOLE, Settings, in_one_row, predictions, trained, with_index_of, without_lora
+from benchmarks.study.adapters import (
+    WHOLE,
+    Settings,
+    in_one_row,
+    predictions,
+    trained,
+    with_examples_shown,
+    with_index_of,
+    without_lora,
+)
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import FOLDERS, LOW_RESOURCE, draw
@@ -50,7 +59,7 @@ class Systems:
         yield "sentences shown only", lambda language: self._adapters(own, language, n_entities=0)
         yield "nothing shown", lambda language: self._adapters(own, language, n_entities=0, n_sentences=0)
         yield "trained without examples", lambda language: self._adapters(plain, language, n_entities=0, n_sentences=0)
-        yield "trained without, shown", lambda language: self._adapters(plain, language)
+        yield "trained without, shown", lambda language: self._shown(plain, language)
         yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
         yield "departed whole", lambda language: self._adapters(whole, language)
@@ -74,6 +83,10 @@ class Systems:
         if routed:
             folders.append(trained("mul+retrieved", "mul", self.settings))
         return self._tag(tuple(folders), language, routed, **numbers)
+
+    def _shown(self, name: str, language: str) -> Tagged:
+        own = trained(name, language, self.settings)
+        return self._tag((with_examples_shown(own, own.with_name(f"{language}-shown")),), language)
 
     def _in_one_row(self, name: str, language: str) -> Tagged:
         own = trained(name, language, self.settings)

@@ -19,6 +19,7 @@ from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.entities import Example, tags_from_entities
 from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
+from modeling_retrieveall.manifest import Manifest, read_manifest
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.lessons import encoded
@@ -159,6 +160,16 @@ def without_lora(adapter: Path, target: Path) -> Path:
             shutil.copytree(adapter, folder)
             nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
             save_file(nothing, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+    return target
+
+
+def with_examples_shown(adapter: Path, target: Path) -> Path:
+    """A copy of an adapter that was trained without examples, and which therefore asks for none, that is shown them."""
+    if not target.is_dir():
+        with _aside(target) as folder:
+            shutil.copytree(adapter, folder)
+            numbers = {"n_entities": Manifest.n_entities, "n_sentences": Manifest.n_sentences}
+            replace(read_manifest(folder), **numbers).save(folder)
     return target
 
 
