@@ -168,8 +168,8 @@ def with_examples_shown(adapter: Path, target: Path) -> Path:
     if not target.is_dir():
         with _aside(target) as folder:
             shutil.copytree(adapter, folder)
-            numbers = {"n_entities": Manifest.n_entities, "n_sentences": Manifest.n_sentences}
-            replace(read_manifest(folder), **numbers).save(folder)
+            manifest = read_manifest(folder)
+            replace(manifest, n_entities=Manifest.n_entities, n_sentences=Manifest.n_sentences).save(folder)
     return target
 
 
