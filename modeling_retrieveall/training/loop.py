@@ -71,7 +71,7 @@ class Loop:
         warmup = int(arguments.warmup * self.total_steps)
         # Not prepared: it counts the optimizer's steps, where `prepare` would advance it once for every process.
         self.scheduler = get_scheduler("linear", optimizer, warmup, self.total_steps)
-        # They gather weights in every pass, of which all processes must make equally many.
+        # Both gather weights in every pass, of which all processes must therefore make equally many.
         self._in_one_part = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         accelerator.register_for_checkpointing(self.scheduler)
