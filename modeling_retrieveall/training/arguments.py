@@ -215,8 +215,8 @@ _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
-"""Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
 _FREE_TO_CHANGE |= {"max_batch_tokens", "dataset", "base_revision"}  # what the latter two stand for is compared
+"""Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
 
 _LEAST: dict[str, float] = {
     "epochs": 0,

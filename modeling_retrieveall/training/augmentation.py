@@ -99,7 +99,8 @@ _MOST_PADDING = 0.25
 def parts_of_like_length(batch: Sequence[Sample], max_tokens: int) -> list[list[Sample]]:
     """Splits a batch into parts that are computed one after another, so that little is padded and memory suffices.
 
-    Batches of like length throughout would be as fast, but teach less: a step of short sentences alone says little of long ones.
+    Batches of like length throughout are faster, but their loss on held-out answers was higher: a step of short sentences alone
+    says little of long ones.
 
     Args:
         batch: The samples of a step.

@@ -85,7 +85,7 @@ class Checkpoints:
             save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
-            # Two renames: a process that is killed in between loses nothing but the moment.
+            # Renamed first: removing takes long enough to be killed in, and would leave half a checkpoint.
             replaced = self.folder.with_name(f"{self.folder.name}.replaced")
             shutil.rmtree(replaced, ignore_errors=True)
             if self.folder.exists():

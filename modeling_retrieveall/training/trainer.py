@@ -83,7 +83,7 @@ def train(arguments: TrainingArguments) -> Path:
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
             if is_finished(run):
-                anew = f"--language {run.language} --output {run.output} --overwrite"
+                anew = f"--language {run.language} --dataset {' '.join(run.dataset)} --output {run.output} --overwrite"
                 print(f"{run.output} is finished and kept. Learn it anew with {anew}.")
                 continue
             # The launch was interrupted before some of its languages had begun.
