@@ -16,6 +16,8 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from modeling_retrieveall.base_llm import native_dtype
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -89,7 +91,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "bf16": bool(torch.cpu._is_avx512_bf16_supported()),
+        "bf16": native_dtype() is torch.bfloat16,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

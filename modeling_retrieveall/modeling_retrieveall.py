@@ -70,6 +70,10 @@ class RetrieveAllModel(PreTrainedModel):
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: the base is pretrained and the adapters are trained."""
 
+    def get_output_embeddings(self) -> torch.nn.Module:
+        """The base's, which may be its input embeddings: who splits a model must keep the two together."""
+        return self.base.get_output_embeddings()  # type: ignore[no-any-return]
+
     # Loading and saving
 
     @classmethod

@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 STATE, RUN = "state.json", "run.json"
 _LORA, _BEST, _START = "lora.safetensors", "best.safetensors", "start.safetensors"
@@ -77,7 +78,8 @@ class Checkpoints:
         if self._accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
         self._accelerator.wait_for_everyone()
-        self._accelerator.save_state(str(unfinished))
+        # The words are for DeepSpeed, which saves the model by itself.
+        self._accelerator.save_state(str(unfinished), exclude_frozen_parameters=True)
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             (unfinished / STATE).write_text(json.dumps(asdict(state)), encoding="utf-8")
@@ -96,7 +98,7 @@ class Checkpoints:
 
     def read(self) -> State:
         """Loads the checkpoint into LoRA, optimizer and scheduler."""
-        self._accelerator.load_state(str(self.folder))
+        self._accelerator.load_state(str(self.folder), load_module_strict=False)
         # Whatever lies by now where the run found its start.
         self.start = load_file(self.folder / _START)
         if (self.folder / _BEST).is_file():
@@ -168,7 +170,8 @@ class Interrupts:
 
 
 def lora_tensors(lora: PeftModel, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors of a LoRA by PEFT's names, on the CPU."""
+    """The tensors of a LoRA by PEFT's names, whole and on the CPU; where FSDP splits them, all processes must ask together."""
     # Otherwise PEFT asks the Hub whether the base has other embeddings there.
     state: dict[str, Tensor] = get_peft_model_state_dict(lora, save_embedding_layers=False)
-    return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in state.items()}
+    whole = {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in state.items()}
+    return {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in whole.items()}

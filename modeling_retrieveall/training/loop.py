@@ -26,6 +26,7 @@ from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
 from .augmentation import KnowledgeSampler, Sample, parts_of_like_length
 from .checkpoints import Checkpoints, Interrupts, State
+from .split_base import is_split
 
 _POINTS_OF_THE_CURVE = 50
 _STOPPING = "Stopping after this step. Once more stops at once, and loses what was learned since the last checkpoint."
@@ -64,16 +65,17 @@ class Loop:
         self.checkpoints = checkpoints
         self.validate = validate
         self.state = State()
-        self.trainable = [p for p in lora.parameters() if p.requires_grad]
         self.epochs = arguments.epochs_for(len(sampler), accelerator.num_processes)
         self.total_steps = self._count_steps()
-        optimizer = torch.optim.AdamW(self.trainable, lr=learning_rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(_trainable(lora), lr=learning_rate, weight_decay=0.0)
         warmup = int(arguments.warmup * self.total_steps)
         # Not prepared: it counts the optimizer's steps, where `prepare` would advance it once for every process.
         self.scheduler = get_scheduler("linear", optimizer, warmup, self.total_steps)
-        # Both gather weights in every pass, of which all processes must therefore make equally many.
+        # Both gather weights or gradients in every pass, of which all processes must therefore make equally many.
         self._in_one_part = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        # Only now, for FSDP puts others in their place.
+        self.trainable = _trainable(lora)
         accelerator.register_for_checkpointing(self.scheduler)
 
     def run(self) -> State:
@@ -203,6 +205,8 @@ class Loop:
         raise KeyboardInterrupt
 
     def _write(self) -> None:
+        if is_split(self.accelerator):
+            return  # Accelerate's checkpoint would hold all of the base
         self.state.seconds = round(time.perf_counter() - self._began)
         self.checkpoints.write(self.state)
 
@@ -238,6 +242,10 @@ class Loop:
             mininterval=0.2 if sys.stderr.isatty() else 30,
             disable=not self.accelerator.is_main_process,
         )
+
+
+def _trainable(lora: PeftModel) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in lora.parameters() if parameter.requires_grad]
 
 
 def collate(batch: list[Sample]) -> Part:

@@ -15,7 +15,6 @@ from .arguments import TrainingArguments
 _RANK = ["RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK"]
 _PROCESSES = ["WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"]
 _LOCAL_RANK = ["LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK"]
-_SPLITTERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
 def shard(runs: list[TrainingArguments]) -> list[TrainingArguments]:
@@ -24,18 +23,10 @@ def shard(runs: list[TrainingArguments]) -> list[TrainingArguments]:
     Args:
         runs: Those of all processes, in the same order in each.
 
-    Raises:
-        ValueError: The launch splits one model over its processes.
-
     Examples:
         >>> [run.language for run in shard(arguments.runs())]  # in the second of two processes
         ['yo']
     """
-    for variable, name in _SPLITTERS.items():
-        if os.environ.get(variable, "").lower() == "true":
-            raise ValueError(
-                f"{name} splits one model over all processes. Leave out --shard_languages, or launch without {name}."
-            )
     rank, processes = _alone()
     return runs[rank::processes]
 

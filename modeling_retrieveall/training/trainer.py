@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, ProjectConfiguration, set_seed
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, ProjectConfiguration, set_seed
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -46,6 +46,7 @@ from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
 from .resuming import check_output, check_same_run, checkpoint_of, identity, is_finished, is_interrupted
 from .sharding import shard
+from .split_base import check_split, is_split
 from .start import find_start, start_config
 
 
@@ -63,13 +64,14 @@ def train(arguments: TrainingArguments) -> Path:
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
         FileNotFoundError: There is no checkpoint to resume from.
-        ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; languages are
-            sharded by a launch that splits models.
+        ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; the launch splits
+            models, and the run asks for what cannot be done there.
         FileExistsError: The output folder holds something else than an adapter, or an adapter or interrupted run that
             ``overwrite`` does not give up; or what is resumed is finished.
         KeyboardInterrupt: It was interrupted, and a checkpoint is written.
         MemoryError: A batch does not fit into memory.
     """
+    check_split(arguments)
     all_runs = arguments.runs()
     runs = shard(all_runs) if arguments.shard_languages else all_runs
     for run in runs:
@@ -107,12 +109,15 @@ class _Training:
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
+        self.is_split = is_split(self.accelerator)
         # The revision of the adapter it starts from, or one model could not serve both.
         asked = arguments.base_revision or (start.manifest.base_revision if start else None)
         self.base_revision = pinned_revision(arguments.base, asked, Hub())
         this_run = identity(arguments, lessons, start, self.base_revision, self.accelerator.num_processes)
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
+            if self.is_split:
+                raise ValueError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or give --overwrite to begin anew.")
             check_same_run(checkpoint, this_run)
         if arguments.report_to != "none":
             self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
@@ -139,11 +144,14 @@ class _Training:
         )
         state = loop.run()
         self.accelerator.wait_for_everyone()
+        weights = self._weights()
         if self.accelerator.is_main_process:
-            self._finish(state)
+            self._finish(state, weights)
             self.checkpoints.remove()
         self.accelerator.wait_for_everyone()
-        self.accelerator.end_training()
+        # Not `end_training`, which also parts the processes: they may have another language to learn.
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         self.accelerator.free_memory()
 
     # What is trained
@@ -162,7 +170,8 @@ class _Training:
         quantized = quantization(arguments.quantize)
         base, tokenizer = load_base(arguments.base, config.base_revision, dtype=dtype, device_map=device, **quantized)
         model = RetrieveAllModel(config, base, tokenizer)
-        return model if arguments.quantize else model.to(self.accelerator.device)
+        # Quantised it lies there already; split it never does as a whole, and its sentences are encoded where it was loaded.
+        return model if arguments.quantize or self.is_split else model.to(self.accelerator.device)
 
     def _add_group(self, examples: list[Example]) -> ExampleIndex:
         """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
@@ -203,7 +212,7 @@ class _Training:
 
     # The finished adapter
 
-    def _finish(self, state: State) -> None:
+    def _finish(self, state: State, weights: dict[str, Tensor]) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
         aside = self.output.with_name(f".{self.output.name}.unfinished")
         run = {
@@ -213,14 +222,18 @@ class _Training:
             "loss_curve": state.curve,
             "f1_curve": state.f1,
         }
-        adapter = self._save(aside, run)
-        self._measure(adapter)
+        adapter = self._save(aside, weights, run)
+        if self.is_split:
+            measure = f"retrieveall evaluate --add {self.output} --language {self.arguments.language} --dataset ..."
+            self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
+        else:
+            self._measure(adapter)
         draw_curve(state.curve, state.f1, max(state.epoch, 1), aside / PLOT)
         write_card(adapter)
         shutil.rmtree(self.output, ignore_errors=True)
         aside.rename(self.output)
 
-    def _save(self, folder: Path, run: dict[str, Any]) -> LanguageAdapter:
+    def _save(self, folder: Path, weights: dict[str, Tensor], run: dict[str, Any]) -> LanguageAdapter:
         shutil.rmtree(folder, ignore_errors=True)
         config = self.lora.peft_config["default"]
         # PEFT wrote the folder the base was loaded from, which is a path of this machine.
@@ -228,7 +241,7 @@ class _Training:
         config.inference_mode = True
         config.save_pretrained(str(folder))
         config.inference_mode = False
-        save_file(self._weights(), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+        save_file(weights, folder / LORA_WEIGHTS, metadata={"format": "pt"})
         readable_like(folder / LORA_WEIGHTS, folder / LORA_CONFIG)
         index = _joined(self.indices)
         no_vectors = torch.zeros(0, index.sentence_vectors.shape[1])
@@ -277,7 +290,7 @@ class _Training:
             return None
         folder = self.output.with_name(f".{self.output.name}.measured")
         try:
-            return float(self._evaluated(self._save(folder, {}), fresh).f1)
+            return float(self._evaluated(self._save(folder, self._weights(), {}), fresh).f1)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -345,7 +358,8 @@ _KEPT = (
 def _accelerator(arguments: TrainingArguments) -> Accelerator:
     accelerator = Accelerator(
         mixed_precision=precision(arguments.mixed_precision),
-        gradient_accumulation_steps=arguments.gradient_accumulation,
+        # Not as a number, which a launch with DeepSpeed overrules.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation),
         log_with=None if arguments.report_to == "none" else arguments.report_to,
         project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
     )
@@ -356,8 +370,10 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
-        # It would look for it in a data loader.
-        accelerator.state.deepspeed_plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = arguments.batch_size
+        accelerator.state.deepspeed_plugin.deepspeed_config.update(
+            train_micro_batch_size_per_gpu=arguments.batch_size,  # which Accelerate would look for in a data loader
+            gradient_accumulation_steps=arguments.gradient_accumulation,
+        )
     return accelerator
 
 
@@ -376,6 +392,8 @@ def _mean(losses: list[float]) -> float:
 def main() -> None:
     """The entry point of ``accelerate launch -m modeling_retrieveall.training.trainer``."""
     train(parse_arguments(None, "accelerate launch -m modeling_retrieveall.training.trainer"))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

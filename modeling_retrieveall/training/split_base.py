@@ -1,0 +1,60 @@
+"""A base that a launch splits over its processes because none could hold it: what such a run must do without.
+
+accelerate launch --config_file examples/accelerate/fsdp.yaml -m modeling_retrieveall.training.trainer --patience 2 ...
+
+ValueError: FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --patience.
+"""
+
+import os
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
+from .arguments import TrainingArguments
+
+_SPLITTERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+
+
+def check_split(run: TrainingArguments) -> None:
+    """Refuses settings that the launch of this process cannot follow, before anything is loaded.
+
+    Under FSDP these are F1 and checkpoints: extraction calls parts of the base by themselves, which FSDP puts together only as a
+    whole, and Accelerate's checkpoint would hold all of the base.
+
+    Args:
+        run: The settings.
+
+    Raises:
+        ValueError: A setting is among them.
+    """
+    launched = [name for variable, name in _SPLITTERS.items() if os.environ.get(variable, "").lower() == "true"]
+    if launched and run.shard_languages:
+        raise ValueError(
+            f"{launched[0]} splits one model over all processes. Leave out --shard_languages, or launch without {launched[0]}."
+        )
+    if "FSDP" not in launched:
+        return
+    if run.quantize:
+        raise ValueError(
+            f"FSDP cannot split weights of {run.quantize}. Leave out --quantize, or launch with "
+            "examples/accelerate/multi_gpu.yaml, which gives every GPU the whole base."
+        )
+    for name in ("patience", "checkpoint_steps"):
+        if getattr(run, name):
+            raise ValueError(f"FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --{name}.")
+
+
+def is_split(accelerator: Accelerator) -> bool:
+    """Whether each process holds a part of the base only.
+
+    Args:
+        accelerator: Of this process.
+
+    Raises:
+        ValueError: It is split in a way that a LoRA cannot be gathered from.
+    """
+    if accelerator.distributed_type is DistributedType.DEEPSPEED and accelerator.state.deepspeed_plugin.zero_stage == 3:
+        raise ValueError("ZeRO 3 splits the base. Launch with examples/accelerate/fsdp.yaml, or with zero_stage 2.")
+    if accelerator.distributed_type is DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise ValueError("This is FSDP 1. Give fsdp_version: 2, as examples/accelerate/fsdp.yaml does.")
+    return accelerator.distributed_type is DistributedType.FSDP
