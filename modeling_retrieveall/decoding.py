@@ -12,6 +12,7 @@ tokens at a time: those without alternative, and a draft of the likely next one,
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,21 +53,26 @@ class LMHead:
     """
 
     def __init__(self, base: PreTrainedModel) -> None:
-        self._layer = base.get_output_embeddings()
+        self._base = base
         config = base.config.get_text_config()
         self._soft_cap: float | None = getattr(config, "final_logit_softcapping", None)  # Gemma
         self._scale: float = getattr(config, "logit_scale", None) or 1.0  # Cohere
         self._scale /= getattr(config, "logits_scaling", None) or 1.0  # Granite
 
+    @property
+    def _layer(self) -> Any:
+        return self._base.get_output_embeddings()
+
     def __call__(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Logits [rows, tokens] of ``hidden`` [rows, hidden] for the given ``tokens`` [tokens], float32."""
-        weight = self._layer.weight
+        layer = self._layer
+        weight = layer.weight
         if weight.is_meta or not weight.is_floating_point():  # offloaded or quantised: its rows cannot be read one by one
             return self.full(hidden)[:, tokens.to(hidden.device)]
         tokens = tokens.to(weight.device)
         logits = (hidden.to(weight.device) @ weight[tokens].to(hidden.dtype).T).float()
-        if getattr(self._layer, "bias", None) is not None:
-            logits = logits + self._layer.bias[tokens].float()
+        if getattr(layer, "bias", None) is not None:
+            logits = logits + layer.bias[tokens].float()
         return self._scaled(logits)
 
     def full(self, hidden: Tensor) -> Tensor:

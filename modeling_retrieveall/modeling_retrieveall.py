@@ -74,6 +74,10 @@ class RetrieveAllModel(PreTrainedModel):
         """The base's, which may be its input embeddings: who splits a model must keep the two together."""
         return self.base.get_output_embeddings()  # type: ignore[no-any-return]
 
+    def set_output_embeddings(self, new_embeddings: torch.nn.Module) -> None:
+        """Replaces the base's."""
+        self.base.set_output_embeddings(new_embeddings)
+
     # Loading and saving
 
     @classmethod

@@ -6,16 +6,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from modeling_retrieveall.lora_files import LORA_WEIGHTS
 from modeling_retrieveall.manifest import read_manifest
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.split_base import check_split
+from modeling_retrieveall.training.split_base import check_launch, check_split
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import ROOT, SENTENCES
 
@@ -86,6 +89,7 @@ def test_those_that_split_train_the_same_adapter(config: str, tied_base: Path, t
     if config == "deepspeed":
         pytest.importorskip("deepspeed", reason="pip install setuptools wheel && pip install --no-build-isolation deepspeed")
     settings = [*data("sw"), "--epochs", "6", "--gradient_accumulation", "2", "--batch_size", "2"]
+    settings += ["--max_gradient_norm", "0.01", "--learning_rate", "0.01"]  # low and high enough to tell who clips
     split = {"config": config, "module": "tests.sharded_on_cpu", "ACCELERATE_TORCH_DEVICE": "cpu", "DS_ACCELERATOR": "cpu"}
     told = learn(tied_base, *settings, "--output", str(tmp_path / "split"), **split)
     assert ("F1 is not measured where FSDP splits the base" in told) == (config == "fsdp")
@@ -93,7 +97,8 @@ def test_those_that_split_train_the_same_adapter(config: str, tied_base: Path, t
     of_split, of_whole = (read_manifest(tmp_path / name).training for name in ("split", "whole"))
     assert (of_split["processes"], of_split["steps"]) == (2, of_whole["steps"])
     assert of_split["loss"] == pytest.approx(of_whole["loss"], abs=1e-3)
-    assert apart(tmp_path / "split", tmp_path / "whole") < 1e-4
+    # They are written in bfloat16, whose steps are 5e-4 here; where gradients are clipped otherwise they are 0.05 apart.
+    assert apart(tmp_path / "split", tmp_path / "whole") < 1e-3
 
 
 @pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
@@ -119,6 +124,26 @@ def test_what_fsdp_cannot_do_is_refused_at_once(asked: dict[str, Any], told: str
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(ValueError, match=told):
         train(run)
+
+
+ZERO_3 = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=3))
+
+
+@pytest.mark.parametrize(
+    ("launched", "told"),
+    [
+        ({"distributed_type": DistributedType.MULTI_CPU}, "Accelerate splits models on GPUs alone"),
+        ({"distributed_type": DistributedType.FSDP, "is_fsdp2": False}, "Give fsdp_version: 2"),
+        ({"distributed_type": DistributedType.DEEPSPEED, "state": ZERO_3}, "ZeRO 3 splits the base"),
+    ],
+)
+def test_launches_that_no_lora_can_be_gathered_from_are_refused(
+    launched: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_deepspeed = launched["distributed_type"] is DistributedType.DEEPSPEED
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED" if is_deepspeed else "ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match=told):
+        check_launch(cast(Accelerator, SimpleNamespace(**launched)))
 
 
 def test_one_language_is_not_shared_out(tmp_path: Path) -> None:

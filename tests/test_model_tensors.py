@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from modeling_retrieveall import RetrieveAllModel, RetrieveAllOutput
+from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel, RetrieveAllOutput
+from modeling_retrieveall.base_llm import load_base
 
 from .loud_adapters import write_loud_adapters
 
@@ -136,3 +137,15 @@ def test_the_loss_can_be_descended(model: RetrieveAllModel) -> None:
     weight = model.base.get_input_embeddings().weight
     (gradient,) = torch.autograd.grad(model(**lesson(model)).loss, weight)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+# embeddings
+
+
+def test_embeddings_are_those_of_the_base_and_grow_with_its_output_layer(tiny_base: Path) -> None:
+    base, tokenizer = load_base(str(tiny_base))
+    model = RetrieveAllModel(RetrieveAllConfig(str(tiny_base), encoder_layer=1), base, tokenizer)
+    model.resize_token_embeddings(512)
+    assert model.get_input_embeddings() is base.get_input_embeddings()
+    assert model.get_output_embeddings() is base.get_output_embeddings()
+    assert model(torch.tensor([[5, 6]])).logits.shape == (1, 2, 512)

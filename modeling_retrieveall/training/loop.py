@@ -30,6 +30,7 @@ from .split_base import is_split
 
 _POINTS_OF_THE_CURVE = 50
 _STOPPING = "Stopping after this step. Once more stops at once, and loses what was learned since the last checkpoint."
+_STOPPING_SPLIT = "Stopping after this step. Nothing is saved, for FSDP splits the base."
 Part = dict[str, Tensor]
 """What is computed at once, as tensors."""
 
@@ -71,8 +72,9 @@ class Loop:
         warmup = int(arguments.warmup * self.total_steps)
         # Not prepared: it counts the optimizer's steps, where `prepare` would advance it once for every process.
         self.scheduler = get_scheduler("linear", optimizer, warmup, self.total_steps)
+        self._is_split = is_split(accelerator)
         # Both gather weights or gradients in every pass, of which all processes must therefore make equally many.
-        self._in_one_part = accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+        self._in_one_part = self._is_split or accelerator.distributed_type is DistributedType.DEEPSPEED
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # Only now, for FSDP puts others in their place.
         self.trainable = _trainable(lora)
@@ -89,7 +91,7 @@ class Loop:
             self.state = self.checkpoints.read()
         state = self.state
         self._began = time.perf_counter() - state.seconds
-        with Interrupts(_STOPPING) as interrupts, self._progress() as progress:
+        with Interrupts(_STOPPING_SPLIT if self._is_split else _STOPPING) as interrupts, self._progress() as progress:
             while state.epoch < self.epochs and state.step < self.total_steps:
                 for batch in self._loader():
                     self._train_on(batch)
@@ -161,7 +163,7 @@ class Loop:
             )
         if not arguments.gradient_checkpointing:
             remedies.append("--gradient_checkpointing")
-        if not arguments.quantize:
+        if not arguments.quantize and not self._is_split:
             remedies.append("--quantize 4bit")
         return f"{rows} x {tokens} tokens at once do not fit into memory. Give {' or '.join(remedies or ['a smaller --base'])}."
 
@@ -205,7 +207,7 @@ class Loop:
         raise KeyboardInterrupt
 
     def _write(self) -> None:
-        if is_split(self.accelerator):
+        if self._is_split:
             return  # Accelerate's checkpoint would hold all of the base
         self.state.seconds = round(time.perf_counter() - self._began)
         self.checkpoints.write(self.state)

@@ -27,7 +27,7 @@ def check_split(run: TrainingArguments) -> None:
     Raises:
         ValueError: A setting is among them.
     """
-    launched = [name for variable, name in _SPLITTERS.items() if os.environ.get(variable, "").lower() == "true"]
+    launched = _launched()
     if launched and run.shard_languages:
         raise ValueError(
             f"{launched[0]} splits one model over all processes. Leave out --shard_languages, or launch without {launched[0]}."
@@ -44,17 +44,29 @@ def check_split(run: TrainingArguments) -> None:
             raise ValueError(f"FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --{name}.")
 
 
-def is_split(accelerator: Accelerator) -> bool:
-    """Whether each process holds a part of the base only.
+def check_launch(accelerator: Accelerator) -> None:
+    """Refuses ways to split a base that a LoRA cannot be gathered from.
 
     Args:
         accelerator: Of this process.
 
     Raises:
-        ValueError: It is split in a way that a LoRA cannot be gathered from.
+        ValueError: The launch is one of them, or Accelerate does not split although it was launched to.
     """
+    if "FSDP" in _launched() and not is_split(accelerator):
+        raise ValueError(
+            "FSDP was launched, but Accelerate splits models on GPUs alone. On CPUs launch with examples/accelerate/cpu.yaml."
+        )
     if accelerator.distributed_type is DistributedType.DEEPSPEED and accelerator.state.deepspeed_plugin.zero_stage == 3:
         raise ValueError("ZeRO 3 splits the base. Launch with examples/accelerate/fsdp.yaml, or with zero_stage 2.")
-    if accelerator.distributed_type is DistributedType.FSDP and not accelerator.is_fsdp2:
+    if is_split(accelerator) and not accelerator.is_fsdp2:
         raise ValueError("This is FSDP 1. Give fsdp_version: 2, as examples/accelerate/fsdp.yaml does.")
+
+
+def is_split(accelerator: Accelerator) -> bool:
+    """Whether each process holds a part of the base only."""
     return accelerator.distributed_type is DistributedType.FSDP
+
+
+def _launched() -> list[str]:
+    return [name for variable, name in _SPLITTERS.items() if os.environ.get(variable, "").lower() == "true"]

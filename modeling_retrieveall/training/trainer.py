@@ -46,7 +46,7 @@ from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
 from .resuming import check_output, check_same_run, checkpoint_of, identity, is_finished, is_interrupted
 from .sharding import shard
-from .split_base import check_split, is_split
+from .split_base import check_launch, check_split, is_split
 from .start import find_start, start_config
 
 
@@ -109,6 +109,7 @@ class _Training:
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
+        check_launch(self.accelerator)
         self.is_split = is_split(self.accelerator)
         # The revision of the adapter it starts from, or one model could not serve both.
         asked = arguments.base_revision or (start.manifest.base_revision if start else None)
@@ -117,7 +118,7 @@ class _Training:
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
             if self.is_split:
-                raise ValueError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or give --overwrite to begin anew.")
+                raise ValueError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
             check_same_run(checkpoint, this_run)
         if arguments.report_to != "none":
             self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
@@ -132,6 +133,8 @@ class _Training:
 
     def run(self) -> None:
         """Trains, writes the adapter and measures it on the validation split."""
+        if self.accelerator.is_main_process and not self.arguments.resume:
+            self.checkpoints.remove()  # of a run that this one replaces
         loop = Loop(
             self.model,
             self.lora,
@@ -224,7 +227,7 @@ class _Training:
         }
         adapter = self._save(aside, weights, run)
         if self.is_split:
-            measure = f"retrieveall evaluate --add {self.output} --language {self.arguments.language} --dataset ..."
+            measure = f"retrieveall evaluate --model {self.output} --language {self.arguments.language} --dataset ..."
             self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
         else:
             self._measure(adapter)
@@ -373,6 +376,8 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
         accelerator.state.deepspeed_plugin.deepspeed_config.update(
             train_micro_batch_size_per_gpu=arguments.batch_size,  # which Accelerate would look for in a data loader
             gradient_accumulation_steps=arguments.gradient_accumulation,
+            train_batch_size=arguments.batch_size * arguments.gradient_accumulation * accelerator.num_processes,
+            gradient_clipping=arguments.max_gradient_norm,
         )
     return accelerator
 
