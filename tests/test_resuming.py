@@ -58,8 +58,8 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint_leaves_the_old_on
     save_state = Accelerator.save_state
     writes = []
 
-    def killed(self: Accelerator, folder: str) -> None:
-        save_state(self, folder)
+    def killed(self: Accelerator, folder: str, **arguments: Any) -> None:
+        save_state(self, folder, **arguments)
         writes.append(folder)
         if len(writes) == 3:
             raise OSError(28, "No space left on device")
