@@ -73,6 +73,23 @@ def test_a_process_that_is_killed_while_it_writes_a_checkpoint_leaves_the_old_on
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sw", "whole"]
 
 
+def test_a_run_that_replaces_an_interrupted_one_leaves_nothing_of_it_to_go_on_from(
+    arguments: TrainingArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Loop) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_note", lambda self, progress: self._interrupt())
+        with pytest.raises(KeyboardInterrupt, match="Go on with --resume"):
+            train(arguments)
+        patch.setattr(Loop, "run", killed)
+        with pytest.raises(KeyboardInterrupt, match="Nothing was saved yet"):
+            train(replace(arguments, overwrite=True))
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        train(replace(arguments, resume=True))
+
+
 def test_a_resumed_launch_learns_the_languages_that_had_not_begun(arguments: TrainingArguments, tmp_path: Path) -> None:
     folder = tmp_path / "all"
     first = train(replace(arguments, output=str(folder / "sw"), max_validation_examples=0))

@@ -78,7 +78,7 @@ class Checkpoints:
         if self._accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
         self._accelerator.wait_for_everyone()
-        # The keyword argument is for DeepSpeed, which saves the model by itself.
+        # The keyword argument, as that of `load_state`, is for DeepSpeed, which saves the model by itself.
         self._accelerator.save_state(str(unfinished), exclude_frozen_parameters=True)
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:

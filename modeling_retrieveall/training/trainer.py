@@ -109,7 +109,6 @@ class _Training:
         self.output = Path(arguments.output)
         set_seed(arguments.seed)
         self.accelerator = _accelerator(arguments)
-        check_launch(self.accelerator)
         self.is_split = is_split(self.accelerator)
         # The revision of the adapter it starts from, or one model could not serve both.
         asked = arguments.base_revision or (start.manifest.base_revision if start else None)
@@ -372,6 +371,7 @@ def _accelerator(arguments: TrainingArguments) -> Accelerator:
             f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )
+    check_launch(accelerator)
     if accelerator.distributed_type is DistributedType.DEEPSPEED:
         accelerator.state.deepspeed_plugin.deepspeed_config.update(
             train_micro_batch_size_per_gpu=arguments.batch_size,  # which Accelerate would look for in a data loader
