@@ -1,6 +1,8 @@
 """How good the entities are that a prompt shows, and how often the same ones are: hubs, which lie near to every sentence.
 
-On validation sentences; only the encoder runs, so the adapters of the model do not matter.
+On validation sentences; only the encoder runs, so the adapters of the model do not matter. Mentions are ranked as the package
+ranks them, without its threshold, which the six nearest of hundreds nearly always pass; and by that similarity less the
+mention's usual one, its mean over the other sentences that are retrieved from.
 
     python -m benchmarks.shown_entities --data ../shared/data --json benchmarks/results/shown_entities.json
 """
@@ -20,6 +22,7 @@ from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.encoding import SentenceVectors
 from modeling_retrieveall.entities import Example
+from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.lessons import encoded
 
@@ -76,8 +79,9 @@ class Shown:
         best, nearest_word = similarities.max(0)
         shown: dict[tuple[str, str], int] = {}
         for row in best.argsort(descending=True).tolist():
-            if len(shown) < limit:
-                shown.setdefault(names[row], int(nearest_word[row]))
+            if len(shown) == limit:
+                break
+            shown.setdefault(names[row], int(nearest_word[row]))
         self.sentences += 1
         self.times.update(shown.keys())
         for (_, label), word in shown.items():
@@ -102,12 +106,11 @@ def _shown(
     asked_vectors: list[SentenceVectors],
     limit: int,
 ) -> dict[str, Shown]:
-    mentions = torch.stack([v.mention(s.start, s.end) for e, v in zip(known, known_vectors, strict=True) for s in e.spans])
-    names = [(e.sentence.words[s.start : s.end], s.label) for e in known for s in e.spans]
-    called = [(" ".join(word.text for word in words), label) for words, label in names]
+    index = ExampleIndex.build(known, known_vectors)
+    names = [(mention.text, mention.span.label) for mention in index.mentions]
     owner = torch.tensor([row for row, e in enumerate(known) for _ in e.spans])
-    mean = mentions.mean(0)
-    directions = normalize(mentions - mean, dim=-1).T
+    mean = index.mention_vectors.mean(0)
+    directions = normalize(index.mention_vectors - mean, dim=-1).T
 
     def similar(vectors: SentenceVectors) -> Tensor:
         return normalize(vectors.words - mean, dim=-1) @ directions
@@ -118,8 +121,8 @@ def _shown(
     shown = {AS_IT_IS: Shown(), LESS_USUAL: Shown()}
     for example, vectors in zip(asked, asked_vectors, strict=True):
         similarities = similar(vectors)
-        shown[AS_IT_IS].add(example, called, similarities, limit)
-        shown[LESS_USUAL].add(example, called, similarities - usual, limit)
+        shown[AS_IT_IS].add(example, names, similarities, limit)
+        shown[LESS_USUAL].add(example, names, similarities - usual, limit)
     return shown
 
 
