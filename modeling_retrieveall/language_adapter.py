@@ -34,7 +34,6 @@ from .manifest import MANIFEST, Manifest, read_manifest
 from .retrieval import ExampleIndex
 
 _EXAMPLES, _VECTORS = "examples.parquet", "retrieval.safetensors"
-_USUAL = "usual_similarities"
 _MEBIBYTE = 1 << 20
 KNOWLEDGE_FILES = {MANIFEST: _MEBIBYTE, _EXAMPLES: 256 * _MEBIBYTE, _VECTORS: 2048 * _MEBIBYTE, LORA_CONFIG: _MEBIBYTE}
 """What is read when a model loads, and how many bytes of each file at most: some hundred times what is usual."""
@@ -136,7 +135,7 @@ class LanguageAdapter:
             examples = _read_examples(path / _EXAMPLES, manifest.entity_types)
         with reading(path / _VECTORS):
             vectors = _read_vectors(path / _VECTORS, manifest.hidden_size)
-            index = ExampleIndex(examples, vectors["sentences"], vectors["mentions"], vectors.get(_USUAL))
+            index = ExampleIndex(examples, vectors["sentences"], vectors["mentions"])
         return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path, snapshot)
 
     def save_knowledge(self, path: str | Path) -> None:
@@ -148,7 +147,6 @@ class LanguageAdapter:
         tensors = {
             "sentences": _compact(self.index.sentence_vectors),
             "mentions": _compact(self.index.mention_vectors),
-            _USUAL: self.index.usual_similarities,
             "routing": _compact(self.routing_vectors),
             "training_hashes": self.training_hashes,
         }
@@ -260,8 +258,6 @@ def _check_files(path: Path, limits: Mapping[str, int]) -> None:
 def _read_vectors(file: Path, hidden_size: int) -> dict[str, Tensor]:
     with open_tensors(file) as tensors:
         vectors = {name: tensors.get_tensor(name) for name in ("sentences", "mentions", "routing", "training_hashes")}
-        if _USUAL in tensors.keys():  # noqa: SIM118, it is no dict; and early adapters lack them
-            vectors[_USUAL] = tensors.get_tensor(_USUAL)
     hashes = vectors["training_hashes"]
     if hashes.ndim != 1 or hashes.dtype != torch.int64:
         raise ValueError(f"its training_hashes are {hashes.dtype} of shape {tuple(hashes.shape)}, not int64 [n]")
@@ -270,8 +266,6 @@ def _read_vectors(file: Path, hidden_size: int) -> dict[str, Tensor]:
             raise ValueError(f"its {name} vectors have shape {tuple(vectors[name].shape)}, not [n, {hidden_size}]")
         if not (vectors[name].float().abs() <= _LARGEST_COMPONENT).all():
             raise ValueError(f"its {name} vectors are not all finite, or too large")
-    if _USUAL in vectors and not (vectors[_USUAL].float().abs() <= 1).all():
-        raise ValueError(f"its {_USUAL} are not all cosines, from -1 to 1")
     return vectors
 
 

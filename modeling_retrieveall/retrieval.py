@@ -19,17 +19,10 @@ from .entities import Example, Mention
 
 T = TypeVar("T")
 
-_SENTENCES_OF_A_MEAN = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[T]):
-    """Something retrieved, and how similar it is to the query.
-
-    Attributes:
-        item: A mention or an example.
-        similarity: Of an example the cosine to the query, in [-1, 1]; of a mention by how much its cosine exceeds the usual one.
-    """
+    """Something retrieved, and its cosine similarity to the query in [-1, 1]."""
 
     item: T
     similarity: float
@@ -46,45 +39,30 @@ class Retrieved:
 class ExampleIndex:
     """Sentence-level and entity-level search over labelled examples.
 
-    Vectors are centred on the mean sentence of the index before the cosine: hidden states of an LLM share one large component
-    that would make everything look alike. Some mentions are near to every sentence all the same ("hubs": Radovanovic et al.,
-    2010, jmlr.org/papers/v11/radovanovic10a.html), so what counts of a mention is how much nearer it is than usual.
+    Vectors are centred on the mean of the index before the cosine: hidden states of an LLM share one large component that
+    would make everything look alike.
 
     Args:
         examples: The labelled sentences.
         sentence_vectors: ``[examples, hidden]``, their sentence vectors.
         mention_vectors: ``[mentions, hidden]``, a vector of every mention, example by example in order of its spans.
-        usual_similarities: ``[mentions]``, how similar each mention is to a sentence on average; nothing when not given.
 
     Raises:
         ValueError: The numbers of vectors and of examples or mentions differ.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        sentence_vectors: Tensor,
-        mention_vectors: Tensor,
-        usual_similarities: Tensor | None = None,
-    ) -> None:
+    def __init__(self, examples: Sequence[Example], sentence_vectors: Tensor, mention_vectors: Tensor) -> None:
         self.examples = list(examples)
         self.mentions = [Mention(example, span) for example in self.examples for span in example.spans]
-        if usual_similarities is None:
-            usual_similarities = torch.zeros(len(self.mentions))
         if len(sentence_vectors) != len(self.examples) or len(mention_vectors) != len(self.mentions):
             raise ValueError(
                 f"The index has {len(self.examples)} examples with {len(self.mentions)} mentions, but {len(sentence_vectors)} "
                 f"sentence and {len(mention_vectors)} mention vectors. Build both from the same examples."
             )
-        if usual_similarities.shape != (len(self.mentions),):
-            shape = tuple(usual_similarities.shape)
-            raise ValueError(f"The index has {len(self.mentions)} mentions, but usual similarities of shape {shape}.")
         self.sentence_vectors = sentence_vectors
         self.mention_vectors = mention_vectors
-        self._centre = sentence_vectors.float().mean(0) if self.examples else torch.zeros(sentence_vectors.shape[1:])
-        self._sentences = self._direction(sentence_vectors)
-        self._mentions = self._direction(mention_vectors)
-        self.usual_similarities = usual_similarities.float()
+        self._sentence_mean, self._sentences = _centred(sentence_vectors)
+        self._mention_mean, self._mentions = _centred(mention_vectors)
         self._example_rows = _rows_by_key(self.examples)
         self._mention_rows = _rows_by_key([mention.example for mention in self.mentions])
 
@@ -94,13 +72,11 @@ class ExampleIndex:
         hidden = vectors[0].sentence.shape[0] if vectors else 0
         mentions = [v.mention(s.start, s.end) for e, v in zip(examples, vectors, strict=True) for s in e.spans]
         sentences = [v.sentence for v in vectors]
-        index = cls(
+        return cls(
             examples,
             torch.stack(sentences) if sentences else torch.zeros(0, hidden),
             torch.stack(mentions) if mentions else torch.zeros(0, hidden),
         )
-        index.usual_similarities = index._usual_similarities(vectors)
-        return index
 
     def search(
         self,
@@ -113,8 +89,8 @@ class ExampleIndex:
     ) -> Retrieved:
         """The nearest distinct mentions and sentences above the dynamic thresholds.
 
-        A mention is as near as the word of the query nearest to it, less what is usual for it. Thresholds are mean + factor *
-        standard deviation of the similarities to the whole index (section "retrieval" of arXiv 2505.19128 leaves the form open).
+        A mention is as near as the word of the query nearest to it. Thresholds are mean + factor * standard deviation of the
+        similarities to the whole index (section "retrieval" of arXiv 2505.19128 leaves the form open).
 
         Args:
             query: Vectors of the sentence.
@@ -126,34 +102,16 @@ class ExampleIndex:
         """
         mentions: list[Hit[Mention]] = []
         if n_entities and len(self._mentions) and len(query.words):
-            similarities = self._nearness(query) - self.usual_similarities
+            words = normalize(query.words - self._mention_mean, dim=-1)
+            similarities = (words @ self._mentions.T).amax(0)
             excluded = self._mention_rows.get(exclude, ()) if exclude is not None else ()
             mentions = _top(self.mentions, similarities, n_entities, entity_threshold, excluded, _mention_identity)
         examples: list[Hit[Example]] = []
         if n_sentences and len(self._sentences):
-            similarities = self._sentences @ self._direction(query.sentence)
+            similarities = self._sentences @ normalize(query.sentence - self._sentence_mean, dim=-1)
             excluded = self._example_rows.get(exclude, ()) if exclude is not None else ()
             examples = _top(self.examples, similarities, n_sentences, sentence_threshold, excluded, _example_identity)
         return Retrieved(mentions, examples)
-
-    def _direction(self, vectors: Tensor) -> Tensor:
-        return normalize(vectors.float() - self._centre, dim=-1)
-
-    def _nearness(self, query: SentenceVectors) -> Tensor:
-        """``[mentions]``: the cosine of each mention and the word of the query nearest to it."""
-        return (self._direction(query.words) @ self._mentions.T).amax(0)
-
-    def _usual_similarities(self, vectors: Sequence[SentenceVectors]) -> Tensor:
-        """``[mentions]``: the mean nearness to the other sentences of the index."""
-        owner = torch.tensor([row for row, example in enumerate(self.examples) for _ in example.spans], dtype=torch.int64)
-        total, counted = torch.zeros(len(owner)), torch.zeros(len(owner))
-        # Of many sentences some give the same mean, and the time would grow with the square of their number.
-        for row in range(0, len(vectors), -(-len(vectors) // _SENTENCES_OF_A_MEAN) or 1):
-            if len(vectors[row].words):
-                others = owner != row  # in use a sentence is never in the index, and its own mentions are near to it
-                total += self._nearness(vectors[row]) * others
-                counted += others
-        return total / counted.clamp(min=1)
 
 
 def nearest(found: Sequence[Retrieved], n_entities: int, n_sentences: int) -> Retrieved:
@@ -191,6 +149,13 @@ def _mention_identity(mention: Mention) -> tuple[str, str]:
 
 def _example_identity(example: Example) -> str:
     return example.key
+
+
+def _centred(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [hidden] and the unit vectors [n, hidden] around it."""
+    vectors = vectors.float()
+    mean = vectors.mean(0) if len(vectors) else torch.zeros(vectors.shape[1:])
+    return mean, normalize(vectors - mean, dim=-1)
 
 
 def _top(

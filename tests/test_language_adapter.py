@@ -63,7 +63,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
         Example(Sentence.from_words(["Angela", "Merkel", "in", "北京", "."]), (Span(0, 2, "PER"), Span(3, 4, "LOC"))),
         Example(Sentence.from_words(["👨‍👩‍👧", "=", "שלום", ""]), ()),
     ]
-    index = ExampleIndex(examples, torch.randn(2, 32), torch.randn(2, 32), torch.tensor([0.25, -0.5]))
+    index = ExampleIndex(examples, torch.randn(2, 32), torch.randn(2, 32))
     manifest = Manifest("de", ["LOC", "PER"], "some/base", None, 32, 1, training={"epochs": 2}, metrics=[{"f1": 80.5}])
     hashes = hash_sentences(examples)
     saved = LanguageAdapter(manifest, index, torch.randn(3, 32), hashes, tmp_path)
@@ -76,7 +76,6 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
     assert loaded.index.examples == examples
     assert torch.equal(loaded.index.sentence_vectors, index.sentence_vectors.half())
     assert torch.equal(loaded.index.mention_vectors, index.mention_vectors.half())
-    assert torch.equal(loaded.index.usual_similarities, index.usual_similarities)
     assert torch.equal(loaded.training_hashes, hashes)
     torch.testing.assert_close(loaded.sentence_vectors(), saved.sentence_vectors(), rtol=1e-3, atol=1e-3)
     assert loaded.sentence_vectors().shape == (5, 32)
@@ -100,13 +99,6 @@ def test_an_adapter_without_examples_or_mentions_is_saved_and_loaded(folder: Pat
     empty = ExampleIndex([], torch.zeros(0, 32), torch.zeros(0, 32))
     LanguageAdapter(adapter.manifest, empty, adapter.routing_vectors, adapter.training_hashes, folder).save_knowledge(folder)
     assert LanguageAdapter.load(folder).index.examples == []
-
-
-def test_an_early_adapter_does_not_tell_what_is_usual_and_nothing_is_taken_for_it(folder: Path) -> None:
-    vectors = load_file(folder / VECTORS)
-    usual = vectors.pop("usual_similarities")
-    save_file(vectors, folder / VECTORS)
-    assert LanguageAdapter.load(folder).index.usual_similarities.tolist() == [0.0] * len(usual)
 
 
 def test_a_field_of_the_manifest_that_this_release_does_not_know_is_passed_over(folder: Path) -> None:

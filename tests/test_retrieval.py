@@ -188,42 +188,6 @@ def test_half_precision_vectors_are_searched_in_full_precision() -> None:
     assert mentions_of(search(index, query(10))) == ["Bonn", "Graz", "Oslo", "Lima"]
 
 
-def test_a_mention_that_is_near_to_every_sentence_comes_after_one_that_is_near_to_this() -> None:
-    index = ExampleIndex([city("Bonn"), city("Graz")], at(0, 180), at(20, 40), torch.tensor([0.9, 0.1]))
-    asked = query(0, 20)
-    assert mentions_of(search(index, asked)) == ["Graz", "Bonn"]
-    nearness = [math.cos(math.radians(20)) - 0.1, 1 - 0.9]
-    assert [hit.similarity for hit in search(index, asked).mentions] == pytest.approx(nearness, abs=1e-5)
-    assert mentions_of(search(ExampleIndex(index.examples, at(0, 180), at(20, 40)), asked)) == ["Bonn", "Graz"]
-
-
-def test_what_is_usual_is_the_mean_nearness_to_the_other_sentences() -> None:
-    examples = [city("Bonn"), city("Graz"), example("Es regnet.")]
-    vectors = [query(0, 0, 90), query(120, 180), query(240, 60)]  # their sentences lie around (5, 5)
-    index = ExampleIndex.build(examples, vectors)
-    usual = [(math.cos(math.radians(180)) + math.cos(math.radians(60))) / 2]
-    usual.append((math.cos(math.radians(90)) + math.cos(math.radians(120))) / 2)
-    torch.testing.assert_close(index.usual_similarities, torch.tensor(usual))
-
-
-def test_of_a_single_sentence_nothing_is_usual() -> None:
-    assert ExampleIndex.build([city("Bonn")], [query(0)]).usual_similarities.tolist() == [0.0]
-
-
-@given(st.lists(st.lists(st.floats(0, 359), max_size=4), min_size=1, max_size=8))
-def test_what_is_usual_is_a_cosine(words: list[list[float]]) -> None:
-    examples = [city("Bonn") if of else example("") for of in words]
-    index = ExampleIndex.build(examples, [SentenceVectors(at(i)[0], at(*of)) for i, of in enumerate(words)])
-    assert len(index.usual_similarities) == len(index.mentions)
-    assert (index.usual_similarities.abs() <= 1 + 1e-6).all()
-
-
-@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1)])
-def test_usual_similarities_that_do_not_match_the_mentions_are_an_error(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"2 mentions, but usual similarities of shape"):
-        ExampleIndex([city("Bonn"), city("Graz")], at(0, 90), at(0, 90), torch.zeros(shape))
-
-
 @pytest.mark.parametrize(("sentences", "mentions"), [(1, 2), (3, 2), (2, 1), (2, 3), (0, 0)])
 def test_vectors_that_do_not_match_the_examples_are_an_error(sentences: int, mentions: int) -> None:
     with pytest.raises(ValueError, match=f"2 examples with 2 mentions, but {sentences} sentence and {mentions} mention vectors"):
@@ -239,7 +203,7 @@ def test_the_threshold_is_that_of_an_index_without_the_excluded_example() -> Non
     names, degrees = CITIES[:4], (0, 20, 40, 180)
     with_it, without_it = index_of([city(n) for n in names], *degrees), index_of([city(n) for n in names[1:]], *degrees[1:])
     for index in (with_it, without_it):  # the centre of both, so that only the threshold can differ
-        index._centre = at(0)[0] * 0 + 5
+        index._sentence_mean = index._mention_mean = at(0)[0] * 0 + 5
         index._sentences = index._mentions = normalize(index.sentence_vectors - 5, dim=-1)
     key = with_it.examples[0].key
     for factor in (0.0, 0.5, 1.0):

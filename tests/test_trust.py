@@ -187,8 +187,6 @@ AT_LOADING = {
     "vectors too many": Hostile(VECTORS, "1000 sentence", tensors_with(VECTORS, sentences=torch.zeros(1000, 32))),
     "vectors missing": Hostile(VECTORS, "mentions", tensors_with(VECTORS, mentions=None)),
     "vectors in 8 bits": Hostile(VECTORS, "cannot be read", header(VECTORS, "sentences", [1, 32], 32, "F8_E4M3")),
-    "usual not numbers": Hostile(VECTORS, "not all cosines", tensors_with(VECTORS, usual_similarities=torch.tensor([NAN]))),
-    "usual too many": Hostile(VECTORS, "usual similarities of shape", tensors_with(VECTORS, usual_similarities=torch.zeros(999))),
     "hashes as table": Hostile(VECTORS, "training_hashes", tensors_with(VECTORS, training_hashes=torch.zeros(2, 2))),
     "vectors without data": Hostile(VECTORS, "cannot be read", header(VECTORS, "sentences", [1 << 40, 32], 1 << 47)),
     "a further tensor without data": Hostile(VECTORS, "cannot be read", header(VECTORS, "more", [1 << 60], 1 << 62)),

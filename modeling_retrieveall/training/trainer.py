@@ -387,7 +387,6 @@ def _joined(indices: list[ExampleIndex]) -> ExampleIndex:
         [example for index in indices for example in index.examples],
         torch.cat([index.sentence_vectors for index in indices]),
         torch.cat([index.mention_vectors for index in indices]),
-        torch.cat([index.usual_similarities for index in indices]),
     )
 
 
