@@ -5,6 +5,7 @@ r"""Lines of text files in the encodings that people have.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -18,13 +19,15 @@ _MARKS = [
 ]
 _CHUNK = 1 << 16
 _MARK = "\ufeff"
+_UNMARKED = re.compile(rb"(?:[^\n]*\n\0)+[^\n]*|(?:[^\n]*\0\n)+[^\n]*|(?:[^\0]\0){2,}|(?:\0[^\0]){2,}", re.DOTALL)
+"""UTF-16 without a mark: each line feed has a NUL byte beside it, or a line of Latin letters has one beside each."""
 
 
 class EncodingError(ValueError):
     """A text file is in an encoding that its bytes do not tell; the message has the line."""
 
 
-def lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]:
     """The lines of a file, without their ends, read as they are asked for.
 
     The byte order mark decides between UTF-8, UTF-16 and UTF-32; without one the file is UTF-8. A byte order mark is no part
@@ -34,28 +37,35 @@ def lines(stream: BinaryIO, name: str) -> Iterator[str]:
     Args:
         stream: The file, open for reading bytes.
         name: What an error calls the file.
+        keep_ends: Leave the line ends as they are; joined, the lines are then the whole text.
 
     Raises:
         EncodingError: The file is in another encoding.
     """
-    head = stream.read(4)
+    head = stream.read(_CHUNK)
     mark, encoding = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", "utf-8"))
+    if not mark and b"\0" in head and _UNMARKED.fullmatch(head):
+        raise EncodingError(f"{name} seems to be UTF-16 without a byte order mark. Save the file as UTF-8.")
     decoder = codecs.getincrementaldecoder(encoding)()
-    number, rest, chunk, ended = 1, "", head[len(mark) :], False
+    number, parts, chunk, ended = 1, [""], head[len(mark) :], False  # the parts of a line that has not ended yet
     while not ended:
         more = stream.read(_CHUNK)
         ended = not more
         try:
-            rest += decoder.decode(chunk, final=ended)
+            first, *others = decoder.decode(chunk, final=ended).split("\n")
         except UnicodeDecodeError as error:
-            number += (rest.encode(encoding, "surrogatepass") + error.object[: error.start]).count("\n".encode(encoding))
+            number += error.object[: error.start].count("\n".encode(encoding))
             raise EncodingError(_message(name, number, encoding, error)) from error
-        *whole, rest = rest.split("\n")
-        if ended and rest:
-            whole.append(rest)
-        for line in whole:
-            yield line.removesuffix("\r").lstrip(_MARK)
+        parts.append(first)
+        whole = [f"{''.join(parts)}\n", *(f"{line}\n" for line in others[:-1])] if others else []
         number += len(whole)
+        if others:
+            parts = [others[-1]]
+        if ended and (last := "".join(parts)):
+            whole.append(last)
+        for line in whole:
+            line = line.lstrip(_MARK)
+            yield line if keep_ends else line.removesuffix("\n").removesuffix("\r")
         chunk = more
 
 
