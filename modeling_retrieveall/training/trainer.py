@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..base_llm import load_base, pinned_revision, quantization
+from ..cli_terminal import write_utf8
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
@@ -396,6 +397,7 @@ def _mean(losses: list[float]) -> float:
 
 def main() -> None:
     """The entry point of ``accelerate launch -m modeling_retrieveall.training.trainer``."""
+    write_utf8()
     train(parse_arguments(None, "accelerate launch -m modeling_retrieveall.training.trainer"))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
