@@ -227,10 +227,8 @@ def check_added(names: Iterable[str], prefix: str, where: str) -> None:
         RecordError: One has.
     """
     if taken := [f"{prefix}{name}" for name in ADDED.names if f"{prefix}{name}" in set(names)]:
-        raise RecordError(
-            f"{where} has a column {', '.join(map(repr, taken))} of its own, which would be lost. Give a prefix for the columns "
-            f"that are added, as in --prefix retrieveall_{prefix}."
-        )
+        advice = "Give another --prefix." if prefix else "Give the new ones a prefix, as in --prefix retrieveall_."
+        raise RecordError(f"{where} has {', '.join(map(repr, taken))} already, which new columns would replace. {advice}")
 
 
 # The work

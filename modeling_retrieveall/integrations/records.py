@@ -12,7 +12,7 @@ import lzma
 import math
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -101,7 +101,7 @@ def schema_of_parquet(path: str) -> pa.Schema:
     return schema
 
 
-def format_of(path: str, formats: Collection[str]) -> str:
+def format_of(path: str, formats: Mapping[str, str]) -> str:
     """The suffix of a path, which is one of the formats; that of a compression may follow it.
 
     Raises:
@@ -112,7 +112,8 @@ def format_of(path: str, formats: Collection[str]) -> str:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
     if suffix not in formats:
-        known = ", ".join(f"{name} ({what})" for name, what in formats.items()) if isinstance(formats, dict) else ""
+        names = {what: ", ".join(name for name in formats if formats[name] == what) for what in formats.values()}
+        known = ", ".join(f"{suffixes} ({what})" for what, suffixes in names.items())
         raise RecordError(f"{path} ends with {suffix or 'no suffix'!r}; give a file that ends with one of {known}.")
     return suffix
 
@@ -171,8 +172,12 @@ def _opened(path: str) -> Iterator[BinaryIO]:
             yield stream
     except FileNotFoundError as error:
         raise RecordError(f"There is no file {path}.") from error
-    except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise RecordError(f"{path} is damaged: {error}") from error
+    except IsADirectoryError as error:
+        raise RecordError(f"{path} is a folder. Give a file.") from error
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if not compressed or getattr(error, "errno", None) is not None:
+            raise
+        raise RecordError(f"{path} cannot be unpacked: {error}") from error
 
 
 def _jsonl(stream: BinaryIO, path: str) -> _Rows:
@@ -212,7 +217,9 @@ def _number(written: str) -> float | Decimal:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number)
-_SEPARATOR = re.compile(r"[\s,]*")
+_BETWEEN = re.compile(r"\s*")
+_BETWEEN_LISTED = re.compile(r"\s*(?:,\s*|$)")
+_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")  # between the parts of an object: inside of strings they are escaped
 
 
 def _json(stream: BinaryIO, path: str) -> _Rows:
@@ -221,8 +228,8 @@ def _json(stream: BinaryIO, path: str) -> _Rows:
     listed = text.startswith("[")
     if listed and not text.endswith("]"):
         raise RecordError(f"{path} is no JSON: its list does not end with ']'.")
-    text = text[1:-1] if listed else text
-    position, number = _SEPARATOR.match(text).end(), 1  # type: ignore[union-attr]
+    text = text[1:-1].strip() if listed else text
+    position, number = 0, 1
     while position < len(text):
         where = f"{path}, record {number}"
         try:
@@ -232,10 +239,10 @@ def _json(stream: BinaryIO, path: str) -> _Rows:
         if not isinstance(row, dict):
             raise RecordError(f"{where} is {row!r:.80}, not a JSON object.")
         yield row, _LINE_ENDS.sub(" ", text[position:end])
-        position, number = _SEPARATOR.match(text, end).end(), number + 1  # type: ignore[union-attr]
-
-
-_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")  # between the parts of an object: inside of strings they are escaped
+        separator = (_BETWEEN_LISTED if listed else _BETWEEN).match(text, end)
+        if separator is None:
+            raise RecordError(f"{path} is no JSON: no comma follows record {number}.")
+        position, number = separator.end(), number + 1
 
 
 def _csv(stream: BinaryIO, path: str) -> _Rows:
@@ -262,7 +269,9 @@ def _csv(stream: BinaryIO, path: str) -> _Rows:
 def _txt(stream: BinaryIO, path: str) -> _Rows:
     head, written = _looked_at(lines(stream, path))
     columns = [columns for line in head if (columns := _columns(line))]
-    if len(columns) > 1 and all(line[1:] and _TAG.fullmatch(line[-1]) for line in columns):
+    last = [line[-1] for line in columns if line[1:]]
+    same_number = len({len(line) for line in columns}) == 1
+    if len(columns) == len(last) > 1 and (all(map(_TAG.fullmatch, last)) or (same_number and "O" in last)):
         raise RecordError(f"{path} has a word and a tag on each line, but .txt is read as plain text. Rename it to .conll.")
     return (({_TEXT: line}, None) for line in written)
 

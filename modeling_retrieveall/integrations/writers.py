@@ -203,7 +203,8 @@ def check_words(record: Record, where: str) -> None:
         odd = next((word for word in words if not _read_back([word])), words[0])
     if odd is not None:
         raise RecordError(
-            f"{where}: the word {odd!r} cannot be read back from CoNLL. Repair it, or give another output. {_JSON_CAN}"
+            f"{where}: the word {odd!r} could not be read back from CoNLL. Repair the record, or give an output that ends with "
+            ".jsonl."
         )
 
 
