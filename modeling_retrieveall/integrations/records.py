@@ -78,7 +78,9 @@ def read_records(path: str, column: str | None = None, text_only: bool = False) 
         else:
             rows = {"JSON lines": _jsonl, "JSON": _json, "CSV": _csv, _CONLL: _conll, "plain text": _txt}[kind](stream, path)
         for number, (row, written) in enumerate(rows, start=1):
-            yield Record(row, text_of(row, column, f"{path}, record {number}"), written)
+            text = text_of(row, column, f"{path}, record {number}")
+            row |= {name: None for name in text_columns(column) if _is_nan(row.get(name))}
+            yield Record(row, text, written)
 
 
 def read_tables(path: str, rows: int = ROWS_AT_A_TIME) -> Iterator[pa.Table]:
@@ -136,12 +138,17 @@ def text_of(row: Row, column: str | None, where: str) -> Text | None:
     """
     for name in text_columns(column):
         text = row.get(name)
-        if text is None or (isinstance(text, float) and math.isnan(text)):
+        if text is None or _is_nan(text):
             continue
         if isinstance(text, str) or (isinstance(text, list) and all(isinstance(word, str) for word in text)):
             return text
         raise RecordError(f"{where}: {name!r} is {text!r:.80}, neither a text nor a list of words. Give another --column.")
     return None
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a value is what pandas has where it has none."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def check_text_column(names: Iterable[str], column: str | None, where: str) -> None:
@@ -344,7 +351,7 @@ def conll_sentences(written: Iterable[str]) -> Iterator[list[str]]:
     head, written = _looked_at(iter(written))
     counted = all(_is_counted(block) for block in _blocks(head))
     for block in _blocks(written):
-        if words := [line[1] for line in block if not _RANGE.fullmatch(line[0])] if counted else [line[0] for line in block]:
+        if words := _surface_words(block) if counted else [line[0] for line in block]:
             yield words
 
 
@@ -365,15 +372,29 @@ def _columns(line: str) -> list[str]:
     """The columns of a line, separated by tabs or else by blanks; white space of other kinds belongs to words."""
     if not line.strip():
         return []
-    return line.rstrip("\t ").split("\t") if "\t" in line.strip() else [column for column in line.split(" ") if column]
+    separated = line.rstrip("\t ").split("\t") if "\t" in line.strip() else line.split(" ")
+    return [column.strip(" ") for column in separated if "\t" in line or column]
 
 
 def _is_counted(block: list[list[str]]) -> bool:
     """Whether the first column counts the words of a sentence, and the second one has no tags and so holds the words."""
-    lines = [line for line in block if not _RANGE.fullmatch(line[0])]
+    lines = [line for line in block if not _NUMBERS.fullmatch(line[0])]
     numbers = [line[0] for line in lines]
     counts = numbers in ([str(n) for n in range(first, first + len(lines))] for first in (0, 1))
     return counts and all(len(line) > 1 for line in lines) and not all(_TAG.fullmatch(line[1]) for line in lines)
 
 
-_RANGE = re.compile(r"\d+[-.]\d+")  # of CoNLL-U: words that are written as one, and words that are not written
+def _surface_words(block: list[list[str]]) -> list[str]:
+    """The words as the text has them: a token of several words is one, and empty nodes of CoNLL-U are none."""
+    words, end = [], -1
+    for line in block:
+        numbers = _NUMBERS.fullmatch(line[0])
+        if numbers and numbers[1] == "-":
+            end = int(numbers[2])
+        elif numbers or (line[0].isdigit() and int(line[0]) <= end):
+            continue
+        words.append(line[min(1, len(line) - 1)])
+    return words
+
+
+_NUMBERS = re.compile(r"\d+([-.])(\d+)")  # of the words of a token of CoNLL-U, or of an empty node

@@ -198,7 +198,7 @@ def check_words(record: Record, where: str) -> None:
         RecordError: One of them cannot.
     """
     words = [] if record.text is None or isinstance(record.text, str) else record.text
-    odd = next((word for word in words if not word.strip() or re.search(r"[\t\n\r]", word)), None)
+    odd = next((word for word in words if not word.strip() or _UNWRITABLE.search(word)), None)
     if odd is None and not _read_back(words):
         odd = next((word for word in words if not _read_back([word])), words[0])
     if odd is not None:
@@ -206,6 +206,9 @@ def check_words(record: Record, where: str) -> None:
             f"{where}: the word {odd!r} could not be read back from CoNLL. Repair the record, or give an output that ends with "
             ".jsonl."
         )
+
+
+_UNWRITABLE = re.compile(r"[\t\n\r]|^ | $")
 
 
 def _read_back(words: Sequence[str]) -> bool:
