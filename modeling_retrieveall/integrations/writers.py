@@ -9,6 +9,7 @@ What is written can be read back: a record for which that is impossible is refus
 import base64
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
 from itertools import islice
@@ -116,12 +117,25 @@ def inferred_schema(records: Iterable[Record]) -> pa.Schema:
     for part, first in _in_parts(records):
         for name in dict.fromkeys(name for record in part for name in record.row):
             values = [record.row.get(name) for record in part]
-            try:
-                schema = pa.unify_schemas([schema, pa.table({name: values}).schema], promote_options="permissive")
-            except _NO_TYPE as error:
-                where = f"of the records {first} to {first + len(part) - 1}"
-                raise RecordError(f"The column {name!r} {where} cannot be written as parquet: {error}. {_JSON_CAN}") from error
+            if error := _type_error(schema, name, values):
+                counts = range(1, len(values) + 1)
+                odd = bisect_left(counts, True, key=lambda n: _type_error(schema, name, values[:n]) is not None)
+                raise RecordError(f"Record {first + odd}: {name!r} cannot be written as parquet: {error}. {_JSON_CAN}") from error
+            schema = _with_values(schema, name, values)
     return schema
+
+
+def _with_values(schema: pa.Schema, name: str, values: list[Any]) -> pa.Schema:
+    return pa.unify_schemas([schema, pa.table({name: values}).schema], promote_options="permissive")
+
+
+def _type_error(schema: pa.Schema, name: str, values: list[Any]) -> Exception | None:
+    """Why values have no common type with those before them."""
+    try:
+        _with_values(schema, name, values)
+    except _NO_TYPE as error:
+        return error
+    return None
 
 
 def check_values(records: Iterable[Record], schema: pa.Schema) -> None:
