@@ -133,6 +133,32 @@ class AnswerDecoder:
                 sequences.forget(self._advance(active, states))
         return [Answer(answer.ids, answer.spans) for answer in answers]
 
+    @torch.no_grad()
+    def log_probabilities(
+        self,
+        prompts: Sequence[list[int]],
+        answers: Sequence[tuple[list[int], list[int]]],
+        mixtures: Sequence[dict[str, float]],
+    ) -> list[float]:
+        """How probable the LLM finds given answers, among all tokens.
+
+        Args:
+            prompts: Tokens of each prompt.
+            answers: For each prompt the tokens that are given after it, and those whose probability is asked for.
+            mixtures: The adapters of each row and their weights.
+
+        Returns:
+            For each prompt the sum of the log-probabilities of the tokens.
+        """
+        with self._bank.rows(mixtures):
+            rows = [[*prompt, *given, *asked] for prompt, (given, asked) in zip(prompts, answers, strict=True)]
+            states = Sequences(self._base, len(rows)).read(rows)  # [rows, tokens, hidden]
+        sums = []
+        for row, (_, asked) in zip(states, answers, strict=True):
+            log_probabilities = self.head.full(row[-len(asked) - 1 : -1]).log_softmax(-1)  # [asked, vocabulary]
+            sums.append(float(log_probabilities[range(len(asked)), asked].sum()))
+        return sums
+
     def _advance(self, active: Sequence["_Growing"], states: Tensor) -> list[int]:
         """Lets each answer grow by what was read.
 

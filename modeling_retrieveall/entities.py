@@ -11,6 +11,7 @@ Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import regex
@@ -18,19 +19,40 @@ import regex
 Scheme = Literal["BIO", "IOB1", "BILOU"]
 
 # Scripts written without spaces: there a word boundary can lie between any two characters, so each one is a word.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# ー, ｰ and 〆 belong to them as well, though Unicode counts them as common to several scripts.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc\uff70\u3006"
+
+# Korean is written with spaces, but particles follow a name without one: 서울에서 is "in Seoul".
+_SINGLE = rf"{_UNSPACED}\p{{Hangul}}"
+
+# Hebrew and Arabic write short words together with the next one: בירושלים is "in Jerusalem", بالقاهرة "in Cairo". Hebrew ones are
+# words of their own before three letters and more. In Arabic many names begin with the same letters, so only before the article.
+_PROCLITIC = (
+    r"[ושהכלבמ](?=\p{Hebrew}{3})"
+    r"|[وف](?=[بكل]?ال\p{Arabic}{3})"
+    r"|[بكل](?=ال\p{Arabic}{3})"
+)
+
+# A soft hyphen and characters without width may stand in a word; they are not read. ZWJ and ZWNJ are part of the spelling.
+_INVISIBLE = r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff]"
+_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_SINGLE}]]"
 
 # A run is cut after 100 characters, so that no single word can outgrow the model's window.
 _WORD = regex.compile(
-    # letters, digits and marks; the joiners ZWJ and ZWNJ inside a word
-    rf"(?V1)(?=[\p{{L}}\p{{N}}\p{{M}}])[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_UNSPACED}]]{{1,100}}"
+    rf"(?V1){_PROCLITIC}"
+    # letters, digits and marks
+    rf"|(?=[\p{{L}}\p{{N}}\p{{M}}])(?:{_LETTER}|{_INVISIBLE}{{1,8}}(?={_LETTER})){{1,100}}"
     # any other visible character alone, with its marks; an emoji with its joiners
     r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"
 )
+_UNREAD = regex.compile(_INVISIBLE)
 _SPACE = regex.compile(r"[\s\p{Cc}]")
 _CLOSING = regex.compile(r"[.,;:!?)\]}»”’%。，、；：！？）…।॥؟،؛።፣]+")
 _OPENING = regex.compile(r"[(\[{«“„‘（]")
-_UNSPACED_EDGE = regex.compile(rf"[{_UNSPACED}。，、；：！？（）「」『』《》]")
+_UNSPACED_EDGE = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\u30fb\uff00-\uffef]")
+_CHARACTER = regex.compile(r"(?V1)\X")
+_IN_CHARACTERS = regex.compile(rf"[{_SINGLE}\p{{Hebrew}}\p{{Arabic}}]")
+_PROCLITIC_AND_REST = regex.compile(r"[ושהכלבמ]\p{Hebrew}|[بكلفس]\p{Arabic}|و(?:[بكل]?ال|[بكل]$)")
 
 
 class Span(NamedTuple):
@@ -88,7 +110,8 @@ class Sentence:
     def from_text(cls, text: str) -> "Sentence":
         """Splits a raw string: at spaces and punctuation, and between all characters of scripts without spaces.
 
-        White space, control and format characters belong to no word; offsets are those of ``text``, which is not changed.
+        White space and control characters belong to no word; format characters, such as a soft hyphen, only between its
+        letters. Offsets are those of ``text``, which is not changed.
 
         Examples:
             >>> [(w.text, w.start, w.glued) for w in Sentence.from_text("Bonn, 北京").words]
@@ -104,10 +127,15 @@ class Sentence:
         return cls(text, tuple(words))
 
     @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Sentence":
+    def from_words(cls, words: Sequence[str], glued: Sequence[bool] | None = None) -> "Sentence":
         """Takes words that the caller has split; entities will begin and end at them, offsets are into ``" ".join(words)``.
 
-        What the LLM reads is written as people write: no space before a full stop, none between Chinese words.
+        What the LLM reads is written as people write: no space before a full stop, none between Chinese words, none between
+        the characters of a Korean sentence that was split into characters.
+
+        Args:
+            words: The words.
+            glued: For each word, whether it follows the word before without a space, where that is known.
 
         Examples:
             >>> Sentence.from_words(["Bonn", "."]).text
@@ -115,11 +143,11 @@ class Sentence:
             >>> Sentence.from_words(["Bonn", "."]).words[1].glued
             True
         """
+        together = _written_together(words) if glued is None else glued
         result: list[Word] = []
         offset = 0
-        for position, word in enumerate(words):
-            glued = position > 0 and _written_together(words[position - 1], word)
-            result.append(Word(word, offset, offset + len(word), glued))
+        for word, follows in zip(words, together, strict=True):
+            result.append(Word(word, offset, offset + len(word), follows and bool(result)))
             offset += len(word) + 1
         return cls(" ".join(words), tuple(result))
 
@@ -170,8 +198,28 @@ def pieces(word: str) -> list[str]:
     return found
 
 
-def _written_together(left: str, right: str) -> bool:
+def read_characters(piece: str) -> str:
+    """What the LLM reads of a piece: all of it but soft hyphens and other characters without a glyph.
+
+    Examples:
+        >>> read_characters("Donau\u00addampf")
+        'Donaudampf'
+    """
+    read: str = _UNREAD.sub("", piece)
+    return read
+
+
+def _written_together(words: Sequence[str]) -> list[bool]:
+    """For each word, whether people write it without a space after the word before."""
+    if len(words) > 1 and all(map(_CHARACTER.fullmatch, words)) and any(map(_IN_CHARACTERS.match, words)):
+        return [True] * len(words)  # a sentence split into characters
+    return [False, *(_no_space_between(left, right) for left, right in pairwise(words))][: len(words)]
+
+
+def _no_space_between(left: str, right: str) -> bool:
     if _CLOSING.fullmatch(right) or _OPENING.fullmatch(left):
+        return True
+    if len(left) == 1 and _PROCLITIC_AND_REST.match(left + right):
         return True
     return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
 
