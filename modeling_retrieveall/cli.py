@@ -111,7 +111,7 @@ def evaluate(
     quantize: Quantize = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as well.")] = None,
 ) -> None:
-    """Measure strict typed span F1 on a labelled dataset.
+    """Measure strict typed span F1 on a labelled dataset, and the share of sentences without an entity that get one.
 
     Example: `retrieveall evaluate --dataset unimelb-nlp/wikiann:de --language de --limit 500 --json de.json`
     """
@@ -144,6 +144,11 @@ def evaluate(
     elif report.routing_accuracy is not None and report.routing_accuracy < 50:
         hint = f"Most were served by other languages. With --oracle-routing the adapter of {language} serves all."
         Console().print(hint, highlight=False)
+    if report.false_entity_rate is not None:
+        Console().print(
+            f"{report.false_entity_rate:.1f} % of the {report.n_without_entities} sentences without an entity get one.",
+            highlight=False,
+        )
     Console().print(
         f"{report.n_test} sentences, {report.n_dropped} known ones dropped, {report.sentences_per_second} a second{routing}",
         highlight=False,

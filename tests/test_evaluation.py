@@ -42,6 +42,15 @@ def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:
     assert report.routing_accuracy == 100.0
 
 
+def test_entities_in_sentences_without_one_are_counted_by_sentence() -> None:
+    examples = [example("guten Morgen"), example("es regnet"), example("es schneit"), example("Graz ruft", (0, 1, "LOC"))]
+    found = [[Entity("guten", "PER", 0, 5), Entity("Morgen", "LOC", 6, 12)], [], [], [Entity("ruft", "PER", 5, 9)]]
+    report = evaluate_examples(Oracle(found), examples, "de")  # type: ignore[arg-type]
+    assert (report.false_entity_rate, report.n_without_entities) == (33.33, 3)
+    report = evaluate_examples(Oracle(found[3:]), examples[3:], "de")  # type: ignore[arg-type]
+    assert (report.false_entity_rate, report.n_without_entities) == (None, 0)
+
+
 def test_no_entity_anywhere_gives_zeros_not_an_error() -> None:
     report = evaluate_examples(Oracle([[]]), [example("guten Morgen")], "de")  # type: ignore[arg-type]
     assert report.f1 == 0.0

@@ -1,4 +1,4 @@
-"""Strict typed span F1 of a model on labelled sentences.
+"""Strict typed span F1 of a model on labelled sentences, and how often it finds an entity where there is none.
 
 >>> report = evaluate(model, "data/panx/de", "test", language="de")
 >>> report.f1, report.n_test, report.n_dropped
@@ -29,6 +29,8 @@ class Report:
         precision: Share of the extracted entities that are right.
         recall: Share of the labelled entities that were extracted.
         per_type: The same, and the number of labelled entities (``support``), for each entity type.
+        false_entity_rate: Share of the sentences without a labelled entity in which the model finds one; ``None`` if all have one.
+        n_without_entities: Sentences without a labelled entity.
         n_test: Sentences measured on.
         n_dropped: Sentences left out because an adapter of the model has seen them.
         routing_accuracy: Share of the sentences that were routed to ``language``; ``None`` with oracle routing.
@@ -39,6 +41,8 @@ class Report:
     precision: float
     recall: float
     per_type: dict[str, dict[str, float]] = field(default_factory=dict)
+    false_entity_rate: float | None = None
+    n_without_entities: int = 0
     n_test: int = 0
     n_dropped: int = 0
     routing_accuracy: float | None = None
@@ -110,12 +114,15 @@ def evaluate_examples(
     found = [tags_from_entities(r.entities, e.sentence) for e, r in zip(examples, results, strict=True)]
     scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
+    without = [bool(r.entities) for e, r in zip(examples, results, strict=True) if not e.spans]
     averages = {"micro avg", "macro avg", "weighted avg"}
     return Report(
         f1=_percent(overall["f1-score"]),
         precision=_percent(overall["precision"]),
         recall=_percent(overall["recall"]),
         per_type={label: _type_figures(row) for label, row in scores.items() if label not in averages},
+        false_entity_rate=_percent(sum(without) / len(without)) if without else None,
+        n_without_entities=len(without),
         n_test=len(examples),
         routing_accuracy=None if oracle_routing else _percent(sum(r.route.language == language for r in results) / len(results)),
         sentences_per_second=round(len(examples) / seconds, 2),
