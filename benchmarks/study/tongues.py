@@ -24,6 +24,8 @@ FOLDERS = {
 }
 """Where the data of each language lies, inside the folder of all data."""
 
+ALL = ",".join(FOLDERS)
+
 
 def hub_name(language: str) -> str:
     """What the dataset of a language is called on the Hub."""

@@ -18,13 +18,14 @@ _MARKS = [
 ]
 _CHUNK = 1 << 16
 _MARK = "\ufeff"
+_NULLS = 0.01  # share of NUL bytes above which a file is no text in UTF-8: UTF-16 has one in every space and line end
 
 
 class EncodingError(ValueError):
     """A text file is in an encoding that its bytes do not tell; the message has the line."""
 
 
-def lines(stream: BinaryIO, name: str) -> Iterator[str]:
+def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]:
     """The lines of a file, without their ends, read as they are asked for.
 
     The byte order mark decides between UTF-8, UTF-16 and UTF-32; without one the file is UTF-8. A byte order mark is no part
@@ -34,6 +35,7 @@ def lines(stream: BinaryIO, name: str) -> Iterator[str]:
     Args:
         stream: The file, open for reading bytes.
         name: What an error calls the file.
+        keep_ends: Leave the line ends as they are; joined, the lines are then the whole text.
 
     Raises:
         EncodingError: The file is in another encoding.
@@ -45,17 +47,21 @@ def lines(stream: BinaryIO, name: str) -> Iterator[str]:
     while not ended:
         more = stream.read(_CHUNK)
         ended = not more
+        if not mark and chunk.count(0) > _NULLS * len(chunk):
+            raise EncodingError(f"{name} holds NUL bytes, as UTF-16 without a byte order mark does. Save the file as UTF-8.")
         try:
             rest += decoder.decode(chunk, final=ended)
         except UnicodeDecodeError as error:
             number += (rest.encode(encoding, "surrogatepass") + error.object[: error.start]).count("\n".encode(encoding))
             raise EncodingError(_message(name, number, encoding, error)) from error
         *whole, rest = rest.split("\n")
+        number += len(whole)
+        whole = [f"{line}\n" for line in whole]
         if ended and rest:
             whole.append(rest)
         for line in whole:
-            yield line.removesuffix("\r").lstrip(_MARK)
-        number += len(whole)
+            line = line.lstrip(_MARK)
+            yield line if keep_ends else line.removesuffix("\n").removesuffix("\r")
         chunk = more
 
 
