@@ -16,6 +16,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from modeling_retrieveall.atomic import replacing
 from modeling_retrieveall.base_llm import native_dtype
 
 
@@ -78,10 +79,8 @@ def read_rows(json_file: Path) -> list[dict[str, Any]]:
 def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
     """Writes rows and figures; the file is whole at every moment."""
     result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = json_file.with_name(f".{json_file.name}")
-    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(json_file)
+    with replacing(json_file) as written:
+        written.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:

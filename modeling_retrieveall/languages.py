@@ -6,7 +6,7 @@
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedModel
 
@@ -113,6 +113,15 @@ class Languages:
             raise AdapterError("These adapters cannot be used:\n" + "\n".join(f"  {reason}" for reason in refusals.reasons))
         refusals.warn()
 
+    def make_resident(self, languages: Collection[str]) -> None:
+        """Reads the LoRA weights of languages into the bank, as far as they are not there.
+
+        Raises:
+            AdapterError: Weights are missing or damaged.
+            HubError: Weights cannot be fetched.
+        """
+        self.bank.make_resident(languages, lambda language: self.adapters[language].lora_weights(self.base.dtype))
+
     def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
         """Fetches the weights of languages that are needed for the first time; those that are of no use are removed.
 
@@ -132,7 +141,8 @@ class Languages:
             adapter = self.adapters[language]
             try:
                 check_weights(adapter, self.base, self.config.max_rank)
-                adapter.lora_weights(self.base.dtype)
+                # The weights stay where decoding needs them next, so that they are read once.
+                self.make_resident([language])
                 self._usable.add(language)
             except AdapterError as error:
                 if strict:

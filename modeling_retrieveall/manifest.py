@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .atomic import replacing
 from .lora_files import AdapterError
 from .prompting import PROMPT_VERSION
 
@@ -60,7 +61,8 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Writes it into an adapter's folder."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        with replacing(folder / MANIFEST) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:

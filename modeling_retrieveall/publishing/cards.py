@@ -15,6 +15,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from ..atomic import replacing
 from ..collection import shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB, GEMMA_NOTICE
@@ -58,7 +59,8 @@ _NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
 def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> Path:
     """Writes ``README.md`` into the adapter's folder and returns its path; for the arguments see :func:`adapter_card`."""
     path = adapter.path / "README.md"
-    adapter_card(adapter, repo_id, model_repo).save(path)
+    with replacing(path) as file:
+        adapter_card(adapter, repo_id, model_repo).save(file)
     return path
 
 

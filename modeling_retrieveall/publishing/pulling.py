@@ -4,13 +4,13 @@
 ['de', 'en', 'mul']
 """
 
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 
+from ..atomic import creating
 from ..base_llm import load_base, pinned_revision
 from ..collection import Refusals, find, load_adapters
 from ..hub_files import Hub, HubFileMissingError, explained, is_collection, is_repository
@@ -73,8 +73,6 @@ def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
         with suppress(HubFileMissingError):
             if adapter.snapshot:
                 adapter.snapshot.fetch({name: limit})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-        adapter.copy_to(Path(work), target.name)
-        (Path(work) / target.name).rename(target)  # all of it or nothing
+    with creating(target) as copy:  # all of it or nothing
+        adapter.copy_to(copy.parent, copy.name)
     return LanguageAdapter.load(target)

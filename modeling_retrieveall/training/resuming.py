@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..language_adapter import LanguageAdapter
+from ..atomic import check_sources, check_writable, restore
+from ..language_adapter import LanguageAdapter, check_only_adapter
 from ..lora_files import LORA_WEIGHTS
 from ..manifest import MANIFEST
 from .arguments import TrainingArguments
@@ -45,11 +46,16 @@ def check_output(run: TrainingArguments, alone: bool) -> None:
     Raises:
         FileExistsError: Something would be replaced, or there is nothing left to resume.
         FileNotFoundError: There is no checkpoint to resume from.
+        InputError: A dataset or the base LLM lies in the output.
+        OSError: The output cannot be written.
     """
-    output, checkpoint, interrupted = Path(run.output), checkpoint_of(run.output), is_interrupted(run.output)
-    finished = (output / MANIFEST).is_file()
-    if output.exists() and not finished and (output.is_file() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
+    output, checkpoint = Path(run.output), checkpoint_of(run.output)
+    for target in (output, checkpoint):
+        restore(target)
+    interrupted, finished = is_interrupted(run.output), (output / MANIFEST).is_file()
+    check_sources(output, [Path(name) for name in (*run.dataset, run.base) if Path(name).exists()])
+    check_only_adapter(output)
+    check_writable(output)
     if run.resume:
         if alone and finished and not interrupted:
             raise FileExistsError(f"{output} is finished; there is nothing to resume.")

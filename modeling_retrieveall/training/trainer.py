@@ -11,9 +11,9 @@ The same from Python:
 """
 
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic import replacing
 from ..base_llm import load_base, pinned_revision, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
@@ -216,7 +217,6 @@ class _Training:
 
     def _finish(self, state: State, weights: dict[str, Tensor]) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
-        aside = self.output.with_name(f".{self.output.name}.unfinished")
         run = {
             "steps": state.step,
             "loss": _mean(state.losses),
@@ -224,19 +224,17 @@ class _Training:
             "loss_curve": state.curve,
             "f1_curve": state.f1,
         }
-        adapter = self._save(aside, weights, run)
-        if self.is_split:
-            measure = f"retrieveall evaluate --model {self.output} --language {self.arguments.language} --dataset ..."
-            self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
-        else:
-            self._measure(adapter)
-        draw_curve(state.curve, state.f1, max(state.epoch, 1), aside / PLOT)
-        write_card(adapter)
-        shutil.rmtree(self.output, ignore_errors=True)
-        aside.rename(self.output)
+        with replacing(self.output) as folder:
+            adapter = self._save(folder, weights, run)
+            if self.is_split:
+                measure = f"retrieveall evaluate --model {self.output} --language {self.arguments.language} --dataset ..."
+                self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
+            else:
+                self._measure(adapter)
+            draw_curve(state.curve, state.f1, max(state.epoch, 1), folder / PLOT)
+            write_card(adapter)
 
     def _save(self, folder: Path, weights: dict[str, Tensor], run: dict[str, Any]) -> LanguageAdapter:
-        shutil.rmtree(folder, ignore_errors=True)
         config = self.lora.peft_config["default"]
         # PEFT wrote the folder the base was loaded from, which is a path of this machine.
         config.base_model_name_or_path = EMBEDDED_ON_HUB if self.arguments.base == EMBEDDED_BASE else self.arguments.base
@@ -290,11 +288,8 @@ class _Training:
         fresh = [e for group in self.lessons for e in group.validation if sentence_hash(e.key) not in known]
         if not fresh:
             return None
-        folder = self.output.with_name(f".{self.output.name}.measured")
-        try:
-            return float(self._evaluated(self._save(folder, self._weights(), {}), fresh).f1)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with TemporaryDirectory() as folder:
+            return float(self._evaluated(self._save(Path(folder), self._weights(), {}), fresh).f1)
 
     def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Any:
         """The adapter as it will serve: from its file, over the base without the LoRA in training."""
