@@ -15,7 +15,7 @@
     ├── DatasetError           ValueError         the reader of labelled data
     ├── RecordError            ValueError         integrations/records.py: a record to annotate cannot be read
     ├── JournalError           ValueError         integrations/annotation.py: an interrupted job cannot be resumed
-    └── ServerError            OSError            integrations/vllm.py
+    └── ServerError            OSError            here: a server of vLLM cannot be reached or does not answer as asked
 
 Each one is also an error of the built-in class in the second column, so ``except ValueError`` keeps working. Files that are
 missing or in the way raise ``FileNotFoundError`` or ``FileExistsError``, and a full memory raises ``MemoryError``. Any other
@@ -43,3 +43,7 @@ class InputTypeError(RetrieveAllError, TypeError):
 
 class MissingPackageError(RetrieveAllError, ImportError):
     """An optional package is not installed; the message says how to install it."""
+
+
+class ServerError(RetrieveAllError, OSError):
+    """A server that decodes for the model cannot be reached, refuses, or its answer cannot be read; the message says why."""

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from .atomic import replacing, updating
 from .entities import Example, Sentence, Span
+from .errors import MissingPackageError
 from .hub_files import HubError, HubUnreachableError, Snapshot
 from .lora_bank import LoraWeights
 from .lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError, check_finite, open_tensors, read_lora, reading
@@ -174,14 +175,14 @@ class LanguageAdapter:
             What was pushed: its repository, commit and URL.
 
         Raises:
-            ImportError: The package is not installed; remote code can load adapters, not publish them.
+            MissingPackageError: The package is not installed; remote code can load adapters, not publish them.
             AdapterError: It does not load, so it is not pushed.
             HubError: The Hub refuses it or cannot be reached; the repository is as it was then.
         """
         try:
             from modeling_retrieveall.publishing.hub import push_adapter
         except ImportError as error:
-            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+            raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_adapter(self, repo_id, **arguments)
 
     def sentence_vectors(self) -> Tensor:

@@ -174,7 +174,8 @@ class RetrieveAllModel(PreTrainedModel):
         config = type(self.config).from_dict(self.config.to_dict())
         config.collection = collection or config.collection
         config.adapters = {
-            language: adapter.pin or adapter.copy_to(folder, places[language]) for language, adapter in sorted(self.adapters.items())
+            language: adapter.pin or adapter.copy_to(folder, places[language])
+            for language, adapter in sorted(self.adapters.items())
         }
         config.architectures = [type(self).__name__]
         config.custom_pipelines = CUSTOM_PIPELINES

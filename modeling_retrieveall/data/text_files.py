@@ -8,6 +8,8 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ..errors import RetrieveAllError
+
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -20,7 +22,7 @@ _CHUNK = 1 << 16
 _MARK = "\ufeff"
 
 
-class EncodingError(ValueError):
+class EncodingError(RetrieveAllError, ValueError):
     """A text file is in an encoding that its bytes do not tell; the message has the line."""
 
 

@@ -95,7 +95,9 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not empty. Choose another folder, or set overwrite to replace an earlier export.")
     there = [name for name in (_ADAPTERS, _BASE, _REQUESTS) if (folder / name).exists()]
     if there and not (folder / _SCRIPT).is_file():
-        raise FileExistsError(f"{folder} holds {', '.join(there)}, but is no earlier export: it has no {_SCRIPT}. Choose another.")
+        raise FileExistsError(
+            f"{folder} holds {', '.join(there)}, but is no earlier export: it has no {_SCRIPT}. Choose another."
+        )
 
 
 def request_body(spelled: SpelledFormat, window: Window) -> dict[str, Any]:

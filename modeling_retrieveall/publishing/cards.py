@@ -20,10 +20,11 @@ from ..collection import shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB, GEMMA_NOTICE
 from ..entities import Example
-from ..hub_files import is_commit
+from ..errors import InputError
+from ..hub_files import is_commit, is_hub_id
 from ..language_adapter import LanguageAdapter
 from ..manifest import SHARED_LANGUAGE, Manifest
-from .metadata import base_on_hub, card_data, datasets_of, is_hub_id, markdown, measurements, number
+from .metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
 
 PLOT = "training.png"
 """The picture of its training in an adapter's folder, where there is one."""
@@ -165,7 +166,7 @@ def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
     repo, _, commit = source.partition("@")
     pinned = is_commit(commit) and is_hub_id(repo)
     if not pinned and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", source):
-        raise ValueError(
+        raise InputError(
             f"{source!r} is no source of an adapter; give 'owner/name@<commit hash>' or a folder like 'adapters/de'."
         )
     overall = next((measured for measured in measurements(manifest) if measured.label is None), None)

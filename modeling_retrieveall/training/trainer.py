@@ -28,6 +28,7 @@ from ..base_llm import load_base, pinned_revision, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
+from ..errors import InputError
 from ..hub_files import Hub
 from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
 from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
@@ -65,7 +66,7 @@ def train(arguments: TrainingArguments) -> Path:
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
         FileNotFoundError: There is no checkpoint to resume from.
-        ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; the launch splits
+        InputError: The checkpoint is of another run; a share of the start is asked for, and there is none; the launch splits
             models, and the run asks for what cannot be done there.
         FileExistsError: The output folder holds something else than an adapter, or an adapter or interrupted run that
             ``overwrite`` does not give up; or what is resumed is finished.
@@ -82,7 +83,7 @@ def train(arguments: TrainingArguments) -> Path:
     starts = [find_start(run.init, run.language, run.base) for run in runs]
     for run, start in zip(runs, starts, strict=True):
         if run.start_share is not None and start is None:
-            raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
+            raise InputError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
             if is_finished(run):
@@ -118,7 +119,7 @@ class _Training:
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
             if self.is_split:
-                raise ValueError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
+                raise InputError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
             check_same_run(checkpoint, this_run)
         if arguments.report_to != "none":
             self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
@@ -204,7 +205,10 @@ class _Training:
             self.model.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.model.base.enable_input_require_grads()
             self.model.train()  # the base has no dropout; only in training mode are its layers computed twice
-        lora = get_peft_model(self.model.base, config)
+        try:
+            lora = get_peft_model(self.model.base, config)
+        except ValueError as error:  # no module of the base has these names
+            raise AdapterError(f"No LoRA can be put on {arguments.base!r}: {error}") from error
         if self.start is not None:
             loaded = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
             if loaded.unexpected_keys:
@@ -353,16 +357,19 @@ _KEPT = (
 
 
 def _accelerator(arguments: TrainingArguments) -> Accelerator:
-    accelerator = Accelerator(
-        mixed_precision=precision(arguments.mixed_precision),
-        # Not as a number, which a launch with DeepSpeed overrules.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation),
-        log_with=None if arguments.report_to == "none" else arguments.report_to,
-        project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision(arguments.mixed_precision),
+            # Not as a number, which a launch with DeepSpeed overrules.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation),
+            log_with=None if arguments.report_to == "none" else arguments.report_to,
+            project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
+        )
+    except ValueError as error:  # no such tracker, or a precision that is not for this hardware
+        raise InputError(f"Accelerate cannot run with mixed_precision and report_to as they are set: {error}") from error
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched > accelerator.num_processes:  # each would train alone, and all would write the same folder
-        raise ValueError(
+        raise InputError(
             f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )
