@@ -13,6 +13,7 @@
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
+
+_LONGEST_NAME = 255  # bytes, on most file systems
 
 
 @contextmanager
@@ -129,12 +132,12 @@ def check_writable(target: Path) -> None:
     """
     if _is_stream(target):
         return
+    if os.path.ismount(target):
+        raise OSError(errno.EBUSY, "A mounted folder cannot be replaced. Choose a folder inside of it", str(target))
     folder = next(parent for parent in target.resolve().parents if parent.exists())
     for path in (folder, target):
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, "The file or folder is read-only. Choose another output", str(path))
-    if os.path.ismount(target):
-        raise OSError(errno.EBUSY, "A mounted folder cannot be replaced. Choose a folder inside of it", str(target))
 
 
 def move_into_place(finished: Path, target: Path) -> None:
@@ -153,15 +156,16 @@ def move_into_place(finished: Path, target: Path) -> None:
     if not target.is_dir():
         os.replace(finished, target)
         return
+    replaced, old = _replaced(target), finished.with_name(f"{finished.name[:32]}.old")
+    if replaced.exists():  # of a process that was killed after the second rename
+        _remove(replaced, old)
     try:
-        target.rename(_replaced(target))
+        target.rename(replaced)
         finished.rename(target)
     except BaseException:
         restore(target)
         raise
-    # Under the name of the new version until now, the old one can be removed at leisure: no later call takes it for the target.
-    _replaced(target).rename(finished)
-    shutil.rmtree(finished, ignore_errors=True)
+    _remove(replaced, old)
 
 
 def restore(target: Path) -> None:
@@ -184,6 +188,13 @@ def _aside(folder: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _remove(folder: Path, name: Path) -> None:
+    """Removes a folder under another name, so that no later call takes half of it for an old version."""
+    shutil.rmtree(name, ignore_errors=True)
+    folder.rename(name)
+    shutil.rmtree(name, ignore_errors=True)
+
+
 def _check_kind(finished: Path, target: Path) -> None:
     if target.is_dir() and not finished.is_dir():
         raise IsADirectoryError(errno.EISDIR, "A folder is there, which no file replaces", str(target))
@@ -198,4 +209,7 @@ def _is_stream(target: Path) -> bool:
 
 
 def _replaced(target: Path) -> Path:
-    return target.with_name(f".{target.name}.replaced")
+    name = f".{target.name}.replaced"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()}.replaced"
+    return target.with_name(name)
