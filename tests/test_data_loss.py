@@ -157,9 +157,7 @@ def sharing(saved: Path) -> Iterator[Callable[[Path], Path]]:
     yield lambda output: share(saved / "adapters" / "de", examples, output, model)
 
 
-def test_an_adapter_is_not_shared_into_its_own_folder_nor_one_around_it(
-    saved: Path, sharing: Callable[[Path], Path]
-) -> None:
+def test_an_adapter_is_not_shared_into_its_own_folder_nor_one_around_it(saved: Path, sharing: Callable[[Path], Path]) -> None:
     before = contents(saved)
     for output in (saved / "adapters" / "de", saved / "adapters", saved, through_a_link(saved) / "adapters" / "de"):
         with pytest.raises((InputError, FileExistsError)):
