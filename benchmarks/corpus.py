@@ -1,14 +1,17 @@
 """Sentences that the benchmarks measure on: real ones where a dataset is at hand, else the package's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.language_adapter import sentence_hash
+from modeling_retrieveall.manifest import SHARED_LANGUAGE
 from modeling_retrieveall.training.data import load_examples, sample, without
 
 OWN = Path(__file__).parent.parent / "examples" / "sentences"
+_NORWEGIAN = {"nb": "no", "nn": "no"}
 _SPLIT_OF_FIVE = ("test", "validation", "train", "train", "train")
 
 
@@ -26,6 +29,20 @@ def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str
     seen = {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     examples = load_examples(str(data / FOLDERS[language]), "test").examples
     return sample([example for example in examples if sentence_hash(example.key) not in seen], number, 0)
+
+
+def test_sets(data: Path) -> Iterator[tuple[str, list[Example]]]:
+    """All test splits of a folder of corpora, by name, such as ``"uner/hr_set"``."""
+    for folder in sorted(data.glob("*/*")):
+        if folder.is_dir() and any(folder.glob("test*")):
+            yield f"{folder.parent.name}/{folder.name}", load_examples(str(folder), "test").examples
+
+
+def adapter_of(model: RetrieveAllModel, corpus: str) -> str:
+    """The adapter for a corpus: that of its language, or the shared one where the model has none."""
+    language = corpus.partition("/")[2].partition("_")[0]
+    language = _NORWEGIAN.get(language, language)
+    return language if language in model.adapters else SHARED_LANGUAGE
 
 
 def own_sentences(language: str, number: int) -> list[Example]:

@@ -113,14 +113,10 @@ def _prompt(
 ) -> dict[str, Any]:
     before = {name: getattr(model.config, name) for name in setting}
     try:
-        for name, value in setting.items():
-            setattr(model.config, name, value)
-        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
+        model.config.change(setting)
         f1 = [evaluate_examples(model, asked[code], code, oracle_routing=True).f1 for code in languages]
     finally:
-        for name, value in before.items():
-            setattr(model.config, name, value)
-        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
+        model.config.change(before)
     row = {"setting": ", ".join(f"{name} {value}" for name, value in setting.items()), "F1": round(sum(f1) / len(f1), 2)}
     print(row, flush=True)
     return row

@@ -5,8 +5,7 @@ python -m benchmarks.occurrences --data ../shared/data --json benchmarks/results
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,11 +24,13 @@ from modeling_retrieveall.occurrences import OccurrenceChooser
 def main(
     data: Data,
     model: Model = "shipped",
-    number: Annotated[int, typer.Option(help="Sentences in which the first occurrence is right, that the LLM is asked about.")] = 400,
+    number: Annotated[int, typer.Option(help="Sentences whose first occurrence is right, of which the LLM is asked.")] = 400,
     json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model)
-    rows, first_right, first_wrong = [], [], []
+    rows: list[dict[str, Any]] = []
+    first_right: list[tuple[str, Example]] = []
+    first_wrong: list[tuple[str, Example]] = []
     for name, examples in test_sets(data):
         entities = sum(len(example.spans) for example in examples)
         lost = sum(_is_lost(loaded, example) for example in examples)
@@ -37,9 +38,7 @@ def main(
         wrong = [example for example in repeated if _first(loaded, example) != list(example.spans)]
         first_wrong += [(name, example) for example in wrong]
         first_right += [(name, example) for example in repeated if example not in wrong]
-        rows.append(
-            {"corpus": name, "entities": entities, "lost": lost, "repeated": len(repeated), "first is wrong": len(wrong)}
-        )
+        rows.append({"corpus": name, "entities": entities, "lost": lost, "repeated": len(repeated), "first is wrong": len(wrong)})
     asked = random.Random(0).sample(first_right, min(number, len(first_right)))
     kept = sum(_chosen(loaded, name, example) == list(example.spans) for name, example in asked)
     found = sum(_chosen(loaded, name, example) == list(example.spans) for name, example in first_wrong)
@@ -77,7 +76,7 @@ def _first(model: RetrieveAllModel, example: Example) -> list[Span]:
 def _chosen(model: RetrieveAllModel, corpus: str, example: Example) -> Sequence[Span]:
     spans = _first(model, example)
     answer = Answer(model.answers.answer_ids(example.sentence, spans), [ScoredSpan(span, 1.0) for span in spans])
-    adapter = adapter_of(model, Path(corpus).name)
+    adapter = adapter_of(model, corpus)
     model.bank.make_resident([adapter], lambda name: model.adapters[name].lora_weights(model.base.dtype))
     chooser = OccurrenceChooser(AnswerDecoder(model.base, model.bank), model.answers)
     return [scored.span for scored in chooser.choose([example.sentence], [answer], [{adapter: 1.0}])[0].spans]

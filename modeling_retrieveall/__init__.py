@@ -11,37 +11,72 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration_retrieveall import RetrieveAllConfig
+    from .data.text_files import EncodingError
+    from .decoding import PrecisionError
     from .entities import Entity
+    from .errors import InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
     from .extractor import UnknownLanguageError
+    from .hub_files import HubError, HubFileMissingError, HubNotCachedError, HubUnreachableError
+    from .integrations.annotation import JournalError
+    from .integrations.records import RecordError
     from .language_adapter import LanguageAdapter
     from .lora_files import AdapterError
     from .modeling_retrieveall import RetrieveAllModel
     from .outputs import Extraction, RetrieveAllOutput, ServedSentence
     from .routing import Route
+    from .training.data import DatasetError
 
 __all__ = [
     "AdapterError",
+    "DatasetError",
+    "EncodingError",
     "Entity",
     "Extraction",
+    "HubError",
+    "HubFileMissingError",
+    "HubNotCachedError",
+    "HubUnreachableError",
+    "InputError",
+    "InputTypeError",
+    "JournalError",
     "LanguageAdapter",
+    "MissingPackageError",
+    "PrecisionError",
+    "RecordError",
     "RetrieveAllConfig",
+    "RetrieveAllError",
     "RetrieveAllModel",
     "RetrieveAllOutput",
     "Route",
     "ServedSentence",
+    "ServerError",
     "UnknownLanguageError",
 ]
 
 _HOMES = {
     "AdapterError": "lora_files",
+    "DatasetError": "training.data",
+    "EncodingError": "data.text_files",
     "Entity": "entities",
     "Extraction": "outputs",
+    "HubError": "hub_files",
+    "HubFileMissingError": "hub_files",
+    "HubNotCachedError": "hub_files",
+    "HubUnreachableError": "hub_files",
+    "InputError": "errors",
+    "InputTypeError": "errors",
+    "JournalError": "integrations.annotation",
     "LanguageAdapter": "language_adapter",
+    "MissingPackageError": "errors",
+    "PrecisionError": "decoding",
+    "RecordError": "integrations.records",
     "RetrieveAllConfig": "configuration_retrieveall",
+    "RetrieveAllError": "errors",
     "RetrieveAllModel": "modeling_retrieveall",
     "RetrieveAllOutput": "outputs",
     "Route": "routing",
     "ServedSentence": "outputs",
+    "ServerError": "errors",
     "UnknownLanguageError": "extractor",
 }
 

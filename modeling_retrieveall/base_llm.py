@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
-from .hub_files import Hub, is_repository
+from .errors import InputError, MissingPackageError
+from .hub_files import Hub, is_hub_id
 
 
 def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
@@ -26,7 +28,7 @@ def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
     """
     if name == EMBEDDED_BASE:
         return EMBEDDED_REVISION
-    return None if Path(name).expanduser().exists() or not is_repository(name) else hub.resolve(name, revision)
+    return None if Path(name).expanduser().exists() or not is_hub_id(name) else hub.resolve(name, revision)
 
 
 def load_base(
@@ -41,7 +43,8 @@ def load_base(
         **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
 
     Raises:
-        ValueError: There is no such model.
+        InputError: There is no such model.
+        MissingPackageError: It needs a package that is not installed.
     """
     hub, path = hub or Hub(), resolve_base(name)
     # A stranger's adapter may name the base: it runs no code, neither from the Hub nor from a pickle.
@@ -53,8 +56,10 @@ def load_base(
     try:
         base = AutoModelForCausalLM.from_pretrained(path, **shared, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(path, **shared)
-    except (OSError, ValueError) as error:
-        raise ValueError(
+    except ImportError as error:  # of bitsandbytes or of what a tokenizer needs
+        raise MissingPackageError(f"The base LLM {name!r} could not be loaded: {str(error).strip()}") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
             f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
@@ -68,7 +73,7 @@ def quantization(bits: str | None) -> dict[str, Any]:
         bits: ``"4bit"`` (NF4), ``"8bit"`` or ``None`` for neither.
 
     Raises:
-        ValueError: It is something else.
+        InputError: It is something else.
     """
     if bits is None:
         return {}
@@ -76,7 +81,7 @@ def quantization(bits: str | None) -> dict[str, Any]:
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     if bits == "4bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    raise ValueError(f"quantize is {bits!r}; give 4bit or 8bit.")
+    raise InputError(f"quantize is {bits!r}; give 4bit or 8bit.")
 
 
 def native_dtype(device: str = "cpu") -> torch.dtype:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .atomic import check_writable, replacing
 from .cli_annotate import annotate
 from .cli_demo import demo
 from .cli_doctor import doctor
@@ -118,7 +119,9 @@ def evaluate(
     from .training.evaluation import evaluate as measure
 
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(json_file)
+        if json_file.is_dir():
+            raise IsADirectoryError(f"--json {json_file} is a folder. Give the name of a file.")
     loaded = load(model, revision, base, add or [], dtype, device, quantize)
     report = measure(
         loaded,
@@ -132,7 +135,8 @@ def evaluate(
         batch_size=batch_size,
     )
     if json_file:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        with replacing(json_file) as written:
+            written.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     table = Table("type", "F1", "precision", "recall", "entities", title=f"{dataset}, {split}, {language}")
     for label, row in report.per_type.items():
         table.add_row(label, *(f"{row[name]:.1f}" for name in ("f1", "precision", "recall")), str(row["support"]))

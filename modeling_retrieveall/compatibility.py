@@ -27,7 +27,9 @@ def check_manifest(source: str, manifest: Manifest, config: RetrieveAllConfig, b
         AdapterError: They differ.
     """
     prompt_version = manifest.prompt_version if manifest.prompt_version in SERVED_VERSIONS else PROMPT_VERSION
-    ours_or_any = config.base_revision if base_loaded or config.base_revision else manifest.base_revision
+    # A base in a folder has no revision, and neither had those of the Hub whose ids have no owner, in earlier releases.
+    any_fits = manifest.base_revision is None or not (base_loaded or config.base_revision)
+    ours_or_any = manifest.base_revision if any_fits else config.base_revision
     for what, theirs, ours in (
         ("base LLM", manifest.base_model, config.base_model),
         ("base revision", manifest.base_revision, ours_or_any),

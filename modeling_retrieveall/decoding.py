@@ -20,6 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from .base_llm import input_device
 from .entities import Span
+from .errors import InputError, RetrieveAllError
 from .grammar import AnswerGrammar
 from .lora_bank import LoraBank
 
@@ -41,6 +42,10 @@ class Answer:
 
     ids: list[int]
     spans: list[ScoredSpan]
+
+
+class PrecisionError(RetrieveAllError, FloatingPointError):
+    """The base LLM overflows in its dtype."""
 
 
 class LMHead:
@@ -92,7 +97,7 @@ class AnswerDecoder:
         bank: Its LoRA bank, in which the adapters of a batch are resident.
 
     Raises:
-        ValueError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
+        InputError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
     """
 
     def __init__(self, base: PreTrainedModel, bank: LoraBank) -> None:
@@ -117,7 +122,7 @@ class AnswerDecoder:
             grammar, of the tokens since the mention before.
 
         Raises:
-            FloatingPointError: The base overflows in its dtype.
+            PrecisionError: The base overflows in its dtype.
         """
         answers = [_Growing(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
         active = answers
@@ -193,9 +198,7 @@ class AnswerDecoder:
         column = {token: i for i, token in enumerate(tokens)}
         logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()
         if not logits.isfinite().all():
-            raise FloatingPointError(
-                f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32."
-            )
+            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
         for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
             log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
             best = int(log_probabilities.argmax())
@@ -307,7 +310,7 @@ class Sequences:
 def _check_attention(base: PreTrainedModel) -> None:
     kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if getattr(base, "_is_stateful", False) or kinds - {"full_attention", "sliding_attention", "chunked_attention"}:
-        raise ValueError(
+        raise InputError(
             f"{type(base).__name__} has recurrent or convolutional layers, which cannot forget a token they have read. "
             "Choose a base LLM of attention layers alone."
         )

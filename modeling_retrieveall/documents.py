@@ -14,6 +14,7 @@ from .answers import AnswerFormat
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .entities import Entity, Sentence
+from .errors import InputTypeError
 from .prompting import Prompt
 from .retrieval import Retrieved
 from .routing import Route
@@ -110,21 +111,21 @@ def checked_texts(texts: str | Sequence[str] | None, words: Sequence[Sequence[st
     """The caller's texts, or the words of each; anything else is refused before any work is done.
 
     Raises:
-        TypeError: It is something else.
+        InputTypeError: It is something else.
     """
     if (texts is None) == (words is None):
-        raise TypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
+        raise InputTypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
     if words is not None:
         for position, row in enumerate(words):
             if isinstance(row, str) or not isinstance(row, Sequence) or not all(isinstance(word, str) for word in row):
-                raise TypeError(
+                raise InputTypeError(
                     f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list."
                 )
         return list(words)
     listed: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
     for position, text in enumerate(listed):
         if not isinstance(text, str):
-            raise TypeError(
+            raise InputTypeError(
                 f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
             )
     return listed

@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 
 import regex
 
+from .errors import InputError
+
 Scheme = Literal["BIO", "IOB1", "BILOU"]
 
 # Scripts written without spaces: there a word boundary can lie between any two characters, so each one is a word.
@@ -238,7 +240,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
         The spans in order, and the positions of the tags that had to be repaired.
 
     Raises:
-        ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
+        InputError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
 
     Examples:
         >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
@@ -283,7 +285,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
         scheme: As in :func:`spans_from_tags`.
 
     Raises:
-        ValueError: A span is empty, leaves the sentence or overlaps another.
+        InputError: A span is empty, leaves the sentence or overlaps another.
 
     Examples:
         >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
@@ -293,7 +295,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     before: Span | None = None
     for span in sorted(spans):
         if not 0 <= span.start < span.end <= length or (before and span.start < before.end):
-            raise ValueError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
+            raise InputError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
         inside = [f"I-{span.label}"] * (span.end - span.start)
         if scheme == "BILOU":
             inside[0], inside[-1] = f"B-{span.label}", f"L-{span.label}"
@@ -343,14 +345,14 @@ def split_tag(tag: str) -> tuple[str, str]:
     """``"B-PER"`` to ``("B", "PER")``, with E and S read as L and U; ``"O"`` to ``("O", "")``.
 
     Raises:
-        ValueError: The tag has another form.
+        InputError: The tag has another form.
     """
     if tag == "O":
         return "O", ""
     prefix, dash, label = tag.partition("-")
     prefix = {"E": "L", "S": "U"}.get(prefix, prefix)
     if prefix not in ("B", "I", "L", "U") or not dash or not label:
-        raise ValueError(
+        raise InputError(
             f"tag {tag!r} is not BIO, IOB1 or BILOU. Write 'B-' and the entity type for the first word of a mention, as in "
             "'B-PER', 'I-PER' for the words after it, and 'O' elsewhere."
         )

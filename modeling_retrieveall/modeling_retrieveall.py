@@ -5,8 +5,8 @@
 [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,18 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils import CONFIG_NAME
 
 from .answering import Answerer
 from .answers import AnswerFormat
+from .atomic import check_sources, updating
 from .base_llm import load_base, pinned_revision
 from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import Window, checked_texts, entities_of
 from .entities import Entity
+from .errors import InputError, InputTypeError, MissingPackageError
 from .extractor import Extractor
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
@@ -54,7 +57,6 @@ class RetrieveAllModel(PreTrainedModel):
 
     def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(config)
-        _check_window(config, base)
         self.base = base.eval()
         self.tokenizer = tokenizer
         self.hub = Hub()
@@ -66,6 +68,12 @@ class RetrieveAllModel(PreTrainedModel):
         self.encoder = self._extractor.encoder
         self._head = LMHead(base)
         self.post_init()
+        config.set_in_use()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "config" and "config" in self.__dict__:
+            raise InputError("The configuration of a model cannot be replaced. Change its fields with model.config.change(...).")
+        super().__setattr__(name, value)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: the base is pretrained and the adapters are trained."""
@@ -132,7 +140,8 @@ class RetrieveAllModel(PreTrainedModel):
         known = found.config.base_revision if name == found.config.base_model else None
         revision = pinned_revision(name, known, hub)
         base, tokenizer = load_base(name, revision, hub, **arguments)
-        found.config.base_revision = found.config.base_revision or revision
+        if name == found.config.base_model:  # the adapters are of the base that the configuration names, not of its substitute
+            found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
         model.hub, model.home = hub, found.home
         model._languages.add_all(found.adapters, languages, refusals)
@@ -145,23 +154,35 @@ class RetrieveAllModel(PreTrainedModel):
         Adapters of the Hub are pinned by their commits; those of folders are copied to ``adapters/<language>``. The folder loads
         with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
 
+        It may be the folder that the model was loaded from: adapters that lie in their places already stay as they are. Each
+        file and adapter is written aside and moved into place, and what else the folder holds is kept.
+
         Args:
             save_directory: The folder; made if missing.
             collection: Slug of the Hub collection from which the saved model takes further languages, instead of its own.
+
+        Raises:
+            InputError: The copy of an adapter would replace the files of another one that the model has loaded.
+            FileExistsError: The folder holds another model, such as the base LLM.
+            OSError: The folder cannot be written.
         """
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = deepcopy(self.config)
+        _check_holds_no_other_model(folder)
+        places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
+        for language, name in places.items():
+            check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
+        config = type(self.config).from_dict(self.config.to_dict())
         config.collection = collection or config.collection
         config.adapters = {
-            language: adapter.pin or adapter.copy_to(folder, f"adapters/{language}")
+            language: adapter.pin or adapter.copy_to(folder, places[language])
             for language, adapter in sorted(self.adapters.items())
         }
         config.architectures = [type(self).__name__]
         config.custom_pipelines = CUSTOM_PIPELINES
-        custom_object_save(self, folder, config=config)
-        write_tokenizer_pointer(folder)
-        config.save_pretrained(folder)
+        with updating(folder) as written:
+            custom_object_save(self, written, config=config)
+            write_tokenizer_pointer(written)
+            config.save_pretrained(written)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
         """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.
@@ -180,7 +201,7 @@ class RetrieveAllModel(PreTrainedModel):
         try:
             from modeling_retrieveall.publishing.hub import push_model
         except ImportError as error:
-            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+            raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_model(self, repo_id, **arguments)
 
     # Languages
@@ -382,7 +403,7 @@ class RetrieveAllModel(PreTrainedModel):
             TypeError: An argument makes no sense here.
         """
         if unsupported:
-            raise TypeError(
+            raise InputTypeError(
                 f"generate() got {', '.join(sorted(unsupported))}: answers are decoded greedily under a grammar that ends them. "
                 "Call generate(input_ids, attention_mask, languages=None, return_dict_in_generate=False)."
             )
@@ -427,17 +448,18 @@ class RetrieveAllModel(PreTrainedModel):
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
-def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
-    """Makes sure that the longest prompt, and an answer as long as its sentence, fit the base's window."""
-    window = getattr(base.config.get_text_config(), "max_position_embeddings", None)
-    needed = config.max_example_tokens + 2 * config.max_sentence_tokens
-    if window is not None and needed > window:
-        raise ValueError(
-            f"The base LLM reads {window} tokens, but examples of {config.max_example_tokens}, a sentence of "
-            f"{config.max_sentence_tokens} and its answer may take {needed}. Lower max_example_tokens or max_sentence_tokens."
-        )
+def _check_holds_no_other_model(folder: Path) -> None:
+    """Refuses to write a configuration over that of another model, which would no longer load."""
+    file = folder / CONFIG_NAME
+    if file.is_file():
+        try:
+            kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+        except (ValueError, LookupError, TypeError):
+            kind = None
+        if kind != RetrieveAllConfig.model_type:
+            raise FileExistsError(f"{folder} holds a model of type {kind!r}, which would be lost. Choose another folder.")
 
 
 def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; give a probability between 0 and 1.")
+        raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

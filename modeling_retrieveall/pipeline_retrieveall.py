@@ -5,14 +5,18 @@
 [{'entity_group': 'PER', 'score': 0.99, 'word': 'Angela Merkel', 'start': 0, 'end': 13, 'language': 'de'}, ...]
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from transformers import Pipeline
 
-CUSTOM_PIPELINES = {"retrieveall-ner": {"impl": f"{__name__.rpartition('.')[2]}.RetrieveAllPipeline", "pt": ["AutoModel"]}}
-"""What a model's config.json says of it."""
+from .errors import InputTypeError
+
+_TASKS = ("retrieveall-ner", "token-classification", "ner")  # the Hub's own example of use names the second one
+CUSTOM_PIPELINES = {task: {"impl": f"{__name__.rpartition('.')[2]}.RetrieveAllPipeline", "pt": ["AutoModel"]} for task in _TASKS}
+"""What a model's config.json says of it: the tasks by whose names ``pipeline`` finds it."""
 
 _BATCHES_AT_A_TIME = 16
 """Texts are sorted by length within so many batches, which saves padding; a stream is that far ahead of its results."""
@@ -57,7 +61,7 @@ class RetrieveAllPipeline(Pipeline):
     def _sanitize_parameters(self, **parameters: Any) -> tuple[Group, Group, Group]:
         ours = {"languages", "prior", "threshold", "batch_size"}
         if strange := sorted(parameters.keys() - ours):
-            raise TypeError(f"The pipeline got {', '.join(strange)}; it takes {', '.join(sorted(ours))}.")
+            raise InputTypeError(f"The pipeline got {', '.join(strange)}; it takes {', '.join(sorted(ours))}.")
         return {}, parameters, {}
 
     def preprocess(self, input_: Any, **_: Any) -> Any:
@@ -69,7 +73,8 @@ class RetrieveAllPipeline(Pipeline):
 
     def postprocess(self, model_outputs: Any, **_: Any) -> list[Group]:
         """The groups of one text's result."""
-        language_from = {sentence.start: sentence.route.language for sentence in model_outputs.sentences}
+        sentences = model_outputs.sentences
+        starts = [sentence.start for sentence in sentences]
         return [
             {
                 "entity_group": entity.label,
@@ -77,7 +82,7 @@ class RetrieveAllPipeline(Pipeline):
                 "word": entity.text,
                 "start": entity.start,
                 "end": entity.end,
-                "language": language_from[max(start for start in language_from if start <= entity.start)],
+                "language": sentences[bisect_right(starts, entity.start) - 1].route.language,
             }
             for entity in model_outputs.entities
         ]

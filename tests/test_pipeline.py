@@ -55,6 +55,11 @@ def test_a_text_gives_its_groups_and_their_languages(extractor: Any, expected: l
     assert {group["language"] for group in forced} == {"en"}
 
 
+@pytest.mark.parametrize("task", ["token-classification", "ner"])
+def test_the_example_that_the_hub_shows_works(folder: Path, expected: list[list[dict[str, Any]]], task: str) -> None:
+    assert_alike([pipeline(task, model=str(folder), trust_remote_code=True)(TEXTS[2])], [expected[2]])
+
+
 def test_lists_generators_and_datasets_give_the_same_in_order(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
     assert_alike(extractor(TEXTS, batch_size=4), expected)
     assert_alike(list(extractor(text for text in TEXTS)), expected)

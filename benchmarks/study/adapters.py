@@ -15,7 +15,7 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.atomic import replacing
+from modeling_retrieveall.atomic import creating
 from modeling_retrieveall.embedded import EMBEDDED_BASE
 from modeling_retrieveall.entities import Example, tags_from_entities
 from modeling_retrieveall.language_adapter import sentence_hash
@@ -153,7 +153,7 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
     manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
     none = adapter.routing_vectors[:0]
     index = ExampleIndex.build(drawn.train, vectors)
-    with replacing(target) as folder:
+    with creating(target) as folder:
         LanguageAdapter(manifest, index, none, adapter.training_hashes, folder).save_knowledge(folder)
         for file in (LORA_CONFIG, LORA_WEIGHTS):
             shutil.copyfile(lora / file, folder / file)
@@ -163,7 +163,7 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
 def without_lora(adapter: Path, target: Path) -> Path:
     """A copy of an adapter whose LoRA does nothing: the base LLM with the same examples in its prompt."""
     if not target.is_dir():
-        with replacing(target) as folder:
+        with creating(target) as folder:
             shutil.copytree(adapter, folder)
             nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
             save_file(nothing, folder / LORA_WEIGHTS, metadata={"format": "pt"})
@@ -173,7 +173,7 @@ def without_lora(adapter: Path, target: Path) -> Path:
 def with_examples_shown(adapter: Path, target: Path) -> Path:
     """A copy of an adapter that was trained without examples, and which therefore asks for none, that is shown them."""
     if not target.is_dir():
-        with replacing(target) as folder:
+        with creating(target) as folder:
             shutil.copytree(adapter, folder)
             manifest = read_manifest(folder)
             replace(manifest, n_entities=Manifest.n_entities, n_sentences=Manifest.n_sentences).save(folder)
@@ -196,7 +196,7 @@ def in_one_row(first: Path, second: Path, target: Path) -> Path:
     columns = {name: torch.cat([one[name], other[name]], 1) / 2 for name in one if "lora_B" in name}
     config = json.loads((second / LORA_CONFIG).read_text(encoding="utf-8"))
     doubled = {**config, "r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"]}
-    with replacing(target) as folder:
+    with creating(target) as folder:
         shutil.copytree(second, folder)
         save_file({**rows, **columns}, folder / LORA_WEIGHTS, metadata={"format": "pt"})
         (folder / LORA_CONFIG).write_text(json.dumps(doubled), encoding="utf-8")

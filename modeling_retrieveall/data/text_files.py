@@ -8,6 +8,8 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ..errors import RetrieveAllError
+
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -21,7 +23,7 @@ _MARK = "\ufeff"
 _NULLS = 0.01  # share of NUL bytes above which a file is no text in UTF-8: UTF-16 has one in every space and line end
 
 
-class EncodingError(ValueError):
+class EncodingError(RetrieveAllError, ValueError):
     """A text file is in an encoding that its bytes do not tell; the message has the line."""
 
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from transformers.utils import logging
 
 from ..entities import Entity, Sentence, tags_from_entities
+from ..errors import RetrieveAllError
 from ..outputs import Extraction, entity_dict
 from .records import Record, RecordError, format_of, read_records, text_of
 from .report import write_report
@@ -68,7 +69,7 @@ class Annotated:
     resumed: int
 
 
-class JournalError(ValueError):
+class JournalError(RetrieveAllError, ValueError):
     """There is a journal of another job where this one's should be."""
 
 

@@ -26,6 +26,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 from transformers.utils import logging
 
+from ..errors import InputError
 from .annotation import BATCHES_AT_A_TIME, Annotates, Row, annotated, json_line, schema_of, write_parquet
 from .records import FORMATS, Record, format_of, read_records, text_of
 
@@ -73,7 +74,7 @@ def annotate_on_ray(
         RecordError: The source cannot be read.
         FileNotFoundError: There is no source.
         FileExistsError: The target is there.
-        ValueError: This machine has too few cores or GPUs; or what the model raises.
+        InputError: This machine has too few cores or GPUs; or what the model raises.
     """
     suffix, files = format_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
@@ -157,7 +158,7 @@ def _cluster(address: str | None, needed: dict[str, float]) -> Iterator[None]:
         there = ray.cluster_resources()
         short = [f"{n:g} {name}s, but there are {there.get(name, 0):g}" for name, n in needed.items() if n > there.get(name, 0)]
         if short and address is None:  # a cluster may grow
-            raise ValueError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
+            raise InputError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
         with DataContext.current(_context()):
             yield
     finally:

@@ -13,13 +13,15 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 
+from ..errors import RetrieveAllError
+
 _ROWS_AT_A_TIME = 1024
 _TEXT, _WORDS = "text", "tokens"
 FORMATS = {".jsonl": "JSON lines", ".parquet": "parquet", ".conll": "CoNLL", ".txt": "plain text"}
 """Suffix to what is read."""
 
 
-class RecordError(ValueError):
+class RecordError(RetrieveAllError, ValueError):
     """A file cannot be read as what its name says it is; the message says where."""
 
 

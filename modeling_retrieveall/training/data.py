@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..entities import Example, Sentence, Span, detect_scheme, spans_from_tags, split_tag
+from ..errors import MissingPackageError, RetrieveAllError
 
 _CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
 _SUFFIXES = {*_CONLL_SUFFIXES, ".parquet"}
@@ -22,7 +23,7 @@ _TAG = re.compile(r"O|[BILOUES]-.+")
 _SPLIT_NAMES = {"validation": ("validation", "valid", "dev"), "train": ("train",), "test": ("test",)}
 
 
-class DatasetError(ValueError):
+class DatasetError(RetrieveAllError, ValueError):
     """A dataset that cannot be read as labelled sentences; the message says what to change."""
 
 
@@ -144,7 +145,7 @@ def _load_dataset(*args: Any, **kwargs: Any) -> Any:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise ImportError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
+        raise MissingPackageError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
     try:
         return load_dataset(*args, **kwargs)
     except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist

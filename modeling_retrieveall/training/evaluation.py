@@ -29,7 +29,7 @@ class Report:
         precision: Share of the extracted entities that are right.
         recall: Share of the labelled entities that were extracted.
         per_type: The same, and the number of labelled entities (``support``), for each entity type.
-        false_entity_rate: Share of the sentences without a labelled entity in which the model finds one; ``None`` if all have one.
+        false_entity_rate: Share of the sentences without a labelled entity that get one; ``None`` if there is no such sentence.
         n_without_entities: Sentences without a labelled entity.
         n_test: Sentences measured on.
         n_dropped: Sentences left out because an adapter of the model has seen them.

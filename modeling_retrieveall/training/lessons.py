@@ -6,9 +6,9 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..atomic import replacing
 from ..embedded import cache_dir
 from ..encoding import SentenceVectors
 from ..entities import Example
@@ -26,6 +27,8 @@ from .data import DatasetError, has_split, load_examples, sample, told_repairs, 
 
 _WORTH_KEEPING = 100
 """Sentences; fewer are encoded in a second or two."""
+_MOST_CACHED_BYTES = 4 << 30
+"""Of all vectors in the cache. A thousand sentences take about 25 MB with the embedded LLM."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,8 @@ def encoded(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Senten
     """The vectors of sentences, from the cache if they were ever encoded before.
 
     Kept in half precision, and rounded to it when they are new: a run that finds them and one that makes them are the same.
+    The cache is the folder ``vectors`` of :func:`~modeling_retrieveall.embedded.cache_dir`. Above 4 GB the files that were
+    used least recently are removed.
 
     Args:
         model: A model of the base; its adapters do not matter.
@@ -111,6 +116,7 @@ def encoded(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Senten
     file = cache_dir() / "vectors" / f"{_fingerprint(model, examples)}.safetensors"
     try:
         stored = load_file(file)
+        file.touch()  # the time of its last use
         sentences, words = stored["sentences"].float(), stored["words"].float()
     except (OSError, SafetensorError, KeyError):
         fresh = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
@@ -142,10 +148,18 @@ def _weights_of(base: str) -> list[tuple[str, int, int]]:
 
 
 def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, unfinished)
-        unfinished.replace(file)
-    except (OSError, SafetensorError):
-        unfinished.unlink(missing_ok=True)  # a full disk costs the cache, not the run
+    with suppress(OSError, SafetensorError):  # a full disk costs the cache, not the run
+        with replacing(file) as path:
+            save_file(tensors, path)
+        _remove_oldest(file.parent, _MOST_CACHED_BYTES)
+
+
+def _remove_oldest(folder: Path, most_bytes: int) -> None:
+    """Removes the files that were used least recently, until the others fit; the newest one stays."""
+    files = sorted((file.stat().st_mtime_ns, file.stat().st_size, file) for file in folder.glob("*.safetensors"))
+    total = sum(size for _, size, _ in files)
+    for _, size, file in files[:-1]:
+        if total <= most_bytes:
+            return
+        file.unlink(missing_ok=True)
+        total -= size
