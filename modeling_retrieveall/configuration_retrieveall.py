@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
@@ -76,6 +76,10 @@ class RetrieveAllConfig(PreTrainedConfig):
 
     model_type = "retrieveall"
     _auto_class = "AutoConfig"
+
+    if TYPE_CHECKING:
+        # That of PreTrainedConfig would give every misspelt field the type Any.
+        def __getattribute__(self, key: str) -> object: ...
 
     def __init__(
         self,

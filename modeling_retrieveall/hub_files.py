@@ -334,7 +334,7 @@ def _write_atomically(file: Path, text: str) -> None:
     Path(temporary.name).replace(file)
 
 
-class _NoBar(tqdm):
+class _NoBar(tqdm):  # type: ignore[misc]
     """Fifty languages would show fifty bars; the model shows one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

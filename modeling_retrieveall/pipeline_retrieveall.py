@@ -7,9 +7,12 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Pipeline
+
+if TYPE_CHECKING:
+    from .modeling_retrieveall import RetrieveAllModel
 
 CUSTOM_PIPELINES = {"retrieveall-ner": {"impl": f"{__name__.rpartition('.')[2]}.RetrieveAllPipeline", "pt": ["AutoModel"]}}
 """What a model's config.json says of it."""
@@ -27,12 +30,15 @@ class RetrieveAllPipeline(Pipeline):
     :meth:`RetrieveAllModel.extract`.
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False  # the model has its own
+    model: "RetrieveAllModel"
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]  # the model has its own
 
-    def __call__(self, inputs: str | Iterable[str], **arguments: Any) -> list[Group] | list[list[Group]] | Iterator[list[Group]]:
+    def __call__(  # type: ignore[override]
+        self, inputs: str | Iterable[str], **arguments: Any
+    ) -> list[Group] | list[list[Group]] | Iterator[list[Group]]:
         """Extracts entities.
 
         Args:
