@@ -19,7 +19,7 @@ import typer
 from benchmarks.corpus import own_sentences
 from benchmarks.options import Json, Languages, Model, Number, benchmark
 from benchmarks.report import Figure, publish
-from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall import Extraction, RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
 from modeling_retrieveall.integrations.ray import annotate_on_ray
 
@@ -82,7 +82,7 @@ class Stamped:
         self.languages = self.model.languages
         self.file = Path(folder, f"{os.getpid()}.jsonl")
 
-    def explain(self, texts: Any = None, *rest: Any, **settings: Any) -> Any:
+    def explain(self, texts: Any = None, *rest: Any, **settings: Any) -> list[Extraction]:
         """As :meth:`RetrieveAllModel.explain`."""
         began = time.time()
         results = self.model.explain(texts, *rest, **settings)

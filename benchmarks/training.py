@@ -158,7 +158,7 @@ def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
             # Both sides learn in the same order, which is random already: in twenty steps another one is worth 0.03.
             train_sampling_strategy="sequential",
         )
-        Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()  # type: ignore[arg-type]
+        Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()
 
 
 @torch.no_grad()

@@ -99,5 +99,5 @@ def native_dtype(device: str = "cpu") -> torch.dtype:
 
 def input_device(base: PreTrainedModel) -> torch.device:
     """Where the tokens of a base go: to its embeddings; to the CPU when those are offloaded, whence Accelerate moves them."""
-    device: torch.device = base.get_input_embeddings().weight.device
+    device = next(base.get_input_embeddings().parameters()).device
     return torch.device("cpu") if device.type == "meta" else device

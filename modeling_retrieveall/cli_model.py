@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .cli_terminal import quiet_libraries, show_progress
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .modeling_retrieveall import RetrieveAllModel  # takes seconds, which `--help` should not wait for
 
 Model = Annotated[
     str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
@@ -22,7 +25,7 @@ Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4
 
 def load(
     model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
-) -> Any:
+) -> "RetrieveAllModel":
     """The model that a command's options ask for.
 
     Raises:

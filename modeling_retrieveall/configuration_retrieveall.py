@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
@@ -94,6 +94,10 @@ class RetrieveAllConfig(PreTrainedConfig):
     _auto_class = "AutoConfig"
     _in_use: bool | None = None  # none while the fields are set for the first time
 
+    if TYPE_CHECKING:
+        # That of PreTrainedConfig would give every misspelt field the type Any.
+        def __getattribute__(self, key: str) -> object: ...
+
     def __init__(
         self,
         base_model: str = EMBEDDED_BASE,
@@ -154,7 +158,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         if self._in_use is not None and name in self.own_fields():
             self.change({name: value})
         else:
-            super().__setattr__(name, value)
+            super().__setattr__(name, value)  # type: ignore[no-untyped-call]
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Replaces fields; all of them or, when one cannot be, none.

@@ -295,7 +295,8 @@ class Sequences:
         """
         order = self._mask.argsort(dim=1, stable=True)[:, self.length - int(self._mask.sum(1).max()) :]
         self._mask = self._mask.gather(1, order)
-        for layer in self._cache.layers:
+        layers: list[Any] = self._cache.layers  # of attention all of them, which have keys and values
+        for layer in layers:
             index = order[:, None, :, None].to(layer.keys.device)
             layer.keys = layer.keys.gather(2, index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3]))
             layer.values = layer.values.gather(2, index.expand(-1, layer.values.shape[1], -1, layer.values.shape[3]))

@@ -334,7 +334,7 @@ def _check_hash(repository: str, file: Path) -> None:
         raise HubUnreachableError(f"{repository}: {file.name} arrived damaged and was thrown away. Try again.")
 
 
-class _NoBar(tqdm):
+class _NoBar(tqdm):  # type: ignore[misc]
     """Fifty languages would show fifty bars; the model shows one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

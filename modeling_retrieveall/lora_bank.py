@@ -294,7 +294,7 @@ class LoraBank:
         elif stack.a.shape[1] < a.shape[0]:
             self._stacks[module_name] = stack.widened(a.shape[0])
 
-    def _hook(self, module_name: str) -> Any:
+    def _hook(self, module_name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             rows = self._rows
             gathered = rows and rows.gathered(module_name, self._stacks[module_name], output.device)

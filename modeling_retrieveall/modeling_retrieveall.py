@@ -8,7 +8,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -34,13 +34,14 @@ from .languages import Languages
 from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .tokenization_retrieveall import write_tokenizer_pointer
+from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
 # What AutoModel passes on that means nothing here.
 _AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
 
 
-class RetrieveAllModel(PreTrainedModel):
+class RetrieveAllModel(TypedPreTrainedModel):
     """Named entity recognition in many languages with one frozen LLM.
 
     Build it with :meth:`from_pretrained`; :meth:`extract` is the whole of daily use.
@@ -51,13 +52,14 @@ class RetrieveAllModel(PreTrainedModel):
         tokenizer: The base's tokenizer.
     """
 
+    config: RetrieveAllConfig
     config_class = RetrieveAllConfig
     base_model_prefix = "base"
     _auto_class = "AutoModel"
 
     def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(config)
-        self.base = base.eval()
+        self.base: PreTrainedModel = base.eval()
         self.tokenizer = tokenizer
         self.hub = Hub()
         self.home: Snapshot | None = None
@@ -99,7 +101,7 @@ class RetrieveAllModel(PreTrainedModel):
         strict: bool = False,
         revision: str | None = None,
         **arguments: Any,
-    ) -> "RetrieveAllModel":
+    ) -> Self:
         """Loads a base LLM and the adapters of a model. LoRA weights on the Hub are fetched when first routed to.
 
         Args:
@@ -180,11 +182,11 @@ class RetrieveAllModel(PreTrainedModel):
         config.architectures = [type(self).__name__]
         config.custom_pipelines = CUSTOM_PIPELINES
         with updating(folder) as written:
-            custom_object_save(self, written, config=config)
+            custom_object_save(self, written, config=config)  # type: ignore[arg-type]
             write_tokenizer_pointer(written)
             config.save_pretrained(written)
 
-    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
+    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:  # type: ignore[override]
         """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.
 
         Args:
@@ -378,7 +380,7 @@ class RetrieveAllModel(PreTrainedModel):
 
     # Tensors in, tensors out
 
-    def generate(  # type: ignore[override]
+    def generate(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -409,7 +411,7 @@ class RetrieveAllModel(PreTrainedModel):
             )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
-        results = self.explain([self.tokenizer.decode(row, skip_special_tokens=True) for row in rows], languages)
+        results = self.explain([str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows], languages)
         answers = [[token for each in result.sentences for token in each.answer_ids] or self.answers.end for result in results]
         longest = max((len(answer) for answer in answers), default=0)
         pad = self.tokenizer.pad_token_id or 0

@@ -8,11 +8,14 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Pipeline
 
 from .errors import InputTypeError
+
+if TYPE_CHECKING:
+    from .modeling_retrieveall import RetrieveAllModel
 
 _TASKS = ("retrieveall-ner", "token-classification", "ner")  # the Hub's own example of use names the second one
 CUSTOM_PIPELINES = {task: {"impl": f"{__name__.rpartition('.')[2]}.RetrieveAllPipeline", "pt": ["AutoModel"]} for task in _TASKS}
@@ -31,12 +34,15 @@ class RetrieveAllPipeline(Pipeline):
     :meth:`RetrieveAllModel.extract`.
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False  # the model has its own
+    model: "RetrieveAllModel"
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]  # the model has its own
 
-    def __call__(self, inputs: str | Iterable[str], **arguments: Any) -> list[Group] | list[list[Group]] | Iterator[list[Group]]:
+    def __call__(  # type: ignore[override]
+        self, inputs: str | Iterable[str], **arguments: Any
+    ) -> list[Group] | list[list[Group]] | Iterator[list[Group]]:
         """Extracts entities.
 
         Args:

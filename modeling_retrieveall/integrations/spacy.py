@@ -23,7 +23,7 @@ DEFAULTS = {"model": "shipped", "revision": None, "languages": None, "threshold"
 _BATCHES_AT_A_TIME = 8
 
 
-@Language.factory("retrieveall", default_config=DEFAULTS, assigns=["doc.ents", "doc._.route", "doc._.languages", "span._.score"])  # type: ignore[untyped-decorator]
+@Language.factory("retrieveall", default_config=DEFAULTS, assigns=["doc.ents", "doc._.route", "doc._.languages", "span._.score"])
 def make_component(
     nlp: Language,
     name: str,

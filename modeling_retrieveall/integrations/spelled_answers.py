@@ -73,10 +73,8 @@ class SpelledFormat(AnswerFormat):
             before = whole
 
     def _decoded(self, tokens: Sequence[int]) -> str:
-        text: str = self.in_tokens.tokenizer.decode(
-            [*self._lead, *tokens], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text
+        ids = [*self._lead, *tokens]
+        return str(self.in_tokens.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def grammar_text(spelled: SpelledFormat, sentence: Sentence, labels: Sequence[str]) -> str:

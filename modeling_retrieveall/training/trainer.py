@@ -14,7 +14,7 @@ import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -42,7 +42,7 @@ from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
 from .data import dataset_name
 from .departure import averaged, departure
-from .evaluation import evaluate_examples
+from .evaluation import Report, evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
@@ -210,7 +210,7 @@ class _Training:
         except ValueError as error:  # no module of the base has these names
             raise AdapterError(f"No LoRA can be put on {arguments.base!r}: {error}") from error
         if self.start is not None:
-            loaded = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
+            loaded: Any = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
             if loaded.unexpected_keys:
                 raise AdapterError(
                     f"{self.start.source} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM lacks."
@@ -293,9 +293,9 @@ class _Training:
         if not fresh:
             return None
         with TemporaryDirectory() as folder:
-            return float(self._evaluated(self._save(Path(folder), self._weights(), {}), fresh).f1)
+            return self._evaluated(self._save(Path(folder), self._weights(), {}), fresh).f1
 
-    def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Any:
+    def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Report:
         """The adapter as it will serve: from its file, over the base without the LoRA in training."""
         training = self.model.training
         self.model.eval()
@@ -308,7 +308,7 @@ class _Training:
 
     def _manifest(self, run: dict[str, Any]) -> Manifest:
         arguments, config, processes = self.arguments, self.model.config, self.accelerator.num_processes
-        lora = self.lora.peft_config["default"]
+        lora = cast(LoraConfig, self.lora.peft_config["default"])
         shown = arguments.knowledge_share > 0
         cut_short = run.get("steps", 0) == arguments.max_steps
         return Manifest(
