@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples, sample
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.language_adapter import sentence_hash
-from modeling_retrieveall.training.data import load_examples, sample
 
 OWN = Path(__file__).parent.parent / "examples" / "sentences"
 

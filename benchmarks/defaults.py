@@ -17,10 +17,10 @@ from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.data.labelled import load_examples, sample, without
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.routing import Router
-from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.evaluation import evaluate_examples
 
 PROMPTS: list[dict[str, float]] = [

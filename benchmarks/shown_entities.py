@@ -20,10 +20,10 @@ from torch.nn.functional import normalize
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples, sample, without
 from modeling_retrieveall.encoding import SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.lessons import encoded
 
 AS_IT_IS, LESS_USUAL = "similarity", "less the usual similarity"

@@ -9,8 +9,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.data.labelled import DatasetError, LabelledData, has_split, load_examples, sample, told_repairs, without
 from modeling_retrieveall.entities import Example, Span
-from modeling_retrieveall.training.data import DatasetError, LabelledData, has_split, load_examples, sample, told_repairs, without
 
 from .conftest import SENTENCES, example
 

@@ -56,6 +56,6 @@ def aligned(row: SpanRow, notes: Notes) -> Example:
 def _check(mention: CharSpan, text: str, place: str) -> None:
     if not 0 <= mention.start <= mention.end <= len(text):
         raise DatasetError(
-            f"{place}: the mention {list(mention)} leaves the text, which has {len(text)} characters: {text!r:.80}. Offsets count "
-            "the characters from 0, and the end is that after the last."
+            f"{place}: the mention {list(mention)} leaves the text, which has {len(text)} characters: {text!r:.80}. Offsets "
+            "count the characters from 0, and the end is that after the last."
         )

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\d+([-.:]\d+)?")
 _WORD_NAMES = {"word", "words", "token", "tokens", "form", "#word", "#token", "#form"}
 _TAG_NAMES = {"ner", "ner_tag", "ner_tags", "tag", "tags", "label", "labels"}
 # Phrases, not entities: CoNLL-2000 and CoNLL-2003 tag them like entities, in the column before.
-_CHUNKS = set("NP VP PP ADVP ADJP SBAR PRT INTJ CONJP LST UCP NC VC PC".split())
+_CHUNKS = set(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "INTJ", "CONJP", "LST", "UCP", "NC", "VC", "PC"])
 _CONLL_U = 10
 _ENOUGH = 0.5
 """Share of cells that are tags, from which on a column is one of tags, and what is none in it a mistake."""
@@ -168,7 +168,7 @@ def _examples(column: Column) -> str:
 
 
 def _keys(table: Table, column: Column) -> list[Column]:
-    """The keys of a column of ``Key=value|Key=value``, as MISC of CoNLL-U, whose values are tags; a word without one is outside."""
+    """The keys of a column of ``Key=value|Key=value``, as MISC of CoNLL-U, whose values are tags; ``O`` where one is missing."""
     if not any("=" in cell for cell in column.values) or not all(cell == "_" or "=" in cell for cell in column.values):
         return []
     values: dict[str, list[str]] = {}
@@ -246,9 +246,7 @@ def _mentions(table: Table, column: Column) -> set[Span]:
 
 def _lie_within(inner: set[Span], outer: set[Span]) -> bool:
     around = {position: span for span in outer for position in range(span.start, span.end)}
-    return not inner & outer and all(
-        span.start in around and around[span.start] is around.get(span.end - 1) for span in inner
-    )
+    return not inner & outer and all(span.start in around and around[span.start] is around.get(span.end - 1) for span in inner)
 
 
 def _unclear(table: Table, candidates: list[Column], what: str) -> DatasetError:

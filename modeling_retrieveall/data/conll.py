@@ -166,14 +166,14 @@ def _note_glued_punctuation(table: Table, words: Column, notes: Notes) -> None:
 
 
 def conll_lines(words: Sequence[str], tags: Sequence[str]) -> Iterable[str]:
-    """A sentence as lines of a word, a tab and its tag, and an empty line.
+    r"""A sentence as lines of a word, a tab and its tag, and an empty line.
 
     Raises:
         ValueError: A word cannot stand in a column.
 
     Examples:
-        >>> "\\n".join(conll_lines(["Bonn", "ruft"], ["B-LOC", "O"]))
-        'Bonn\\tB-LOC\\nruft\\tO\\n'
+        >>> "\n".join(conll_lines(["Bonn", "ruft"], ["B-LOC", "O"]))
+        'Bonn\tB-LOC\nruft\tO\n'
     """
     for word, tag in zip(words, tags, strict=True):
         if _UNWRITABLE.search(word):

@@ -1,29 +1,31 @@
-"""Labelled datasets from the Hub, from parquet or from CoNLL files, as examples.
+"""Labelled datasets in the formats that people have, as examples: one file, a folder of splits, or a dataset of the Hub.
 
 >>> train = load_examples("unimelb-nlp/wikiann:sw", "train")          # Hub id, with the configuration after a colon
 >>> train = load_examples("data/panx/de", "train")                    # a directory of train.parquet, test.parquet, ...
->>> train = load_examples("examples/sentences/sw.conll", "train")     # one file: all of it
+>>> train = load_examples("doccano.jsonl", "train")                   # one file: all of it
 >>> train.examples[0].spans, train.labels
 ((Span(start=0, end=2, label='PER'),), ['LOC', 'ORG', 'PER'])
 """
 
 import random
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..entities import Example, Sentence, Span, detect_scheme, spans_from_tags, split_tag
+from ..entities import Example, Sentence, Span
+from .alignment import aligned
+from .conll import read_conll
+from .json_files import read_json
+from .records import Record, rows_of
+from .rows import Columns, DatasetError, Notes, Row, SpanRow, TaggedRow
+from .split_files import FORMATS, opened, split_files, suffix_of
+from .tables import hub_dataset, read_hub, read_parquet
+from .tags import TagError, canonical_tags, detect_scheme, is_outside, is_prefixed, spans_from_tags
+from .text_files import EncodingError
 
-_CONLL_SUFFIXES = {".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt"}
-_SUFFIXES = {*_CONLL_SUFFIXES, ".parquet"}
-_TAG = re.compile(r"O|[BILOUES]-.+")
-_SPLIT_NAMES = {"validation": ("validation", "valid", "dev"), "train": ("train",), "test": ("test",)}
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be read as labelled sentences; the message says what to change."""
+_BARE = "types of tags without a prefix, of which neighbouring words of one type were read as one mention"
+_BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -34,65 +36,94 @@ class LabelledData:
         examples: Sentences that have words, with their spans.
         labels: Entity types of the dataset, sorted, also those that no example of this split has.
         repairs: Where the tags stand that are invalid in their scheme, with what was made of them.
+        notes: What else was changed or left out in reading: how often, with an example.
+        rows: The other columns of the record of each example.
+        predicted: Whether the labels are a model's, which nobody has corrected: those of ``retrieveall annotate``.
     """
 
     examples: list[Example]
     labels: list[str]
     repairs: list[str]
+    notes: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    predicted: bool = False
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A sentence as it stands in a file; the lines are those of its words, none where the file has no lines."""
-
-    words: list[str]
-    tags: list[str]
-    place: str
-    lines: list[int] = field(default_factory=list)
-
-    def place_of(self, position: int) -> str:
-        """Where the word at a position stands, and which it is."""
-        place = f"{self.place}, line {self.lines[position]}" if self.lines else self.place
-        return f"{place}, word {self.words[position]!r}"
-
-
-def load_examples(dataset: str, split: str) -> LabelledData:
+def load_examples(dataset: str, split: str, columns: Columns | None = None) -> LabelledData:
     """Loads one split of a labelled dataset.
 
     Args:
-        dataset: A Hub id (``name`` or ``name:configuration``), a directory with a parquet or CoNLL file a split, or a
-            single parquet or CoNLL file, which then is every split.
+        dataset: A Hub id (``name``, ``name:configuration``, ``name:configuration@revision``), a directory with files of its
+            splits, or a single file, which then is every split: column files (CoNLL and its kin), JSON of doccano, Label Studio,
+            Prodigy, spaCy, Hugging Face or ``retrieveall annotate``, parquet, and spaCy's DocBin.
         split: ``"train"``, ``"validation"`` or ``"test"``.
+        columns: Where words and labels stand, if the data does not show it.
 
     Raises:
-        DatasetError: There is no such dataset or split, a column is missing, or a tag is not BIO, IOB1 or BILOU.
+        DatasetError: There is no such dataset or split, words or labels are missing, it is not clear where they stand, or a tag
+            is of no scheme.
     """
+    columns, notes = columns or Columns(), Notes()
     path = Path(dataset).expanduser()
-    if not path.exists() and (path.suffix in _SUFFIXES or dataset.startswith((".", "/", "~"))):
-        # And no dataset of the Hub, which would be asked for half a minute.
-        raise DatasetError(f"There is no {dataset}. Give one that is there, a folder, or a dataset of the Hub.")
-    if path.is_file() and path.suffix not in _SUFFIXES:
+    if not path.exists():
+        if suffix_of(path) in FORMATS or dataset.startswith((".", "/", "~")) or hub_dataset(dataset) is None:
+            # And no dataset of the Hub, which would be asked for half a minute.
+            raise DatasetError(f"There is no {dataset}. Give one that is there, a folder, or a dataset of the Hub.")
+        records, names = read_hub(dataset, split)
+        return _labelled(*rows_of(records, dataset, columns, names, notes), dataset, notes)
+    if path.is_file() and suffix_of(path) not in FORMATS:
         ending = f"ends with {path.suffix!r}" if path.suffix else "has no ending"
-        raise DatasetError(f"{dataset} {ending}; give a file that ends with one of {', '.join(sorted(_SUFFIXES))}.")
-    if path.exists():
-        files = [path] if path.is_file() else _split_files(path, split)
-        if files[0].suffix in _CONLL_SUFFIXES:
-            return _labelled([row for file in files for row in _read_conll(file)], None, str(files[0]))
-        source = files[0] if len(files) == 1 else files[0].parent  # rows are counted over all files
-        return _from_columns(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), str(source))
-    name, _, configuration = dataset.partition(":")
-    return _from_columns(_load_dataset(name, configuration or None, split=split), dataset)
+        raise DatasetError(f"{dataset} {ending}; give a file that ends with one of {', '.join(FORMATS)}.")
+    files = [path] if path.is_file() else split_files(path, split)
+    if not files:
+        present = sorted(file.name for file in path.iterdir())
+        raise DatasetError(
+            f"{path} has no {split} split: no file like {split}.parquet or {split}.conll, only {present or 'nothing'}. "
+            "Name a directory that has one, or a single file."
+        )
+    try:
+        rows, tags = _read(files, columns, notes)
+    except EncodingError as error:
+        raise DatasetError(str(error)) from error
+    return _labelled(rows, tags, str(files[0]), notes)
 
 
-def has_split(dataset: str, split: str) -> bool:
+def _read(files: Sequence[Path], columns: Columns, notes: Notes) -> tuple[list[Row], Sequence[str]]:
+    """The rows of files of one format, and the tags that they list."""
+    kind = FORMATS[suffix_of(files[0])]
+    source = str(files[0] if len(files) == 1 else files[0].parent)  # records are counted over all files
+    if kind == "conll":
+        return [row for file in files for row in _read_columns(file, columns, notes)], []
+    if kind == "spacy":
+        from .doc_bins import read_doc_bin
+
+        return [row for file in files for row in read_doc_bin(file, notes)], []
+    if kind == "parquet":
+        records, names = read_parquet(files, source)
+        return rows_of(records, source, columns, names, notes)
+    records = [record for file in files for record in _read_json(file, columns, notes)]
+    return rows_of(records, source, columns, {}, notes)
+
+
+def _read_columns(file: Path, columns: Columns, notes: Notes) -> list[TaggedRow]:
+    with opened(file) as stream:
+        return read_conll(stream, str(file), columns, notes)
+
+
+def _read_json(file: Path, columns: Columns, notes: Notes) -> list[tuple[Record, str]]:
+    with opened(file) as stream:
+        return read_json(stream, str(file), columns, notes)
+
+
+def has_split(dataset: str, split: str, columns: Columns | None = None) -> bool:
     """Whether a dataset has that split as one of its own; a single file has none but ``"train"``."""
     path = Path(dataset).expanduser()
     if path.is_file():
         return split == "train"
+    if path.is_dir():
+        return bool(split_files(path, split))
     try:
-        if path.is_dir():
-            return bool(_split_files(path, split))
-        return bool(load_examples(dataset, split).examples)
+        return bool(load_examples(dataset, split, columns).examples)
     except DatasetError:
         return False
 
@@ -125,75 +156,42 @@ def told_repairs(repairs: Sequence[str]) -> str:
     return f"A tag that does not fit its neighbours: {repairs[0]}{more}"
 
 
-def _split_files(directory: Path, split: str) -> list[Path]:
-    """The files of a split, all of one kind: parquet, which may be in several parts, before CoNLL."""
-    for name in _SPLIT_NAMES[split]:
-        for folder in (directory, directory / "data"):
-            files = sorted(folder.glob(f"{name}*"))
-            parquet = [file for file in files if file.suffix == ".parquet"]
-            if found := parquet or [file for file in files if file.suffix in _CONLL_SUFFIXES]:
-                return found
-    names = sorted(file.name for file in directory.iterdir())
-    raise DatasetError(
-        f"{directory} has no {split} split: no file like {split}.parquet or {split}.conll, only {names or 'nothing'}. "
-        "Name a directory that has one, or a single file."
-    )
-
-
-def _load_dataset(*args: Any, **kwargs: Any) -> Any:
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        raise ImportError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
-    try:
-        return load_dataset(*args, **kwargs)
-    except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DatasetError(
-            f"Could not load dataset {kwargs.get('data_files', args[0])!r}: {reason}. "
-            "Give a Hub id (name or name:configuration), a directory of parquet or CoNLL files, or one such file."
-        ) from error
-
-
-def _from_columns(table: Any, source: str) -> LabelledData:
-    if missing := {"tokens", "ner_tags"} - set(table.column_names):
-        raise DatasetError(
-            f"{source} has no column {' and '.join(sorted(missing))}, only {table.column_names}. Rename its columns: "
-            "'tokens' holds the words of each sentence, 'ner_tags' a tag a word (names, or a ClassLabel of names)."
-        )
-    feature = table.features["ner_tags"]
-    names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
-    columns = [(tokens, tags or []) for tokens, tags in zip(table["tokens"], table["ner_tags"], strict=True)]
-    if names is not None:
-        columns = [(tokens, [_tag_name(tag, names, source) for tag in tags]) for tokens, tags in columns]
-    elif any(isinstance(tag, int) for _, tags in columns for tag in tags):
-        raise DatasetError(
-            f"{source} has numbers in 'ner_tags' without their names. Make the column a ClassLabel or write names."
-        )
-    rows = [_Row(tokens, tags, f"{source}, row {number}") for number, (tokens, tags) in enumerate(columns)]
-    return _labelled(rows, names, source)
-
-
-def _tag_name(tag: int, names: list[str], source: str) -> str:
-    if not 0 <= tag < len(names):
-        raise DatasetError(f"{source} has a tag {tag}, but its ClassLabel names 0 to {len(names) - 1}. Is this split labelled?")
-    return names[tag]
-
-
-def _labelled(rows: list[_Row], names: list[str] | None, source: str) -> LabelledData:
+def _labelled(rows: list[Row], listed: Sequence[str], source: str, notes: Notes) -> LabelledData:
+    tagged = [row for row in rows if isinstance(row, TaggedRow)]
+    for tagged_row in tagged:
+        _check_row(tagged_row)
+    canonical = _canonical(tagged, listed if tagged else [], source, notes)
+    scheme = detect_scheme([canonical[tag] for tag in row.tags] for row in tagged)
+    labels = {tag.partition("-")[2] for tag in canonical.values()} - {""}
+    examples, others, repairs = [], [], []
     for row in rows:
-        _check_row(row)
-    scheme = detect_scheme(row.tags for row in rows)
-    examples, repairs = [], []
-    for row in rows:
-        spans, repaired = spans_from_tags(row.tags, scheme)
-        repairs += [f"{row.place_of(i)}: {row.tags[i]} was taken for {_meant(spans, i)}" for i in repaired]
-        if row.words:
-            examples.append(Example(Sentence.from_words(row.words), tuple(spans)))
+        if isinstance(row, TaggedRow):
+            spans, repaired = spans_from_tags([canonical[tag] for tag in row.tags], scheme)
+            repairs += [f"{row.place_of(i)}: {row.tags[i]} was taken for {_meant(spans, i)}" for i in repaired]
+            example = Example(Sentence.from_words([word.strip(_BLANKS) or word for word in row.words]), tuple(spans))
+        else:
+            example = aligned(row, notes)
+            labels |= {span.label for span in row.spans}
+        if example.sentence.words:
+            examples.append(example)
+            others.append(row.other)
     if not examples:
         raise DatasetError(f"{source} has no sentences. Give a file with a word and a tag on each line, or with filled columns.")
-    seen = names if names is not None else {tag for row in rows for tag in row.tags}
-    return LabelledData(examples, sorted({name.partition("-")[2] for name in seen} - {""}), repairs)
+    predicted = any(isinstance(row, SpanRow) and row.scored for row in rows)
+    return LabelledData(examples, sorted(labels), repairs, list(notes), others, predicted)
+
+
+def _canonical(rows: list[TaggedRow], listed: Sequence[str], source: str, notes: Notes) -> dict[str, str]:
+    """The tags of all rows, and those that the dataset lists, as BIO or BILOU writes them."""
+    try:
+        canonical = canonical_tags([*listed, *(tag for row in rows for tag in row.tags)])
+    except TagError as error:
+        places = (row.place_of(row.tags.index(error.tag)) for row in rows if error.tag in row.tags)
+        raise DatasetError(f"{next(places, source)}: {error}") from error
+    for tag in canonical:
+        if not is_outside(tag) and not is_prefixed(tag):
+            notes.add(_BARE, repr(tag))
+    return canonical
 
 
 def _meant(spans: Iterable[Span], position: int) -> str:
@@ -204,41 +202,10 @@ def _meant(spans: Iterable[Span], position: int) -> str:
     return f"the {'first' if span.start == position else 'last'} word of a {span.label}"
 
 
-def _check_row(row: _Row) -> None:
+def _check_row(row: TaggedRow) -> None:
     """Refuses what is not a tag a word."""
     for name, cells in (("words", row.words), ("tags", row.tags)):
         if not isinstance(cells, list) or not all(isinstance(cell, str) for cell in cells):
             raise DatasetError(f"the {name} of {row.place} are {cells!r}, not a list of strings.")
     if len(row.words) != len(row.tags):
         raise DatasetError(f"{row.place} has {len(row.words)} words and {len(row.tags)} tags; give one tag a word.")
-    for position, tag in enumerate(row.tags):
-        try:
-            split_tag(tag)
-        except ValueError as error:
-            raise DatasetError(f"{row.place_of(position)}: {error}") from error
-
-
-def _read_conll(file: Path) -> list[_Row]:
-    """Word first, tag last on each line; an empty line ends a sentence; lines of ``-DOCSTART-`` and ``# `` are passed over."""
-    rows = [_Row([], [], str(file))]
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{file} is not UTF-8 ({error}). Save it as UTF-8.") from error
-    # Only line feeds end lines: U+2028 and its kind are characters of words.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            rows.append(_Row([], [], str(file)))
-            continue
-        columns = line.split("\t") if "\t" in line else line.split()
-        # A number sign is a word like any other where a tag follows it.
-        comment = line.startswith("# ") and not (len(columns) == 2 and _TAG.fullmatch(columns[1]))
-        if columns[0] == "-DOCSTART-" or comment:
-            continue
-        if len(columns) < 2 or not columns[0]:
-            raise DatasetError(f"{file}, line {number}: {line!r} is not a word and a tag. Write the word, a tab and its tag.")
-        row = rows[-1]
-        row.words.append(columns[0])
-        row.tags.append(columns[-1].strip())
-        row.lines.append(number)
-    return [row for row in rows if row.words]

@@ -27,6 +27,11 @@ class Columns:
     tags: str | None = None
     tag_names: Sequence[str] | None = None
 
+    @classmethod
+    def named(cls, tokens: str | None, tags: str | None, tag_names: str | None) -> "Columns":
+        """Those that a command's options name; the names of tags are separated by commas."""
+        return cls(tokens, tags, [name.strip() for name in tag_names.split(",")] if tag_names else None)
+
 
 @dataclass(frozen=True)
 class TaggedRow:
@@ -69,12 +74,14 @@ class SpanRow:
         spans: The ranges.
         place: Where it stands, for messages.
         other: The other columns of its record.
+        scored: Whether the ranges have scores, as those that a model has found.
     """
 
     text: str | list[str]
     spans: list[CharSpan]
     place: str
     other: dict[str, Any] = field(default_factory=dict)
+    scored: bool = False
 
 
 Row = TaggedRow | SpanRow

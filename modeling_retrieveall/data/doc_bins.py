@@ -1,0 +1,65 @@
+"""Documents that spaCy has stored: ``.spacy`` files, read and written.
+
+>>> read_doc_bin(Path("train.spacy"), Notes())[0]
+SpanRow(text='Bonn ruft.', spans=[CharSpan(start=0, end=4, label='LOC')], place='train.spacy, document 1', other={})
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..entities import Example
+from .rows import CharSpan, DatasetError, Notes, SpanRow
+
+_UNLABELLED = "documents without entities of their own or the word of anybody that there are none, which were left out"
+
+
+def read_doc_bin(file: Path, notes: Notes) -> list[SpanRow]:
+    """The texts of a ``.spacy`` file with their entities.
+
+    Raises:
+        DatasetError: It is damaged.
+        ImportError: spaCy is not installed.
+    """
+    spacy = _spacy()
+    try:
+        stored = spacy.tokens.DocBin().from_bytes(file.read_bytes())
+        documents = list(stored.get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # msgpack, zlib and spaCy raise a dozen unrelated types
+        raise DatasetError(f"{file} is no file of spaCy documents ({error}). Write it again with DocBin.to_disk.") from error
+    rows = []
+    for number, document in enumerate(documents, start=1):
+        place = f"{file}, document {number}"
+        if not document.has_annotation("ENT_IOB"):
+            notes.add(_UNLABELLED, place)
+            continue
+        spans = [CharSpan(entity.start_char, entity.end_char, entity.label_) for entity in document.ents]
+        rows.append(SpanRow(document.text, spans, place))
+    return rows
+
+
+def write_doc_bin(examples: Iterable[Example], target: Path) -> None:
+    """Writes examples as a ``.spacy`` file.
+
+    Raises:
+        ImportError: spaCy is not installed.
+    """
+    spacy = _spacy()
+    vocabulary = spacy.blank("xx").vocab
+    stored = spacy.tokens.DocBin()
+    for example in examples:
+        words = example.sentence.words
+        glued = [word.glued for word in words[1:]] + [True]
+        document = spacy.tokens.Doc(vocabulary, [word.text for word in words], [not following for following in glued])
+        document.set_ents([spacy.tokens.Span(document, *span) for span in example.spans], default="outside")
+        stored.add(document)
+    stored.to_disk(target)
+
+
+def _spacy() -> Any:
+    try:
+        import spacy
+        import spacy.tokens
+    except ImportError as error:
+        raise ImportError('Files of spaCy documents need spaCy: pip install "retrieveall[spacy]"') from error
+    return spacy
