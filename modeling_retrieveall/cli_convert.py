@@ -24,9 +24,7 @@ def convert(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     to: Annotated[
         str | None,
-        typer.Option(
-            help="doccano, label-studio, prodigy, spacy, conll or jsonl (tokens and ner_tags); by the name of OUT, if that says it."
-        ),
+        typer.Option(help="doccano, label-studio, prodigy, spacy, conll or jsonl (tokens and ner_tags); OUT may tell."),
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test, of a dataset that has them.")] = "train",
     tokens_column: TokensColumn = None,

@@ -205,7 +205,8 @@ def _is_chunks(column: Column) -> bool:
 
 def _is_bare(column: Column) -> bool:
     """Whether the cells can be the tags of IO: types without prefixes, and ``O``, by which types are told from other words."""
-    return any(map(is_outside, column.values)) and all(is_outside(cell) or is_bare(cell) for cell in column.values)
+    named = [cell for cell in column.values if not is_outside(cell)]
+    return len(named) < len(column.values) and all(is_bare(cell) and not is_prefixed(cell) for cell in named)
 
 
 def _outer(table: Table, candidates: list[Column], notes: Notes) -> Column:

@@ -16,8 +16,8 @@ from .rows import Columns, DatasetError, Notes, TaggedRow
 from .tags import is_outside, is_prefixed
 from .text_files import lines
 
-_GLUED = re.compile(r"\w.*[,;:!?.]")
-_ALONE = re.compile(r"[,;:!?.]")
+_GLUED = re.compile(r".*\w[,;:!?.]")
+_MARKS = re.compile(r"[^\w\s]+")
 _HOW = "Write the word, a tab and its tag."
 _UNWRITABLE = re.compile(r"[\t\n]|^ | $|^$|^-DOCSTART-$|^\ufeff|\r$")
 
@@ -154,10 +154,12 @@ def _joined(token: list[str], word: list[str]) -> list[str]:
 
 def _note_glued_punctuation(table: Table, words: Column, notes: Notes) -> None:
     """Says so if no punctuation mark stands alone, as in the CoNLL that Label Studio exports: in use each one is a word."""
-    if any(_ALONE.fullmatch(word) for word in words.values):
+    if any(_MARKS.fullmatch(word) for word in words.values):
         return
-    for line, word in zip(table.lines, words.values, strict=True):
-        if _GLUED.fullmatch(word):
+    followers = [*(line.block for line in table.lines[1:]), -1]
+    for line, word, next_block in zip(table.lines, words.values, followers, strict=True):
+        # A full stop inside a sentence is that of an abbreviation.
+        if _GLUED.fullmatch(word) and (word[-1] != "." or next_block != line.block):
             notes.add(
                 "words end with punctuation, which is a word of its own in use (write it on a line of its own, or take the JSON "
                 "export of the tool)",

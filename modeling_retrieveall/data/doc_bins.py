@@ -5,11 +5,13 @@ SpanRow(text='Bonn ruft.', spans=[CharSpan(start=0, end=4, label='LOC')], place=
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ..entities import Example
 from .rows import CharSpan, DatasetError, Notes, SpanRow
+from .writing import text_and_entities, written
 
 _UNLABELLED = "documents without entities of their own or the word of anybody that there are none, which were left out"
 
@@ -48,12 +50,27 @@ def write_doc_bin(examples: Iterable[Example], target: Path) -> None:
     vocabulary = spacy.blank("xx").vocab
     stored = spacy.tokens.DocBin()
     for example in examples:
-        words = example.sentence.words
-        glued = [word.glued for word in words[1:]] + [True]
-        document = spacy.tokens.Doc(vocabulary, [word.text for word in words], [not following for following in glued])
-        document.set_ents([spacy.tokens.Span(document, *span) for span in example.spans], default="outside")
+        text, starts = written(example.sentence)
+        bounds = {*starts, *(start + len(word.text) for start, word in zip(starts, example.sentence.words, strict=True))}
+        tokens, spaces = _tokens(text, sorted({0, len(text)} | bounds))
+        document = spacy.tokens.Doc(vocabulary, tokens, spaces)
+        entities = text_and_entities(example)[1]
+        document.set_ents([document.char_span(e.start, e.end, e.label) for e in entities], default="outside")
         stored.add(document)
     stored.to_disk(target)
+
+
+def _tokens(text: str, bounds: list[int]) -> tuple[list[str], list[bool]]:
+    """The tokens of a text that is cut at these characters, and whether a space follows each; other gaps are tokens."""
+    tokens: list[str] = []
+    spaces: list[bool] = []
+    for start, end in pairwise(bounds):
+        if text[start:end] == " " and tokens and not spaces[-1]:
+            spaces[-1] = True
+        else:
+            tokens.append(text[start:end])
+            spaces.append(False)
+    return tokens, spaces
 
 
 def _spacy() -> Any:

@@ -54,7 +54,8 @@ def _values(stream: BinaryIO, name: str) -> Iterator[tuple[Any, str]]:
     if isinstance(whole, dict) and isinstance(whole.get("annotations"), list) and "classes" in whole:
         whole = [pair for pair in whole["annotations"] if pair]  # NER Text Annotator
     if not isinstance(whole, list) or _is_pair(whole):
-        whole = [whole]
+        yield whole, f"{name}, line {numbered[0][0]}"
+        return
     yield from ((value, f"{name}, record {number}") for number, value in enumerate(whole, start=1))
 
 
@@ -93,14 +94,12 @@ def _record(value: Any, place: str) -> Record:
 
 
 def _prodigy(record: Record, place: str, notes: Notes) -> Record | None:
-    """A record that was accepted, if Prodigy has asked; and one that has no mention says so, as other tools write it."""
+    """A record that was accepted, if Prodigy has asked; without a mention it has an empty list of them."""
     if "answer" in record and "text" in record:
         if record["answer"] != "accept":
             notes.add(_REJECTED, place)
             return None
         return {"spans": [], **record}
-    if "annotation_id" in record and "annotator" in record and not LABEL_COLUMNS & record.keys():
-        return {**record, "label": []}  # the short JSON of Label Studio
     return record
 
 
@@ -128,7 +127,7 @@ def _label_studio(record: Record, place: str, column: str | None, notes: Notes) 
     if any(sorted(map(str, other)) != sorted(map(str, mentions[0])) for other in mentions[1:]):
         notes.add(_SEVERAL, place)
     other = {key: value for key, value in data.items() if key not in LABEL_COLUMNS}
-    return {**other, name or "text": data[name], "label": mentions[0]}
+    return {**other, column or "text": data[name], "label": mentions[0]}
 
 
 def _regions(result: list[Any], place: str) -> list[Record]:

@@ -17,6 +17,8 @@ _TAGS = ("ner_tags", "tags", "labels", "label", "ner", "ner_labels")
 _SPANS = ("label", "labels", "entities", "spans", "ents", "ner", "annotations")
 LABEL_COLUMNS = {*_TAGS, *_SPANS}
 """Where tools write labels: none of these is a further column of a record."""
+_SHORT_LABEL_STUDIO = "annotation_id"
+"""What a record of Label Studio's short JSON has when it was annotated; without a mention it lacks the column of them."""
 _GLINER = "tokenized_text"
 _TEXTLESS = "records without a text, which were left out"
 _UNLABELLED = "records without labels, which were left out"
@@ -55,7 +57,7 @@ def rows_of(
         labelled = record.get(labels)
         if tokens is None and not labelled:
             notes.add(_TEXTLESS, place)
-        elif labelled is None and tokens:
+        elif labelled is None and tokens and _SHORT_LABEL_STUDIO not in record:
             notes.add(_UNLABELLED, place)
         else:
             other = {name: value for name, value in record.items() if name not in {words, text, labels, *LABEL_COLUMNS}}
@@ -244,4 +246,4 @@ def _verified(text: str, start: int, end: int, mention: str, place: str) -> tupl
 
 def _same(found: str, mention: str) -> bool:
     """Whether two mentions are the same but for their white space; Label Studio writes a line end as a backslash and an n."""
-    return found.split() == mention.replace("\\n", "\n").split()
+    return found.split() in (mention.split(), mention.replace("\\n", "\n").split())

@@ -54,9 +54,10 @@ def canonical_tags(tags: Iterable[str]) -> dict[str, str]:
     named = [tag for tag in distinct if not is_outside(tag)]
     pattern = _spelling(named)
     if pattern is None:
+        canonical = {tag: "O" if is_outside(tag) else f"I-{_bare(tag)}" for tag in distinct}
         if named and len(named) == len(distinct):
             raise TagError(named[0], f"tag {named[0]!r} has no prefix, and no word is tagged 'O'. {_HOW}")
-        return {tag: "O" if is_outside(tag) else f"I-{_bare(tag)}" for tag in distinct}
+        return canonical
     separators = {match[2] for tag in named if (match := pattern.fullmatch(tag))}
     # A type may hold the others: "B-creative_work", "B-GPE:city".
     separator = next(mark for mark in "-_:" if mark in separators)
