@@ -1,7 +1,7 @@
 """Long blocks of labelled words, cut as a text is in use: into sentences, and those into windows. No entity is cut.
 
 >>> article = Example(Sentence.from_words(["Bonn", "ruft", "."] * 100), (Span(0, 1, "LOC"),))
->>> len(into_sentences([article], "de"))
+>>> len(into_sentences([article], "de", "articles.conll"))
 100
 """
 
@@ -20,12 +20,13 @@ _LONGEST = RetrieveAllConfig().max_sentence_tokens
 """Words of a block that is surely longer than a window, as each is a token at least."""
 
 
-def into_sentences(examples: Sequence[Example], language: str) -> list[Example]:
+def into_sentences(examples: Sequence[Example], language: str, name: str) -> list[Example]:
     """The examples, with those that are longer than a window cut into sentences.
 
     Args:
         examples: The examples.
         language: Their language, whose full stops count.
+        name: Their dataset, for messages.
 
     Raises:
         DatasetError: Most words are in blocks that have no sentences, as in a file without empty lines.
@@ -42,7 +43,7 @@ def into_sentences(examples: Sequence[Example], language: str) -> list[Example]:
     if _words(uncut) > _words(result) / 2:
         longest = max(uncut, key=lambda example: len(example.sentence.words)).sentence.words
         raise DatasetError(
-            f"There is one sentence of {len(longest):,} words ({' '.join(word.text for word in longest[:6])} ...). Put an empty "
+            f"{name} has one sentence of {len(longest):,} words ({' '.join(word.text for word in longest[:6])} ...). Put an empty "
             "line after each sentence."
         )
     return result

@@ -83,7 +83,7 @@ def evaluate(
         ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
     """
     data = load_examples(dataset, split, columns)
-    examples = into_sentences(data.examples, language)
+    examples = into_sentences(data.examples, language, dataset)
     for warning in [*([told_repairs(data.repairs)] if data.repairs else []), *data.notes, *_foreign(model, data)]:
         warnings.warn(warning, stacklevel=2)
     # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.

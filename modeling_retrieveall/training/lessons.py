@@ -77,13 +77,14 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
     """
     data = load_examples(name, "train", arguments.columns())
     _check_labels(name, data)
-    examples, limit, seed = into_sentences(data.examples, arguments.language), arguments.max_validation_examples, arguments.seed
+    examples = into_sentences(data.examples, arguments.language, name)
+    limit, seed = arguments.max_validation_examples, arguments.seed
     duplicates, repairs, notes = 0, data.repairs, data.notes
     if not limit:
         validation: list[Example] = []
     elif has_split(name, "validation", arguments.columns()):
         given = load_examples(name, "validation", arguments.columns())
-        validation = into_sentences(given.examples, arguments.language)
+        validation = into_sentences(given.examples, arguments.language, name)
         repairs, notes = [*repairs, *given.repairs], [*notes, *given.notes]
     else:
         validation, examples, duplicates = _held_out(examples, seed)
