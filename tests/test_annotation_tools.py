@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_aligned_spans_never_overlap_and_hold_what_was_marked(data: st.DataObjec
     notes = Notes()
     example = aligned(SpanRow(text, marked, "line 1"), notes)
     spans = list(example.spans)
-    assert all(before.end <= after.start for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before.end <= after.start for before, after in pairwise(spans))
     words = example.sentence.words
     for span in spans:
         start, end = words[span.start].start, words[span.end - 1].end

@@ -30,7 +30,9 @@ def test_a_file_without_empty_lines_is_cut_into_sentences(arguments: TrainingArg
     file = tmp_path / "noblank.conll"
     file.write_text(without_empty_lines(language), encoding="utf-8")
     whole = replace(arguments, language=language, max_train_examples=None, max_validation_examples=0)
-    cut = draw_lessons(str(file), replace(whole, dataset=[str(file)])).train
+    lessons = draw_lessons(str(file), replace(whole, dataset=[str(file)]))
+    cut = lessons.train
+    assert f"blocks longer than a window were cut: 1 blocks are {len(cut)} sentences" in lessons.summary()
     own = draw_lessons(str(SENTENCES / f"{language}.conll"), whole).train
     assert sum(len(e.spans) for e in cut) == sum(len(e.spans) for e in own)
     assert [w.text for e in cut for w in e.sentence.words] == [w.text for e in own for w in e.sentence.words]

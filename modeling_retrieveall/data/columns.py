@@ -83,10 +83,7 @@ def find_columns(table: Table, asked: Columns, notes: Notes) -> tuple[Column, Co
     """
     columns = [Column(_name(table, i), [line.cells[i] for line in table.lines]) for i in range(len(table.lines[0].cells))]
     index = columns[0] if table.has_index else None
-    if asked.tokens:
-        words = _asked(table, columns, asked.tokens, "tokens")
-    else:
-        words = _words(table, columns, index, asked.tags)
+    words = _asked(table, columns, asked.tokens, "tokens") if asked.tokens else _words(table, columns, index, asked.tags)
     others = [column for column in columns if column is not words and column is not index]
     choices = others + [key for column in others for key in _keys(table, column)]
     if asked.tags:

@@ -6,6 +6,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def written(sentence: Sentence) -> tuple[str, list[int]]:
     if not words:
         return sentence.text, []
     text, starts = sentence.text[: words[0].end], [words[0].start]
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in pairwise(words):
         gap = sentence.text[before.end : word.start]
         text += "" if word.glued and gap == " " else gap
         starts.append(len(text))

@@ -21,7 +21,7 @@ _LONGEST = RetrieveAllConfig().max_sentence_tokens
 
 
 def into_sentences(examples: Sequence[Example], language: str, name: str) -> list[Example]:
-    """The examples, with those that are longer than a window cut into sentences.
+    """The examples, of which those that are longer than a window are cut into sentences.
 
     Args:
         examples: The examples.
@@ -43,8 +43,8 @@ def into_sentences(examples: Sequence[Example], language: str, name: str) -> lis
     if _words(uncut) > _words(result) / 2:
         longest = max(uncut, key=lambda example: len(example.sentence.words)).sentence.words
         raise DatasetError(
-            f"{name} has one sentence of {len(longest):,} words ({' '.join(word.text for word in longest[:6])} ...). Put an empty "
-            "line after each sentence."
+            f"{name} has one sentence of {len(longest):,} words ({' '.join(word.text for word in longest[:6])} ...). Put an "
+            "empty line after each sentence."
         )
     return result
 

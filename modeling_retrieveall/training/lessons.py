@@ -80,6 +80,8 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
     examples = into_sentences(data.examples, arguments.language, name)
     limit, seed = arguments.max_validation_examples, arguments.seed
     duplicates, repairs, notes = 0, data.repairs, data.notes
+    if len(examples) > len(data.examples):
+        notes = [*notes, f"blocks longer than a window were cut: {len(data.examples):,} blocks are {len(examples):,} sentences"]
     if not limit:
         validation: list[Example] = []
     elif has_split(name, "validation", arguments.columns()):
