@@ -5,10 +5,10 @@ from pathlib import Path
 
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples, sample, without
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.manifest import SHARED_LANGUAGE
-from modeling_retrieveall.training.data import load_examples, sample, without
 
 OWN = Path(__file__).parent.parent / "examples" / "sentences"
 _NORWEGIAN = {"nb": "no", "nn": "no"}

@@ -17,10 +17,10 @@ from benchmarks.options import Data, Dtype, Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.data.labelled import sample
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.routing import Router
-from modeling_retrieveall.training.data import sample
 from modeling_retrieveall.training.evaluation import evaluate_examples
 
 PROMPTS: list[dict[str, float]] = [

@@ -20,10 +20,10 @@ from benchmarks.corpus import training_and_validation
 from benchmarks.options import Data, Json, Languages, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import sample
 from modeling_retrieveall.encoding import SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.data import sample
 from modeling_retrieveall.training.lessons import encoded
 
 AS_IT_IS, LESS_USUAL = "similarity", "less the usual similarity"

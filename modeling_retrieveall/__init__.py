@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .configuration_retrieveall import RetrieveAllConfig
+    from .data.rows import DatasetError
     from .data.text_files import EncodingError
     from .decoding import PrecisionError
     from .entities import Entity
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .modeling_retrieveall import RetrieveAllModel
     from .outputs import Extraction, RetrieveAllOutput, ServedSentence
     from .routing import Route
-    from .training.data import DatasetError
 
 __all__ = [
     "AdapterError",
@@ -55,7 +55,7 @@ __all__ = [
 
 _HOMES = {
     "AdapterError": "lora_files",
-    "DatasetError": "training.data",
+    "DatasetError": "data.rows",
     "EncodingError": "data.text_files",
     "Entity": "entities",
     "Extraction": "outputs",

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from .atomic import check_writable, replacing
 from .cli_annotate import annotate
+from .cli_convert import TagNames, TagsColumn, TokensColumn, convert
 from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_export import export_app
@@ -19,6 +20,7 @@ from .cli_input import input_texts
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import asked, console, plain_errors, show_progress, table
 from .cli_views import view
+from .data.rows import Columns
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 _TEXTS_AT_A_TIME = 256
@@ -93,7 +95,7 @@ def train(context: typer.Context) -> None:
 @app.command()
 @plain_errors
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="Hub id (name or name:configuration), directory, or file.")],
+    dataset: Annotated[str, typer.Option(help="As of `train`: Hub id (name:configuration@revision), directory, or file.")],
     language: Annotated[str, typer.Option(help="Language of the sentences.")],
     model: Model = "shipped",
     revision: Revision = None,
@@ -104,6 +106,9 @@ def evaluate(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep sentences the adapter was trained on.")
     ] = False,
+    tokens_column: TokensColumn = None,
+    tags_column: TagsColumn = None,
+    tag_names: TagNames = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on this many sentences, drawn by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which sentences --limit leaves.")] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
@@ -133,6 +138,7 @@ def evaluate(
         limit=limit,
         seed=seed,
         batch_size=batch_size,
+        columns=Columns.named(tokens_column, tags_column, tag_names),
     )
     if json_file:
         with replacing(json_file) as written:
@@ -187,6 +193,7 @@ def base(
 
 
 app.command()(annotate)
+app.command()(convert)
 app.command()(demo)
 app.command()(doctor)
 app.command()(push)

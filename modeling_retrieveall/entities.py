@@ -5,8 +5,8 @@
 ['Angela', 'Merkel', 'besuchte', 'Nairobi', '.']
 >>> sentence.entity(Span(0, 2, "PER"), score=0.98)
 Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
->>> spans_from_tags(["B-PER", "I-PER", "O", "B-LOC", "O"])
-([Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')], 0)
+>>> tags_from_spans([Span(0, 2, "PER"), Span(3, 4, "LOC")], 5)
+['B-PER', 'I-PER', 'O', 'B-LOC', 'O']
 """
 
 from collections.abc import Iterable, Sequence
@@ -226,63 +226,13 @@ def _no_space_between(left: str, right: str) -> bool:
     return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
 
 
-def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], list[int]]:
-    """Reads a tag sequence; an invalid one is repaired the way that keeps most of it.
-
-    A continuation (``I-``, ``L-``) with nothing of its label to continue opens a new span, and a BILOU span that is not
-    closed ends where it stops. ``E-`` and ``S-`` are read as ``L-`` and ``U-``.
-
-    Args:
-        tags: One tag a word, such as ``"B-PER"`` or ``"O"``.
-        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
-
-    Returns:
-        The spans in order, and the positions of the tags that had to be repaired.
-
-    Raises:
-        InputError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
-
-    Examples:
-        >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
-        ([Span(start=0, end=2, label='LOC')], [0])
-    """
-    spans: list[Span] = []
-    repaired: set[int] = set()
-    start, label = 0, ""  # an empty label: no span is open
-
-    def close(end: int) -> None:
-        nonlocal label
-        if label:
-            spans.append(Span(start, end, label))
-        label = ""
-
-    for position, tag in enumerate(tags):
-        prefix, tag_label = split_tag(tag)
-        continues = prefix in "IL" and tag_label == label and bool(label)
-        if not continues:
-            # A BILOU span must have ended by itself, with L or U.
-            if scheme == "BILOU" and label:
-                repaired.add(position - 1)
-            close(position)
-            if prefix != "O":
-                if prefix in "IL" and scheme != "IOB1":
-                    repaired.add(position)
-                start, label = position, tag_label
-        if prefix in "LU":
-            close(position + 1)
-    if scheme == "BILOU" and label:
-        repaired.add(len(tags) - 1)
-    close(len(tags))
-    return spans, sorted(repaired)
-
-
 def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
     """Writes spans that do not overlap as one tag a word.
 
     Args:
         spans: The spans, in any order.
         length: The number of words.
-        scheme: As in :func:`spans_from_tags`.
+        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
 
     Raises:
         InputError: A span is empty, leaves the sentence or overlaps another.
@@ -318,42 +268,3 @@ def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[s
     first = {word.start: i for i, word in enumerate(sentence.words)}
     last = {word.end: i + 1 for i, word in enumerate(sentence.words)}
     return tags_from_spans([Span(first[e.start], last[e.end], e.label) for e in entities], len(sentence.words))
-
-
-def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
-
-    Examples:
-        >>> detect_scheme([["I-PER", "I-PER", "B-PER", "O"]])
-        'IOB1'
-    """
-    opened_by_i = opened_by_b = 0
-    for tags in sequences:
-        before = ("O", "")
-        for tag in tags:
-            prefix, label = split_tag(tag)
-            if prefix in "LU":
-                return "BILOU"
-            if before[1] != label:
-                opened_by_b += prefix == "B"
-                opened_by_i += prefix == "I"
-            before = (prefix, label)
-    return "IOB1" if opened_by_i and not opened_by_b else "BIO"
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """``"B-PER"`` to ``("B", "PER")``, with E and S read as L and U; ``"O"`` to ``("O", "")``.
-
-    Raises:
-        InputError: The tag has another form.
-    """
-    if tag == "O":
-        return "O", ""
-    prefix, dash, label = tag.partition("-")
-    prefix = {"E": "L", "S": "U"}.get(prefix, prefix)
-    if prefix not in ("B", "I", "L", "U") or not dash or not label:
-        raise InputError(
-            f"tag {tag!r} is not BIO, IOB1 or BILOU. Write 'B-' and the entity type for the first word of a mention, as in "
-            "'B-PER', 'I-PER' for the words after it, and 'O' elsewhere."
-        )
-    return prefix, label

@@ -12,7 +12,7 @@
     │   └── HubUnreachableError                   trying again may help
     │       └── HubNotCachedError
     ├── EncodingError          ValueError         data/text_files.py
-    ├── DatasetError           ValueError         the reader of labelled data
+    ├── DatasetError           ValueError         data/rows.py: labelled data cannot be read
     ├── RecordError            ValueError         integrations/records.py: a record to annotate cannot be read
     ├── JournalError           ValueError         integrations/annotation.py: an interrupted job cannot be resumed
     └── ServerError            OSError            here: a server of vLLM cannot be reached or does not answer as asked

@@ -22,7 +22,7 @@ SHARED_LANGUAGE = "mul"
 """The shared multilingual adapter: BCP-47 for "multiple languages"."""
 
 _LONGEST_LABEL = 64
-_MOST_LABELS = 1000  # each is a branch of the grammar of every answer
+MOST_LABELS = 1000  # each is a branch of the grammar of every answer
 
 
 @dataclass
@@ -127,8 +127,8 @@ def _check(manifest: Manifest) -> None:
             raise TypeError(f"{name} is {reprlib.repr(value)}")
     if not all(isinstance(figures, dict) for figures in manifest.metrics):
         raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of figures")
-    if len(manifest.entity_types) > _MOST_LABELS:
-        raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {_MOST_LABELS:,} are read")
+    if len(manifest.entity_types) > MOST_LABELS:
+        raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {MOST_LABELS:,} are read")
     for label in manifest.entity_types:
         check_label(label)
 

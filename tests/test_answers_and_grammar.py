@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall.answers import AnswerFormat
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.entities import Example, Sentence, Span
 from modeling_retrieveall.grammar import AnswerGrammar
-from modeling_retrieveall.training.data import load_examples
 from tests.conftest import example
 from tests.strategies import spans_within, texts, word_lists
 

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_retrieveall import InputError, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.integrations.vllm_export import export
 from modeling_retrieveall.publishing.hub import push_model
 from modeling_retrieveall.publishing.sharing import share
 from modeling_retrieveall.training import trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.data import load_examples
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import ROOT, SENTENCES
 from tests.hub import LocalHub

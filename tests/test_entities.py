@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.data.tags import detect_scheme, spans_from_tags, split_tag
 from modeling_retrieveall.entities import (
     Entity,
     Example,
@@ -14,10 +15,7 @@ from modeling_retrieveall.entities import (
     Scheme,
     Sentence,
     Span,
-    detect_scheme,
     pieces,
-    spans_from_tags,
-    split_tag,
     tags_from_spans,
 )
 from tests.strategies import spans_within, texts, word_lists

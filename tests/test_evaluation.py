@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
+from modeling_retrieveall.data.labelled import DatasetError
 from modeling_retrieveall.entities import Sentence, Span, tags_from_entities
 from modeling_retrieveall.outputs import ServedSentence
 from modeling_retrieveall.retrieval import Retrieved
-from modeling_retrieveall.training.data import DatasetError
 from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples
 from tests.conftest import SENTENCES, example
 

@@ -15,12 +15,12 @@ import torch
 from accelerate import Accelerator
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.labelled import DatasetError, load_examples
 from modeling_retrieveall.encoding import SentenceEncoder
 from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.training import lessons, trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
-from modeling_retrieveall.training.data import DatasetError, load_examples
 from modeling_retrieveall.training.lessons import draw_lessons
 from modeling_retrieveall.training.loop import Loop, collate
 from modeling_retrieveall.training.trainer import train

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from modeling_retrieveall.data.labelled import load_examples, sample
 from modeling_retrieveall.entities import Example
-from modeling_retrieveall.training.data import load_examples, sample
 
 FOLDERS = {
     **{code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")},

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+from ..data.rows import Columns
 from ..embedded import EMBEDDED_BASE
 from ..errors import InputError
 from ..manifest import check_language
@@ -35,11 +36,19 @@ class TrainingArguments:
     )
     dataset: list[str] = field(
         metadata={
-            "help": "Hub id (name or name:configuration), directory of parquet or CoNLL files, or one such file; several for "
-            "`mul`, and one for each of several languages."
+            "help": "Hub id (name or name:configuration, with @revision if need be), directory with a file of each split, or one "
+            "file: CoNLL, JSON of doccano, Label Studio, Prodigy, spaCy or Hugging Face, parquet; several for `mul`, and one for "
+            "each of several languages."
         }
     )
     output: str = field(metadata={"help": "Folder of the finished adapter."})
+    tokens_column: str | None = _flag(
+        None, "Column of the words or texts: its name, or its number in a column file. When not given it is found."
+    )
+    tags_column: str | None = _flag(
+        None, "Column of the tags or labelled mentions: its name, or its number in a column file. When not given it is found."
+    )
+    tag_names: str | None = _flag(None, "What the numbers 0, 1, ... of the tags mean, as in `O,B-PER,I-PER`.")
     base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
     base_revision: str | None = _flag(
         None, "Branch, tag or commit hash of a base on the Hub; when not given that of --init, or else the newest."
@@ -143,6 +152,10 @@ class TrainingArguments:
         if self.shard_languages and len(languages) == 1:
             raise InputError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
 
+    def columns(self) -> Columns:
+        """Where words and labels stand in the datasets."""
+        return Columns.named(self.tokens_column, self.tags_column, self.tag_names)
+
     def epochs_for(self, sentences: int, processes: int = 1) -> int:
         """The epochs asked for, or those that suit the number of training sentences on so many processes.
 
@@ -216,7 +229,9 @@ _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
-_FREE_TO_CHANGE |= {"max_batch_tokens", "dataset", "base_revision"}  # what the latter two stand for is compared
+_FREE_TO_CHANGE |= {"max_batch_tokens"}
+# What these stand for is compared.
+_FREE_TO_CHANGE |= {"dataset", "tokens_column", "tags_column", "tag_names", "base_revision"}
 """Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
 
 _LEAST: dict[str, float] = {

@@ -14,10 +14,12 @@ from typing import Any
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
-from ..entities import Example, tags_from_entities, tags_from_spans
+from ..data.labelled import LabelledData, load_examples, sample, told_repairs
+from ..data.rows import Columns, DatasetError
+from ..entities import Example, Sentence, tags_from_entities, tags_from_spans
 from ..language_adapter import sentence_hash
 from ..modeling_retrieveall import RetrieveAllModel
-from .data import DatasetError, load_examples, sample, told_repairs
+from .cutting import into_sentences
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    columns: Columns | None = None,
 ) -> Report:
     """Measures a model on one split of a dataset.
 
@@ -77,15 +80,16 @@ def evaluate(
         limit: Sentences at most, drawn by ``seed`` after duplicates are dropped.
         seed: Decides which sentences ``limit`` leaves.
         batch_size: As for :meth:`RetrieveAllModel.extract`.
+        columns: As for :func:`load_examples`.
 
     Raises:
         DatasetError: The data cannot be read, or nothing is left to measure on.
         ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
     """
-    data = load_examples(dataset, split)
-    examples = data.examples
-    if data.repairs:
-        warnings.warn(told_repairs(data.repairs), stacklevel=2)
+    data = load_examples(dataset, split, columns)
+    examples = into_sentences(data.examples, language, dataset)
+    for warning in [*([told_repairs(data.repairs)] if data.repairs else []), *data.notes, *_foreign(model, data)]:
+        warnings.warn(warning, stacklevel=2)
     # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.
     seen = set() if keep_duplicates else {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     fresh = [example for example in examples if sentence_hash(example.key) not in seen]
@@ -95,6 +99,19 @@ def evaluate(
         )
     report = evaluate_examples(model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size)
     return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
+
+
+def _foreign(model: RetrieveAllModel, data: LabelledData) -> list[str]:
+    """What to tell of labels of the dataset that no adapter of the model gives."""
+    given = {label for adapter in model.adapters.values() for label in adapter.manifest.entity_types}
+    foreign = sorted({span.label for example in data.examples for span in example.spans} - given)
+    if not foreign:
+        return []
+    missed = "All its mentions" if not given & set(data.labels) else "Their mentions"
+    return [
+        f"The dataset has the labels {', '.join(foreign)}, which no adapter of the model gives (they give "
+        f"{', '.join(sorted(given))}). {missed} count as missed. Rename them, if they mean the same."
+    ]
 
 
 def evaluate_examples(
@@ -111,7 +128,7 @@ def evaluate_examples(
     results = model.explain(words=words, languages=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
-    found = [tags_from_entities(r.entities, e.sentence) for e, r in zip(examples, results, strict=True)]
+    found = [tags_from_entities(r.entities, Sentence.from_words(row)) for row, r in zip(words, results, strict=True)]
     scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
     without = [bool(r.entities) for e, r in zip(examples, results, strict=True) if not e.spans]

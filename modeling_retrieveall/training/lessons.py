@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
@@ -18,12 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..atomic import replacing
+from ..data.labelled import LabelledData, has_split, load_examples, sample, told_repairs, without
+from ..data.rows import DatasetError
 from ..embedded import cache_dir
 from ..encoding import SentenceVectors
 from ..entities import Example
+from ..manifest import MOST_LABELS, check_label
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
-from .data import DatasetError, has_split, load_examples, sample, told_repairs, without
+from .cutting import into_sentences
 
 _WORTH_KEEPING = 100
 """Sentences; fewer are encoded in a second or two."""
@@ -42,6 +45,7 @@ class Lessons:
         labels: The entity types of the dataset.
         duplicates: How many validation sentences were dropped because they are among both.
         repairs: Where the tags stand that are invalid in their scheme, with what was made of them.
+        notes: What else was changed or left out in reading.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Lessons:
     labels: list[str]
     duplicates: int
     repairs: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """What is learned from and measured on, for a person who looks whether that is what was meant."""
@@ -60,7 +65,7 @@ class Lessons:
             f"{self.name}: {len(self.train)} sentences to learn from, {words} words each on average ({counted}); "
             f"{len(self.validation)} to measure on"
         )
-        return f"{summary}\n{told_repairs(self.repairs)}" if self.repairs else summary
+        return "\n".join([summary, *([told_repairs(self.repairs)] if self.repairs else []), *self.notes])
 
 
 def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
@@ -71,16 +76,21 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         arguments: How many, and by which seed.
 
     Raises:
-        DatasetError: The data cannot be read, or holds no entity.
+        DatasetError: The data cannot be read, holds no entity, or has a label that no adapter may have.
     """
-    data = load_examples(name, "train")
-    examples, limit, seed = data.examples, arguments.max_validation_examples, arguments.seed
-    duplicates, repairs = 0, data.repairs
+    data = load_examples(name, "train", arguments.columns())
+    _check_labels(name, data)
+    examples = into_sentences(data.examples, arguments.language, name)
+    limit, seed = arguments.max_validation_examples, arguments.seed
+    duplicates, repairs, notes = 0, data.repairs, data.notes
+    if len(examples) > len(data.examples):
+        notes = [*notes, f"blocks longer than a window were cut: {len(data.examples):,} blocks are {len(examples):,} sentences"]
     if not limit:
         validation: list[Example] = []
-    elif has_split(name, "validation"):
-        given = load_examples(name, "validation")
-        validation, repairs = given.examples, [*repairs, *given.repairs]
+    elif has_split(name, "validation", arguments.columns()):
+        given = load_examples(name, "validation", arguments.columns())
+        validation = into_sentences(given.examples, arguments.language, name)
+        repairs, notes = [*repairs, *given.repairs], [*notes, *given.notes]
     else:
         validation, examples, duplicates = _held_out(examples, seed)
     train = sample(examples, arguments.max_train_examples, seed)
@@ -88,7 +98,20 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
     fresh = without(validation, {example.key for example in train})
     duplicates += len(validation) - len(fresh)
-    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs, notes)
+
+
+def _check_labels(name: str, data: LabelledData) -> None:
+    """Refuses, before a base loads, what the finished adapter would be refused for."""
+    if len(data.labels) > MOST_LABELS:
+        raise DatasetError(f"{name} has {len(data.labels):,} labels; an adapter has at most {MOST_LABELS:,}. Are they labels?")
+    for label in data.labels:
+        try:
+            check_label(label)
+        except ValueError as error:
+            bearer = next((e for e in data.examples if any(span.label == label for span in e.spans)), None)
+            where = f" (in {bearer.key!r:.80})" if bearer else ""
+            raise DatasetError(f"{name}{where}: {error}. Rename it in the data.") from error
 
 
 def _held_out(examples: list[Example], seed: int) -> tuple[list[Example], list[Example], int]:

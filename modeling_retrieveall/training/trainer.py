@@ -26,6 +26,7 @@ from torch import Tensor
 from ..atomic import replacing
 from ..base_llm import load_base, pinned_revision, quantization
 from ..configuration_retrieveall import RetrieveAllConfig
+from ..data.labelled import dataset_name
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
 from ..errors import InputError
@@ -40,7 +41,7 @@ from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
-from .data import dataset_name
+from .cutting import into_windows
 from .departure import averaged, departure
 from .evaluation import Report, evaluate_examples
 from .hardware import describe, precision
@@ -179,11 +180,15 @@ class _Training:
 
     def _add_group(self, examples: list[Example]) -> ExampleIndex:
         """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
-        answers = self.model.answers
-        limit = self.model.config.max_sentence_tokens
-        short = [e for e in examples if sum(map(len, answers.word_ids(e.sentence))) <= limit]
-        if len(short) < len(examples):
-            self.accelerator.print(f"{len(examples) - len(short)} sentences of more than {limit} tokens are left out.")
+        answers, limit = self.model.answers, self.model.config.max_sentence_tokens
+        short: list[Example] = []
+        cut = 0
+        for example in examples:
+            counts = [len(ids) for ids in answers.word_ids(example.sentence)]
+            cut += sum(counts) > limit
+            short += into_windows(example, counts, limit)
+        if cut:
+            self.accelerator.print(f"Sentences of more than {limit} tokens, which were cut as in use: {cut}.")
         vectors = encoded(self.model, short)
         index = ExampleIndex.build(short, vectors)
         self.sampler.add(short, vectors, index)
