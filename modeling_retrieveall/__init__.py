@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .configuration_retrieveall import RetrieveAllConfig
     from .data.rows import DatasetError
+    from .data.tags import TagError
     from .data.text_files import EncodingError
     from .decoding import PrecisionError
     from .entities import Entity
@@ -50,6 +51,7 @@ __all__ = [
     "Route",
     "ServedSentence",
     "ServerError",
+    "TagError",
     "UnknownLanguageError",
 ]
 
@@ -77,6 +79,7 @@ _HOMES = {
     "Route": "routing",
     "ServedSentence": "outputs",
     "ServerError": "errors",
+    "TagError": "data.tags",
     "UnknownLanguageError": "extractor",
 }
 

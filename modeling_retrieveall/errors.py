@@ -2,6 +2,7 @@
 
     RetrieveAllError
     ├── InputError             ValueError         here: an argument, option or setting has a value that cannot be used
+    │   └── TagError                              data/tags.py: a tag of labelled data is of no scheme
     ├── InputTypeError         TypeError          here: an argument has the wrong type, or there is no such argument
     ├── MissingPackageError    ImportError        here: an optional package is not installed
     ├── UnknownLanguageError   ValueError         extractor.py

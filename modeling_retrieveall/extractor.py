@@ -22,6 +22,7 @@ from .answers import AnswerFormat
 from .configuration_retrieveall import RetrieveAllConfig
 from .documents import DocumentReader, Window, by_text, checked_texts
 from .encoding import SentenceEncoder, SentenceVectors
+from .entities import Sentence
 from .errors import InputError, InputTypeError, RetrieveAllError
 from .languages import Languages
 from .prompting import PromptWriter
@@ -112,11 +113,11 @@ class Extractor:
         return request
 
     @torch.no_grad()
-    def serve(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
+    def serve(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
         """The windows of each text, with their answers.
 
         Args:
-            texts: Texts of any length, or the words of a sentence each.
+            texts: Texts of any length, or a sentence each.
             request: What the caller asks for.
 
         Raises:
@@ -132,7 +133,7 @@ class Extractor:
         return by_text(windows, len(texts))
 
     @torch.no_grad()
-    def prepare(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
+    def prepare(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
         """As :meth:`serve`, but nobody answers: the windows of each text have their routes and prompts."""
         windows = self._windows(texts, request)
         for part in _parts(windows, _WINDOWS_AT_A_TIME):
@@ -180,7 +181,7 @@ class Extractor:
         if strange := sorted(set(request.prior or ()) - set(routed)):
             raise InputError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
 
-    def _windows(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[Window]:
+    def _windows(self, texts: Sequence[str | Sentence], request: Request) -> list[Window]:
         forced = request.languages
         candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
         return [

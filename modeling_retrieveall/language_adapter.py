@@ -3,7 +3,7 @@
 de/
   adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
   retrieveall.json                                 the manifest
-  examples.parquet                                 tokens and spans of the labelled examples
+  examples.parquet                                 tokens and spans of the labelled examples, and where no space is between
   retrieval.safetensors                            their vectors, and more that routing learns from
   README.md                                        the model card
 
@@ -307,7 +307,9 @@ def _read_examples(file: Path, labels: Sequence[str]) -> list[Example]:
             raise ValueError(f"a span of {spans} leaves its {len(row['tokens'])} words")
         if foreign := {span.label for span in spans} - set(labels):
             raise ValueError(f"an example has the label {min(foreign, key=str)!r}, which is none of {labels}")
-        examples.append(Example(Sentence.from_words(row["tokens"]), spans))
+        if (glued := row.get("glued")) is not None and len(glued) != len(row["tokens"]):
+            raise ValueError(f"an example has {len(row['tokens'])} words and says of {len(glued)} whether they are glued")
+        examples.append(Example(Sentence.from_words(row["tokens"], glued), spans))
     return examples
 
 
@@ -321,9 +323,10 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     fields = sorted(column.name for column in columns if column.path.startswith("spans."))
     if fields != ["end", "label", "start"]:
         raise ValueError(f"its spans have {fields}, not start, end and label")
+    glued = ["glued"] if any(column.path.startswith("glued.") for column in columns) else []  # earlier releases wrote none
     left = _MOST_EXAMPLE_BYTES
     with pq.ParquetFile(file, read_dictionary=strings, metadata=metadata) as table:
-        for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans"]):
+        for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans", *glued]):
             left -= batch.nbytes + _characters(batch.column("tokens").flatten())
             left -= _characters(batch.column("spans").flatten().field("label"))
             if left < 0:
@@ -350,9 +353,13 @@ def _characters(strings: pa.DictionaryArray) -> int:
 
 def _write_examples(examples: Sequence[Example], file: Path) -> None:
     span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
-    schema = pa.schema([("tokens", pa.list_(pa.string())), ("spans", pa.list_(span))])
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("glued", pa.list_(pa.bool_())), ("spans", pa.list_(span))])
     rows = [
-        {"tokens": [word.text for word in example.sentence.words], "spans": [s._asdict() for s in example.spans]}
+        {
+            "tokens": [word.text for word in example.sentence.words],
+            "glued": [word.glued for word in example.sentence.words],
+            "spans": [span._asdict() for span in example.spans],
+        }
         for example in examples
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)

@@ -25,7 +25,7 @@ from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import Window, checked_texts, entities_of
-from .entities import Entity
+from .entities import Entity, Sentence
 from .errors import InputError, InputTypeError, MissingPackageError
 from .extractor import Extractor
 from .hub_files import Hub, Snapshot
@@ -254,7 +254,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         languages: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         *,
-        words: Sequence[Sequence[str]] | None = None,
+        words: Sequence[Sequence[str] | Sentence] | None = None,
         threshold: float = 0.0,
         prior: Mapping[str, float] | None = None,
     ) -> list[list[Entity]]:
@@ -266,7 +266,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
             texts: A text or a list of texts, of any length.
             languages: The language of all texts or of each, instead of routing.
             batch_size: Sentences decoded together; the configuration's when not given.
-            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
+            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``. A ``Sentence`` is
+                taken as it is.
             threshold: Entities of a lower score are left out.
             prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out, and
                 no text is taken for one of an unknown language.
@@ -295,7 +296,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         languages: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         *,
-        words: Sequence[Sequence[str]] | None = None,
+        words: Sequence[Sequence[str] | Sentence] | None = None,
         threshold: float = 0.0,
         prior: Mapping[str, float] | None = None,
     ) -> list[Extraction]:
@@ -311,7 +312,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         served = self._extractor.serve(listed, request)
         return [
             Extraction(
-                text if isinstance(text, str) else " ".join(text),
+                text if isinstance(text, str) else text.text,
                 entities_of(windows, threshold),
                 [self._explained(window) for window in windows],
             )

@@ -24,10 +24,8 @@ class Oracle:
     def __init__(self, entities: list[list[Entity]]) -> None:
         self.entities = entities
 
-    def explain(self, words: list[list[str]], **_: object) -> list[Extraction]:
-        return [
-            Extraction(" ".join(row), found, [served(" ".join(row))]) for row, found in zip(words, self.entities, strict=True)
-        ]
+    def explain(self, words: list[Sentence], **_: object) -> list[Extraction]:
+        return [Extraction(row.text, found, [served(row.text)]) for row, found in zip(words, self.entities, strict=True)]
 
 
 def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from ..errors import InputError
 from .columns import Column, Line, Table, find_columns, has_index
 from .rows import Columns, DatasetError, Notes, TaggedRow
+from .subwords import CHARACTERS, kind_of_tokens
 from .tags import is_outside, is_prefixed
 from .text_files import lines
 
@@ -44,8 +45,9 @@ def read_conll(stream: BinaryIO, name: str, columns: Columns, notes: Notes) -> l
         return []
     words, tags = find_columns(table, columns, notes)
     _note_glued_punctuation(table, words, notes)
+    in_characters = kind_of_tokens([words.values]) == CHARACTERS  # of which a space may be one
     for line, word in zip(table.lines, words.values, strict=True):
-        if not word:
+        if not word or (word.isspace() and not in_characters):
             raise DatasetError(f"{name}, line {line.number}: {' '.join(line.cells)!r} is not a word and a tag. {_HOW}")
     rows = []
     cells = zip(table.lines, words.values, tags.values, strict=True)
@@ -88,6 +90,8 @@ def _cells(text: str) -> list[str]:
     """The columns of a line."""
     if not text.strip():
         return []
+    if text.startswith(" \t"):
+        return [" ", *_cells(text[1:])[1:]]
     # Other blanks, as U+00A0 and U+3000, are characters of words.
     return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else re.split(" +", text.strip(" "))
 

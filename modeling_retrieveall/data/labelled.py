@@ -20,6 +20,7 @@ from .json_files import read_json
 from .records import Record, rows_of
 from .rows import Columns, DatasetError, Notes, Row, SpanRow, TaggedRow
 from .split_files import FORMATS, opened, split_files, suffix_of
+from .subwords import as_written, kind_of_tokens
 from .tables import hub_dataset, read_hub, read_parquet
 from .tags import TagError, canonical_tags, detect_scheme, is_outside, is_prefixed, spans_from_tags
 from .text_files import EncodingError
@@ -163,12 +164,13 @@ def _labelled(rows: list[Row], listed: Sequence[str], source: str, notes: Notes)
     canonical = _canonical(tagged, listed if tagged else [], source, notes)
     scheme = detect_scheme([canonical[tag] for tag in row.tags] for row in tagged)
     labels = {tag.partition("-")[2] for tag in canonical.values()} - {""}
+    kind = kind_of_tokens(row.words for row in tagged)
     examples, others, repairs = [], [], []
     for row in rows:
         if isinstance(row, TaggedRow):
             spans, repaired = spans_from_tags([canonical[tag] for tag in row.tags], scheme)
             repairs += [f"{row.place_of(i)}: {row.tags[i]} was taken for {_meant(spans, i)}" for i in repaired]
-            example = Example(Sentence.from_words([word.strip(_BLANKS) or word for word in row.words]), tuple(spans))
+            example = _example(row.words, spans, kind)
         else:
             example = aligned(row, notes)
             labels |= {span.label for span in row.spans}
@@ -179,6 +181,12 @@ def _labelled(rows: list[Row], listed: Sequence[str], source: str, notes: Notes)
         raise DatasetError(f"{source} has no sentences. Give a file with a word and a tag on each line, or with filled columns.")
     predicted = any(isinstance(row, SpanRow) and row.scored for row in rows)
     return LabelledData(examples, sorted(labels), repairs, list(notes), others, predicted)
+
+
+def _example(tokens: Sequence[str], spans: Sequence[Span], kind: str | None) -> Example:
+    if kind:
+        return Example(*as_written(tokens, spans, kind))
+    return Example(Sentence.from_words([word.strip(_BLANKS) or word for word in tokens]), tuple(spans))
 
 
 def _canonical(rows: list[TaggedRow], listed: Sequence[str], source: str, notes: Notes) -> dict[str, str]:

@@ -16,7 +16,7 @@ from seqeval.scheme import IOB2
 
 from ..data.labelled import LabelledData, load_examples, sample, told_repairs
 from ..data.rows import Columns, DatasetError
-from ..entities import Example, Sentence, tags_from_entities, tags_from_spans
+from ..entities import Example, tags_from_entities, tags_from_spans
 from ..language_adapter import sentence_hash
 from ..modeling_retrieveall import RetrieveAllModel
 from .cutting import into_sentences
@@ -123,12 +123,12 @@ def evaluate_examples(
     batch_size: int | None = None,
 ) -> Report:
     """Measures a model on examples; as :func:`evaluate`, without loading or dropping any."""
-    words = [[word.text for word in example.sentence.words] for example in examples]
+    sentences = [example.sentence for example in examples]
     began = time.perf_counter()
-    results = model.explain(words=words, languages=language if oracle_routing else None, batch_size=batch_size)
+    results = model.explain(words=sentences, languages=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
-    found = [tags_from_entities(r.entities, Sentence.from_words(row)) for row, r in zip(words, results, strict=True)]
+    found = [tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)]
     scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
     without = [bool(r.entities) for e, r in zip(examples, results, strict=True) if not e.spans]
