@@ -353,12 +353,12 @@ def _characters(strings: pa.DictionaryArray) -> int:
 
 def _write_examples(examples: Sequence[Example], file: Path) -> None:
     span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
-    schema = pa.schema([("tokens", pa.list_(pa.string())), ("glued", pa.list_(pa.bool_())), ("spans", pa.list_(span))])
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("spans", pa.list_(span)), ("glued", pa.list_(pa.bool_()))])
     rows = [
         {
             "tokens": [word.text for word in example.sentence.words],
-            "glued": [word.glued for word in example.sentence.words],
             "spans": [span._asdict() for span in example.spans],
+            "glued": [word.glued for word in example.sentence.words],
         }
         for example in examples
     ]
