@@ -201,7 +201,7 @@ class RetrieveAllModel(PreTrainedModel):
                 f"A {type(self._extractor.answerer).__name__} answers for this model, so it cannot be pickled or copied. Load a "
                 "model in each process with RetrieveAllModel.from_pretrained, and call answer_with there."
             )
-        return _load_again, (type(self), self._origin(self._base_origin))
+        return _load_again, (self._origin(self._base_origin),)
 
     def _origin(self, base: BaseOrigin) -> Origin:
         adapters = {code: adapter.snapshot or adapter.path.absolute() for code, adapter in sorted(self.adapters.items())}
@@ -462,10 +462,13 @@ class RetrieveAllModel(PreTrainedModel):
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
-def _load_again(cls: type[RetrieveAllModel], origin: Origin) -> RetrieveAllModel:
-    """Loads a model that was pickled or copied."""
+def _load_again(origin: Origin) -> RetrieveAllModel:
+    """Loads a model that was pickled or copied.
+
+    AutoModel makes a class of its own from RetrieveAllModel, which pickle does not find, so the class is not stored.
+    """
     base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
-    model = cls(RetrieveAllConfig(**origin.config), base, tokenizer)
+    model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
     model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
     model._languages.add_all(origin.adapters, None, Refusals(strict=True))
     if origin.device:

@@ -64,6 +64,23 @@ def test_a_copy_has_what_was_changed_after_loading(
     assert pickle.loads(pickle.dumps(again.to(torch.float32))).base.dtype == torch.float32
 
 
+def test_a_model_of_remote_code_goes_to_another_process(model: RetrieveAllModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "saved")
+    script = """
+        import multiprocessing, sys
+        from transformers import AutoModel
+
+        def found(model):
+            return model.extract("Angela Merkel besuchte Nairobi.")
+
+        if __name__ == "__main__":
+            model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True, dtype="float32")
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                assert pool.apply(found, [model]) == found(model)
+    """
+    run_script(script, tmp_path, tmp_path / "saved")
+
+
 def test_what_cannot_be_loaded_again_says_what_to_do(model: RetrieveAllModel, folder: Path, tiny_base: Path) -> None:
     base, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_base), AutoTokenizer.from_pretrained(tiny_base)
     with pytest.raises(TypeError, match=r"built from a base LLM in memory.*RetrieveAllModel\.from_pretrained"):
