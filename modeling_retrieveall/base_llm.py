@@ -3,6 +3,8 @@
 >>> base, tokenizer = load_base("Qwen/Qwen3-0.6B", dtype=torch.bfloat16)
 """
 
+import os
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def load_base(
         InputError: There is no such model.
         MissingPackageError: It needs a package that is not installed.
     """
+    _prepare_for_forks()
     hub, path = hub or Hub(), resolve_base(name)
     # A stranger's adapter may name the base: it runs no code, neither from the Hub nor from a pickle.
     shared: dict[str, Any] = {name: getattr(hub, name) for name in ("token", "cache_dir", "local_files_only")}
@@ -64,6 +67,17 @@ def load_base(
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
     return base, tokenizer
+
+
+@cache
+def _prepare_for_forks() -> None:
+    """Lets every process that is forked from this one compute with one thread.
+
+    GNU OpenMP keeps a pool of threads, which a fork does not copy: a forked process that computes with several threads waits for
+    those of its parent forever.
+    """
+    if hasattr(os, "register_at_fork"):  # which Windows lacks
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def quantization(bits: str | None) -> dict[str, Any]:

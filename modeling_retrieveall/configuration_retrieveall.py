@@ -214,9 +214,14 @@ class RetrieveAllConfig(PreTrainedConfig):
             raise InputError(f"adapters is {pins!r}; give language codes and where their adapters lie.")
 
     @classmethod
+    def parameters(cls) -> set[str]:
+        """The names of all fields of ours."""
+        return set(signature(cls.__init__).parameters) - {"self", "kwargs"}
+
+    @classmethod
     def own_fields(cls) -> set[str]:
         """The names of all fields of ours, and of those that say how to load the model."""
-        return set(signature(cls.__init__).parameters) - {"self", "kwargs"} | {
+        return cls.parameters() | {
             "model_type",
             "auto_map",
             "architectures",
@@ -226,7 +231,7 @@ class RetrieveAllConfig(PreTrainedConfig):
     @classmethod
     def changeable(cls) -> set[str]:
         """The names of the fields that whoever loads a model may change; its base LLM and its adapters are its own."""
-        return set(signature(cls.__init__).parameters) - {"self", "kwargs", "base_model", "base_revision", "adapters"}
+        return cls.parameters() - {"base_model", "base_revision", "adapters"}
 
     @classmethod
     def check_names(cls, arguments: Iterable[str]) -> None:

@@ -127,7 +127,9 @@ class Extractor:
         windows = self._windows(texts, request)
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
-            for part in _parts(windows, max(request.batch_size, _WINDOWS_AT_A_TIME)):
+            # Parts of a fixed size: where a very long text is torn decides which of its sentences share their evidence, and
+            # results must not depend on the batch size.
+            for part in _parts(windows, _WINDOWS_AT_A_TIME):
                 with self.lock:
                     self._serve_part(part, request, progress)
         return by_text(windows, len(texts))

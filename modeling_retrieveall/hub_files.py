@@ -94,6 +94,14 @@ class Hub:
     cache_dir: str | Path | None = None
     local_files_only: bool = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle stores: a token is a secret, which stays in its process; others take theirs from HF_TOKEN or the login."""
+        return {**vars(self), "token": None if isinstance(self.token, str) else self.token}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Hub":
+        """The same object, with its token: it never changes."""
+        return self
+
     @property
     def api(self) -> HfApi:
         """The client."""

@@ -17,7 +17,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils import CONFIG_NAME
 
-from .answering import Answerer
+from .answering import Answerer, LocalAnswerer
 from .answers import AnswerFormat
 from .atomic import check_sources, updating
 from .base_llm import load_base, pinned_revision
@@ -31,6 +31,7 @@ from .extractor import Extractor
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
+from .origin import BaseOrigin, Origin, file_states
 from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .tokenization_retrieveall import write_tokenizer_pointer
@@ -63,6 +64,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         self.tokenizer = tokenizer
         self.hub = Hub()
         self.home: Snapshot | None = None
+        self._base_origin: BaseOrigin | None = None
         self._languages = Languages(base, config)
         self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
         self.answers = AnswerFormat(tokenizer)
@@ -145,7 +147,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         if name == found.config.base_model:  # the adapters are of the base that the configuration names, not of its substitute
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub, model.home = hub, found.home
+        model.hub, model.home, model._base_origin = hub, found.home, BaseOrigin(name, revision, arguments)
         model._languages.add_all(found.adapters, languages, refusals)
         model.eval()
         return model
@@ -205,6 +207,39 @@ class RetrieveAllModel(TypedPreTrainedModel):
         except ImportError as error:
             raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_model(self, repo_id, **arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets pickle and copy store what the model was loaded from, and load it again from there.
+
+        Raises:
+            TypeError: The model was built from parts in memory, or a server answers for it.
+        """
+        if self._base_origin is None:
+            raise TypeError(
+                "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
+                "Load a model in each process with RetrieveAllModel.from_pretrained."
+            )
+        if not isinstance(self._extractor.answerer, LocalAnswerer):
+            raise TypeError(
+                f"A {type(self._extractor.answerer).__name__} answers for this model, so it cannot be pickled or copied. Load a "
+                "model in each process with RetrieveAllModel.from_pretrained, and call answer_with there."
+            )
+        return _load_again, (self._origin(self._base_origin),)
+
+    def _origin(self, base: BaseOrigin) -> Origin:
+        adapters = {code: adapter.snapshot or adapter.path.absolute() for code, adapter in sorted(self.adapters.items())}
+        name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
+        # A quantised base has several dtypes, none of which it was loaded with.
+        dtype = {} if getattr(self.base, "is_quantized", False) else {"dtype": self.base.dtype}
+        return Origin(
+            base=BaseOrigin(name, base.revision, base.arguments | dtype),
+            device=None if "device_map" in base.arguments else str(self.base.device),
+            config={field: getattr(self.config, field) for field in sorted(RetrieveAllConfig.parameters())},
+            adapters=adapters,
+            hub=self.hub,
+            home=self.home,
+            files=file_states(name, adapters.values()),
+        )
 
     # Languages
 
@@ -461,6 +496,21 @@ def _check_holds_no_other_model(folder: Path) -> None:
             kind = None
         if kind != RetrieveAllConfig.model_type:
             raise FileExistsError(f"{folder} holds a model of type {kind!r}, which would be lost. Choose another folder.")
+
+
+def _load_again(origin: Origin) -> RetrieveAllModel:
+    """Loads a model that was pickled or copied.
+
+    AutoModel makes a class of its own from RetrieveAllModel, which pickle does not find, so the class is not stored.
+    """
+    base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
+    model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
+    model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
+    model._languages.add_all(origin.adapters, None, Refusals(strict=True))
+    if origin.device:
+        model.to(origin.device)
+    model.eval()
+    return model
 
 
 def _check_threshold(threshold: float) -> None:

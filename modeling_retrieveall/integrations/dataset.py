@@ -4,29 +4,58 @@
 [{'text': 'Angela Merkel', 'label': 'PER', 'start': 0, 'end': 13, 'score': 0.99}]
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from .annotation import Annotates, annotated
 from .records import Record, text_of
 
-Batch = dict[str, list[Any]]
+_RELEASE = version("retrieveall")
 
 
-def annotator(model: Annotates, column: str | None = None, **settings: Any) -> Callable[[Batch], Batch]:
-    """What ``map`` calls on each batch: adds the columns ``entities``, ``language`` and ``known``.
+@dataclass(frozen=True)
+class Annotator:
+    """What ``map`` calls on each batch, or on each example: adds the columns ``entities``, ``language`` and ``known``.
+
+    ``map`` finds its cached results by what pickle stores of this object, and with ``num_proc`` gives it to other processes.
+    Pickle stores of a model what it was loaded from, so that equal models have equal results and each process loads its own.
+
+    Attributes:
+        model: The model.
+        column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
+        settings: As of :meth:`RetrieveAllModel.explain`.
+        release: The version of this package: another one may find other entities.
+    """
+
+    model: Annotates
+    column: str | None
+    settings: dict[str, Any]
+    release: str = _RELEASE
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The new columns of a batch, or of one example when ``map`` is not batched."""
+        if self._is_example(batch):
+            return {name: values[0] for name, values in self({name: [value] for name, value in batch.items()}).items()}
+        names = list(batch)
+        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        records = [Record(row, text_of(row, self.column, f"row {number}")) for number, row in enumerate(rows)]
+        done = annotated(self.model, records, **self.settings)
+        return {name: [row[name] for row in done] for name in ("entities", "language", "known")}
+
+    def _is_example(self, batch: Mapping[str, Any]) -> bool:
+        name = self.column or ("text" if "text" in batch else "tokens")
+        value = batch.get(name)
+        return isinstance(value, str) or (name == "tokens" and isinstance(value, list) and isinstance(next(iter(value), []), str))
+
+
+def annotator(model: Annotates, column: str | None = None, **settings: Any) -> Annotator:
+    """What ``Dataset.map`` calls to annotate texts.
 
     Args:
         model: The model.
         column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
         **settings: As of :meth:`RetrieveAllModel.explain`.
     """
-
-    def annotate_batch(batch: Batch) -> Batch:
-        names = list(batch)
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        records = [Record(row, text_of(row, column, f"row {number}")) for number, row in enumerate(rows)]
-        done = annotated(model, records, **settings)
-        return {name: [row[name] for row in done] for name in ("entities", "language", "known")}
-
-    return annotate_batch
+    return Annotator(model, column, settings)
