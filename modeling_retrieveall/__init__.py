@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .errors import InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
     from .extractor import UnknownLanguageError
     from .hub_files import HubError, HubFileMissingError, HubNotCachedError, HubUnreachableError
-    from .integrations.annotation import JournalError
+    from .integrations.journal import JournalError
     from .integrations.records import RecordError
     from .language_adapter import LanguageAdapter
     from .lora_files import AdapterError
@@ -67,7 +67,7 @@ _HOMES = {
     "HubUnreachableError": "hub_files",
     "InputError": "errors",
     "InputTypeError": "errors",
-    "JournalError": "integrations.annotation",
+    "JournalError": "integrations.journal",
     "LanguageAdapter": "language_adapter",
     "MissingPackageError": "errors",
     "PrecisionError": "decoding",

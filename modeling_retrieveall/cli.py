@@ -18,11 +18,11 @@ from .cli_export import export_app
 from .cli_hub import collection_app, pull, push
 from .cli_input import input_texts
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
-from .cli_terminal import asked, console, plain_errors, show_progress, table
+from .cli_terminal import App, asked, console, plain_errors, show_progress, table
 from .cli_views import view
 from .data.rows import Columns
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = App(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 _TEXTS_AT_A_TIME = 256
 
 

@@ -8,19 +8,24 @@ from typing import Annotated, Any
 import typer
 
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
-from .cli_terminal import asked, console, plain_errors
+from .cli_terminal import asked, console, escaped, plain_errors
 from .errors import InputError
 
 
 @plain_errors
 def annotate(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A .jsonl, .parquet, .conll or .txt file, or a URL of one.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A .jsonl, .json, .csv, .parquet, .conll or .txt file, or its URL.")
+    ],
     target: Annotated[str, typer.Argument(metavar="OUT", help="A .jsonl, .parquet, .conll or .html file.")],
     model: Model = "shipped",
     revision: Revision = None,
     add: Add = None,
     base: Base = None,
     column: Annotated[str | None, typer.Option(help="Where the texts stand; `text` or `tokens` when not given.")] = None,
+    prefix: Annotated[
+        str, typer.Option(help="Put before the names of the added columns, where IN has columns of the same names.")
+    ] = "",
     language: Annotated[str | None, typer.Option(help="Language of all texts, instead of routing.")] = None,
     prior: Annotated[str | None, typer.Option(help="Route among these languages alone: `da,no`; by weights: `da=2,no`.")] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Leave out entities of a lower score.")] = 0.0,
@@ -43,7 +48,7 @@ def annotate(
     """
     weights = prior_weights(prior) if prior else None
     settings: dict[str, Any] = {"languages": language, "prior": weights, "threshold": threshold}
-    settings |= {"column": column, "batch_size": batch_size, "overwrite": overwrite}
+    files: dict[str, Any] = {"column": column, "prefix": prefix, "overwrite": overwrite}
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray hides no GPU from workers that have asked for none
     make = partial(_make, asked.quiet, model, revision, base, add or [], dtype, device, quantize)
@@ -52,15 +57,16 @@ def annotate(
     if engine == "ray":
         from .integrations.ray import annotate_on_ray
 
-        count, resumed = annotate_on_ray(make, source, target, **settings, **of_ray), 0
+        done = annotate_on_ray(make, source, target, batch_size=batch_size, **files, **settings, **of_ray)
     elif engine != "local":
         raise InputError(f"--engine is {engine!r}; give local or ray.")
     elif of_ray:
         raise InputError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
     else:
-        count, resumed = _annotate_here(make, source, target, settings)
-    earlier = f", {resumed} of them by an earlier run" if resumed else ""
-    console().print(f"{count} records in {target}{earlier}")
+        done = _annotate_here(make, source, target, files, batch_size, settings)
+    earlier = f", {done.resumed} of them by an earlier run" if done.resumed else ""
+    without = f", {done.without_text} of them without text" if done.without_text else ""
+    console().print(f"{done.records} records in {escaped(target)}{earlier}{without}")
 
 
 def _make(quiet: bool, *options: Any) -> Any:
@@ -69,18 +75,18 @@ def _make(quiet: bool, *options: Any) -> Any:
     return load(*options)
 
 
-def _annotate_here(make: Callable[[], Any], source: str, target: str, settings: dict[str, Any]) -> tuple[int, int]:
-    """Annotates in this process; the number of records, and how many of them an earlier run had finished."""
-    from .integrations.annotation import annotate as run
-    from .integrations.annotation import check
+def _annotate_here(
+    make: Callable[[], Any], source: str, target: str, files: dict[str, Any], batch_size: int, settings: dict[str, Any]
+) -> Any:
+    """Annotates in this process; the model is loaded when source and target have been checked."""
+    from .integrations.annotation import prepared
 
-    check(source, target, settings["column"], settings["overwrite"])
-    loaded = make()
-    try:
-        done = run(loaded, source, target, **settings)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("What is finished is kept; the same command goes on.") from None
-    return done.records, done.resumed
+    with prepared(source, target, **files) as job:
+        loaded = make()
+        try:
+            return job.run(loaded, batch_size, **settings)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("What is finished is kept; the same command goes on.") from None
 
 
 def _between(workers: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from .errors import InputError
 
@@ -19,6 +19,7 @@ def input_texts(texts: list[str] | None, file: Path | None, document: bool = Fal
     Raises:
         InputError: There is nothing to read from, or too much.
         FileNotFoundError: There is no such file.
+        EncodingError: It is text in an encoding that it does not tell.
     """
     if texts and file:
         raise InputError("Give texts as arguments or a --file, not both.")
@@ -29,17 +30,20 @@ def input_texts(texts: list[str] | None, file: Path | None, document: bool = Fal
     if file is not None and str(file) != "-":
         if not file.is_file():
             raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        return _texts_of(file.open("rb"), document)
+        for _ in _texts_of(file.open("rb"), str(file), document):  # another encoding is refused before the model is loaded
+            pass
+        return _texts_of(file.open("rb"), str(file), document)
     if file is None and sys.stdin.isatty():
         raise InputError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
-    return _texts_of(sys.stdin.buffer, document)
+    return _texts_of(sys.stdin.buffer, "standard input", document)
 
 
-def _texts_of(stream: Any, document: bool) -> Iterator[str]:
+def _texts_of(stream: BinaryIO, name: str, document: bool) -> Iterator[str]:
     """The lines of a stream, or all of it at once."""
-    from .integrations.records import lines
+    from .data.text_files import lines
 
     with stream:
-        if document and (text := stream.read()):
-            yield text.decode("utf-8", "replace")
-        yield from lines(stream)
+        if not document:
+            yield from lines(stream, name)
+        elif text := "".join(lines(stream, name, keep_ends=True)):
+            yield text

@@ -1,6 +1,8 @@
 """What all commands share: plain errors instead of tracebacks, tables that keep names whole, and quiet libraries."""
 
+import io
 import logging
+import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -35,6 +37,25 @@ class Asked:
 
 
 asked = Asked()
+
+
+class App(typer.Typer):
+    """The command line, in UTF-8 wherever it is redirected to."""
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        """Runs the command that the process was given."""
+        write_utf8()
+        return super().__call__(*arguments, **settings)
+
+
+def write_utf8() -> None:
+    """Lets the standard streams take every letter: on Windows, files and pipes are in the code page of the system.
+
+    A terminal keeps its encoding. What cannot be encoded, such as a lone surrogate, is escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -15,7 +15,7 @@
     ├── EncodingError          ValueError         data/text_files.py
     ├── DatasetError           ValueError         data/rows.py: labelled data cannot be read
     ├── RecordError            ValueError         integrations/records.py: a record to annotate cannot be read
-    ├── JournalError           ValueError         integrations/annotation.py: an interrupted job cannot be resumed
+    ├── JournalError           ValueError         integrations/journal.py: an interrupted job cannot be resumed
     └── ServerError            OSError            here: a server of vLLM cannot be reached or does not answer as asked
 
 Each one is also an error of the built-in class in the second column, so ``except ValueError`` keeps working. Files that are

@@ -215,12 +215,12 @@ class RetrieveAllModel(TypedPreTrainedModel):
             TypeError: The model was built from parts in memory, or a server answers for it.
         """
         if self._base_origin is None:
-            raise TypeError(
+            raise InputTypeError(
                 "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
                 "Load a model in each process with RetrieveAllModel.from_pretrained."
             )
         if not isinstance(self._extractor.answerer, LocalAnswerer):
-            raise TypeError(
+            raise InputTypeError(
                 f"A {type(self._extractor.answerer).__name__} answers for this model, so it cannot be pickled or copied. Load a "
                 "model in each process with RetrieveAllModel.from_pretrained, and call answer_with there."
             )

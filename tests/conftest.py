@@ -38,7 +38,7 @@ TINY_CORPUS = [
 ]
 
 
-def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32, layers: int = 2) -> Path:
+def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
     """A causal LM of random weights with a byte-level tokenizer, as ``save_pretrained`` writes it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -58,7 +58,7 @@ def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32,
         eos_token_id=2,
         pad_token_id=0,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**sizes)) if architecture == "llama" else Qwen2ForCausalLM(Qwen2Config(**sizes))
     model.save_pretrained(folder)
     fast.save_pretrained(folder)

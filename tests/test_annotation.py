@@ -3,28 +3,35 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from datasets import Dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
 from modeling_retrieveall.integrations.annotation import JournalError, annotate
 from modeling_retrieveall.integrations.dataset import annotator
+from modeling_retrieveall.integrations.identity import identity
 from modeling_retrieveall.integrations.records import RecordError, read_records
 from modeling_retrieveall.integrations.report import pieces
-from tests.loud_adapters import write_loud_adapters
+from tests.conftest import write_tiny_base
+from tests.loud_adapters import loud_copy, write_loud_adapters
 
 WORD = re.compile(r"\w+")
 
@@ -92,11 +99,168 @@ def test_a_crash_loses_and_repeats_nothing(source: Path, tmp_path: Path, torn: b
     assert target.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
-def test_a_journal_of_another_job_is_not_gone_on_with(source: Path, tmp_path: Path) -> None:
+def test_a_journal_of_another_job_is_not_resumed(source: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         annotate(Capitals(70), str(source), str(tmp_path / "out.jsonl"), batch_size=2)
-    with pytest.raises(JournalError, match="another source or other settings"):
+    with pytest.raises(JournalError, match=r"another source or other settings: threshold was None, is 0\.5\. Repeat"):
         annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), threshold=0.5)
+    other = jsonl(tmp_path / "other.jsonl", [{"text": "Bonn"}])
+    with pytest.raises(JournalError, match=r"source was 'file://.*in\.jsonl', is 'file://.*other\.jsonl'"):
+        annotate(Capitals(), str(other), str(tmp_path / "out.jsonl"))
+    assert annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), prefix="x_").resumed == 64
+
+
+ROW = st.fixed_dictionaries({}, optional={"text": st.sampled_from(["Bonn", "in Graz", "Ä", "", None]), "n": st.integers(-9, 9)})
+
+
+@given(st.lists(ROW, max_size=12), st.integers(0, 12), st.integers(1, 12), ROW, st.sampled_from([".jsonl", ".parquet", ".conll"]))
+@settings(max_examples=60)
+def test_a_resumed_job_gives_what_one_run_gives(
+    rows: list[dict[str, Any]], texts_before_crash: int, changed: int, other: dict[str, Any], suffix: str
+) -> None:
+    rows = [{"text": "Bonn", "n": 0}, *rows]
+    with tempfile.TemporaryDirectory() as folder, patch("modeling_retrieveall.integrations.annotation.BATCHES_AT_A_TIME", 1):
+        source, target, whole = Path(folder, "in.jsonl"), Path(folder, f"out{suffix}"), Path(folder, f"whole{suffix}")
+        jsonl(source, rows)
+        with suppress(KeyboardInterrupt):
+            annotate(Capitals(texts_before_crash), str(source), str(target), batch_size=1)
+        target.unlink(missing_ok=True)
+        jsonl(source, [*rows[:changed], other, *rows[changed + 1 :]])  # the user repairs a record in the meantime
+        resumed = annotate(Capitals(), str(source), str(target), batch_size=1)
+        done = annotate(Capitals(), str(source), str(whole), batch_size=1)
+        assert (resumed.records, resumed.without_text) == (done.records, done.without_text)
+        assert target.read_bytes() == whole.read_bytes()
+        assert not Path(f"{target}.journal").exists()
+
+
+def test_a_repaired_record_alone_is_annotated_again(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        annotate(Capitals(90), str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+    rows = [{"text": text} for text in TEXTS]
+    rows[3] = {"text": "In Köln"}
+    del rows[10]
+    jsonl(source, rows)
+    model = Capitals()
+    done = annotate(model, str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+    rest = [text for text in TEXTS[80:] if text != "nichts"]  # of which the result is known
+    assert (done.records, done.resumed) == (99, 99 - 1 - len(rest))
+    assert model.read == ["In Köln", *rest]
+
+
+def test_a_source_that_changes_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
+    class Slow(Capitals):
+        def explain(self, texts: Any = None, words: Any = None, **_: Any) -> list[Extraction]:
+            if not self.read:
+                source.write_text(source.read_text().replace('Bonn und Graz 1"', 'Köln und Graz 1"'))
+            return super().explain(texts, words)
+
+    with pytest.raises(RecordError, match=r"record 2 has been changed since it was annotated\. Give the same command again"):
+        annotate(Slow(), str(source), str(tmp_path / "out.jsonl"))
+    assert annotate(Capitals(), str(source), str(tmp_path / "out.jsonl")).resumed == 99
+
+
+HOLD = """
+import sys, time
+from modeling_retrieveall.integrations.annotation import prepared
+with prepared(*sys.argv[1:]):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_jobs_cannot_write_to_one_target_but_a_dead_one_does_not_block(source: Path, tmp_path: Path) -> None:
+    target = str(tmp_path / "out.jsonl")
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(source), target], stdout=subprocess.PIPE)
+    assert first.stdout and first.stdout.readline() == b"locked\n"
+    with pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl\. Wait until it ends"):
+        annotate(Capitals(), str(source), target)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    assert annotate(Capitals(), str(source), target).records == 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_job_is_of_one_base_dtype_configuration_and_adapter(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    adapters = write_loud_adapters(tmp_path / "loud", tiny_adapter)
+    model = RetrieveAllModel.from_pretrained(adapters)
+    parts = identity(model)
+    model.extract(TEXTS[:3], batch_size=1)
+    assert identity(model) == parts == identity(RetrieveAllModel.from_pretrained(adapters, batch_size=3, adapter_slots=7))
+    assert json.loads(json.dumps(parts)) == parts
+    others = {
+        "dtype": RetrieveAllModel.from_pretrained(adapters, dtype=torch.bfloat16),
+        "n_sentences": RetrieveAllModel.from_pretrained(adapters, n_sentences=1),
+        "base LLM": RetrieveAllModel.from_pretrained(adapters, base_model=str(write_tiny_base(tmp_path / "base", seed=1))),
+    }
+    loud_copy(tiny_adapter("de"), tmp_path / "again" / "de", 9)
+    for language in ("en", "mul"):
+        shutil.copytree(adapters / language, tmp_path / "again" / language)
+    others["languages"] = RetrieveAllModel.from_pretrained(tmp_path / "again")
+    for name, other in others.items():
+        assert name in {part for part, value in identity(other).items() if value != parts[part]}
+    source = jsonl(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
+    Path(tmp_path / "out.jsonl.journal").write_text(
+        json.dumps({"job": {"source": source.as_uri(), "column": None, **parts}}) + "\n"
+    )
+    with pytest.raises(JournalError, match=r"dtype was 'float32', is 'bfloat16'\. Repeat the job as it was begun"):
+        annotate(others["dtype"], str(source), str(tmp_path / "out.jsonl"))
+
+
+def test_columns_of_the_user_are_never_overwritten(tmp_path: Path) -> None:
+    row = {"text": "Wien", "language": "de-AT", "entities": ["0:4:CITY"]}
+    source, target = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 300 + [row]), str(tmp_path / "out.jsonl")
+    model = Capitals()
+    with pytest.raises(RecordError, match=r"in\.jsonl has 'entities', 'language' already, .* as in --prefix retrieveall_"):
+        annotate(model, str(source), target)
+    assert model.read == []
+    annotate(model, str(source), target, prefix="retrieveall_")
+    assert read(Path(target))[-1].items() >= row.items()
+    assert read(Path(target))[-1]["retrieveall_language"] == "und"
+    with pytest.raises(RecordError, match=r"'retrieveall_entities', 'retrieveall_language', .* Give another --prefix"):
+        annotate(model, target, str(tmp_path / "again.jsonl"), prefix="retrieveall_")
+    annotate(model, str(source), str(tmp_path / "out.conll"))  # has no columns that could be lost
+    dataset = Dataset.from_list([row])
+    with pytest.raises(RecordError, match="--prefix retrieveall_"):
+        dataset.map(annotator(model), batched=True, load_from_cache_file=False)
+    result = dataset.map(annotator(model, prefix="our_"), batched=True, load_from_cache_file=False)
+    assert result.column_names == [*row, "our_entities", "our_language", "our_known"]
+
+
+def test_a_record_without_text_is_passed_through_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"id": 0},
+        {"text": "Bonn"},
+        {"text": None},
+        {"text": float("nan")},
+        {"text": ""},
+        {"tokens": []},
+        {"tokens": ["Graz"]},
+    ]
+    source = jsonl(tmp_path / "in.jsonl", rows)
+    for suffix in (".jsonl", ".parquet", ".conll", ".html"):
+        done = annotate(Capitals(), str(source), str(tmp_path / f"out{suffix}"))
+        assert (done.records, done.without_text) == (7, 5)
+    assert [len(row["entities"]) for row in read(tmp_path / "out.jsonl")] == [0, 1, 0, 0, 0, 0, 1]
+    assert [len(row["entities"]) for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == [0, 1, 0, 0, 0, 0, 1]
+    assert (tmp_path / "out.conll").read_text() == "Bonn\tB-LOC\n\nGraz\tB-LOC\n\n"
+    dataset = Dataset.from_dict({"text": ["Bonn", None]}).map(annotator(Capitals()), batched=True, load_from_cache_file=False)
+    assert [len(row["entities"]) for row in dataset] == [1, 0]
+
+
+def test_a_record_of_the_wrong_type_is_refused_before_any_work(tmp_path: Path) -> None:
+    for wrong in (3, {"a": 1}, ["Bonn", None], True):
+        source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 500 + [{"text": wrong}])
+        model = Capitals()
+        with pytest.raises(RecordError, match=r"record 501: 'text' is .*, neither a text nor a list of words"):
+            annotate(model, str(source), str(tmp_path / "out.jsonl"))
+        assert model.read == []
+
+
+def test_the_source_is_never_its_own_target(source: Path, tmp_path: Path) -> None:
+    before = source.read_bytes()
+    with pytest.raises(ValueError, match="which is read, lies there"):
+        annotate(Capitals(), str(source), str(source), overwrite=True)
+    assert source.read_bytes() == before
 
 
 def test_a_target_is_replaced_only_when_asked_for(source: Path, tmp_path: Path) -> None:
@@ -160,7 +324,7 @@ def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.csv", "text", r"in\.csv ends with '\.csv'; give a file that ends with one of \.jsonl"),
+        ("in.docx", "text", r"in\.docx ends with '\.docx'; give a file that ends with one of \.jsonl"),
         ("in.jsonl", "{", r"in\.jsonl, line 1 is no JSON"),
         ("in.jsonl", "[1]", r"in\.jsonl, line 1 is \[1\], not a JSON object"),
         ("in.jsonl", '{"body": "x"}', r"record 1 has no 'text', only 'body'\. Give --column"),

@@ -1,6 +1,8 @@
 """The command line as a user meets it, on a tiny base."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -14,6 +16,7 @@ from typer.testing import CliRunner
 
 from modeling_retrieveall import RetrieveAllModel, cli_doctor
 from modeling_retrieveall.cli import app
+from modeling_retrieveall.cli_terminal import write_utf8
 from tests.conftest import SENTENCES
 
 TEXT = "Angela Merkel besuchte Nairobi."
@@ -58,6 +61,79 @@ def test_texts_come_from_a_file_or_from_standard_input(
     from_stdin = run("extract", "--model", model, "--json", stdin=file.read_bytes())[1]
     assert [json.loads(line)["text"] for line in from_file.splitlines()] == expected
     assert from_stdin == from_file
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_is_read_by_its_byte_order_mark(
+    run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path, encoding: str
+) -> None:
+    file, text = tmp_path / "texts.txt", "Bonn ruft.\r\nКиев тоже.\r\n"
+    file.write_bytes(text.encode(encoding))
+    for source in ({"stdin": file.read_bytes()}, {}):
+        given = [] if source else ["--file", file]
+        output = run("extract", "--model", model, "--json", *given, **source)[1]
+        assert [json.loads(line)["text"] for line in output.splitlines()] == ["Bonn ruft.", "Киев тоже."]
+    output = run("extract", "--model", model, "--json", "--document", "--file", file)[1]
+    assert json.loads(output)["text"] == text
+
+
+def test_another_encoding_is_refused_before_the_model_is_loaded(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes(b"Bonn\n" * 999 + "Köln ruft.\n".encode("cp1252"))
+    for command in (["extract", "--file", file], ["annotate", file, tmp_path / "out.jsonl"]):
+        code, output, errors = run(*command, "--model", tmp_path / "nothing")
+        assert (code, output) == (2, "")
+        assert "texts.txt, line 1000: byte 0xf6 is not UTF-8. Save the file as UTF-8." in " ".join(errors.split())
+    code, output, errors = run("extract", "--model", tmp_path / "nothing", stdin=b"\xf6\n")
+    assert (code, output) == (2, "") and "standard input, line 1: byte 0xf6 is not UTF-8" in errors
+
+
+RUSSIAN = "Шопен родился в Польше."
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        (["extract", "--model", "MODEL", "--conll", RUSSIAN], "родился\t"),
+        (["extract", "--model", "MODEL", RUSSIAN], RUSSIAN),
+        (["extract", "--model", "MODEL", "--explain", RUSSIAN], RUSSIAN),
+        (["extract", "--help"], "Шопен"),
+        (["annotate", "Тексты.txt", "out.jsonl"], "There is no file Тексты.txt"),
+    ],
+)
+def test_redirected_output_is_utf_8_whatever_the_system_has(model: Path, command: list[str], shown: str) -> None:
+    arguments = [str(model) if part == "MODEL" else part for part in command]
+    done = subprocess.run(
+        [sys.executable, "-m", "modeling_retrieveall.cli", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert done.returncode == (2 if command[0] == "annotate" else 0), done.stderr.decode()
+    assert shown in (done.stderr if command[0] == "annotate" else done.stdout).decode("utf-8")
+
+
+def test_a_terminal_keeps_its_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.BytesIO):
+        def isatty(self) -> bool:
+            return True
+
+    streams = [io.TextIOWrapper(buffer, encoding="cp1252") for buffer in (Terminal(), io.BytesIO())]
+    monkeypatch.setattr(sys, "stdout", streams[0])
+    monkeypatch.setattr(sys, "stderr", streams[1])
+    write_utf8()
+    for stream in streams:
+        stream.write("ä Ш \ud800")
+        stream.flush()
+    assert [stream.buffer.getvalue() for stream in streams] == [b"\xe4 \\u0428 \\ud800", "ä Ш \\ud800".encode()]  # type: ignore[attr-defined]
+
+
+def test_annotate_says_what_it_has_passed_through(run: Callable[..., tuple[int, str, str]], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "Bonn"}\n{"text": null, "language": "de"}\n', encoding="utf-8")
+    command = "annotate", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--model", model
+    code, _, errors = run(*command)
+    assert code == 2 and "Give the new ones a prefix, as in --prefix retrieveall_." in " ".join(errors.split())
+    code, output, _ = run(*command, "--prefix", "retrieveall_")
+    assert code == 0 and output.startswith("2 records in ") and "1 of them without text" in " ".join(output.split())
 
 
 def test_conll_has_a_word_and_a_tag_a_line(run: Callable[..., tuple[int, str, str]], model: Path) -> None:

@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from modeling_retrieveall import Extraction
 from modeling_retrieveall.cli import app
-from modeling_retrieveall.integrations.annotation import annotate
+from modeling_retrieveall.integrations.annotation import Annotated, annotate
+from modeling_retrieveall.integrations.journal import JournalError, locked
 from modeling_retrieveall.integrations.ray import annotate_on_ray
 from modeling_retrieveall.integrations.records import RecordError
 from tests.loud_adapters import write_loud_adapters
@@ -85,7 +86,14 @@ def test_the_lines_are_those_of_the_local_engine(tiny_adapter: Callable[[str], P
 
 def test_a_killed_worker_loses_nothing(cluster: None, workers: Path, tmp_path: Path) -> None:
     whole, source, target = tmp_path / "whole.parquet", tmp_path / "in.parquet", tmp_path / "out.parquet"
-    table = pa.table({"id": range(1500), "tokens": [["In", "Bonn", str(n)] for n in range(1500)], "none": [None] * 1500})
+    table = pa.table(
+        {
+            "id": pa.array(range(1500), pa.int16()),
+            "when": pa.array(range(1500), pa.timestamp("ms")),
+            "tokens": [["In", "Bonn", str(n)] for n in range(1500)],
+            "none": [None] * 1500,
+        }
+    )
     pq.write_table(table, whole)
     source.mkdir()
     pq.write_table(table[:700], source / "a.parquet")
@@ -95,7 +103,8 @@ def test_a_killed_worker_loses_nothing(cluster: None, workers: Path, tmp_path: P
     killer = Thread(target=_kill_the_first, args=(workers,), daemon=True)
     killer.start()
     load = partial(Slow, str(workers))
-    assert annotate_on_ray(load, str(source), f"file://{target}", workers=(2, 2), gpus=0.5, batch_size=2) == 1500
+    done = annotate_on_ray(load, str(source), f"file://{target}", workers=(2, 2), gpus=0.5, batch_size=2)
+    assert done == Annotated(records=1500, resumed=0, without_text=0)
     assert not killer.is_alive()
     assert [json.loads(path.read_text()) for path in workers.iterdir()] == [{"threads": 1, "gpu": "0"}] * 3
     annotate(Capitals(), str(whole), str(tmp_path / "local.parquet"), batch_size=2)
@@ -139,11 +148,63 @@ def test_what_makes_no_sense_is_refused(cluster: None, tmp_path: Path, name: str
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_a_record_without_a_text_is_named(cluster: None, tmp_path: Path) -> None:
-    source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 300 + [{"body": "Graz"}])
-    for target in ("out.parquet", "out.jsonl"):  # before the workers start, and by the task that reads for them
-        with pytest.raises(RecordError, match=r"in\.jsonl, record 301 has no 'text', only 'body'"):
+def test_records_that_make_no_sense_are_refused_before_the_workers_start(cluster: None, tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 300 + [{"text": 3, "known": "x"}])
+    for target in ("out.parquet", "out.jsonl"):
+        with pytest.raises(RecordError, match=r"in\.jsonl, record 301: 'text' is 3, neither a text nor a list of words"):
             annotate_on_ray(Capitals, str(source), str(tmp_path / target))
+    source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn", "known": "x"}])
+    with pytest.raises(RecordError, match=r"has 'known' already, which new columns would replace"):
+        annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_columns_and_records_without_text_are_those_of_the_local_engine(cluster: None, tmp_path: Path, suffix: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": "Bonn", "known": 1},
+        {"text": None},
+        {"known": 2.5},
+        {"text": "In Graz", "n": [1]},
+    ] * 80
+    source = jsonl(tmp_path / "in.jsonl", rows)
+    options: dict[str, Any] = {"prefix": "our_", "batch_size": 1}
+    done = annotate(Capitals(), str(source), str(tmp_path / f"local{suffix}"), **options)
+    assert annotate_on_ray(Capitals, str(source), str(tmp_path / f"ray{suffix}"), **options) == done
+    assert (done.records, done.without_text) == (320, 160)
+    if suffix == ".parquet":
+        assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(tmp_path / "local.parquet"))
+    else:
+        parts = sorted((tmp_path / "ray.jsonl").glob("part-*"))
+        assert b"".join(part.read_bytes() for part in parts) == (tmp_path / "local.jsonl").read_bytes()
+
+
+def test_files_of_one_source_may_lack_columns_that_others_have(cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "in.parquet").mkdir()
+    first = pa.table({"text": ["Bonn"], "n": pa.array([1], pa.int16())})
+    second = pa.table({"n": pa.array([2], pa.int32()), "raw": [b"\xff"], "text": ["Graz"]})
+    for name, table in (("a", first), ("b", second)):
+        pq.write_table(table, tmp_path / "in.parquet" / f"{name}.parquet")
+    annotate_on_ray(Capitals, str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
+    result = pq.read_table(tmp_path / "out.parquet")
+    assert result.schema.field("n").type == pa.int32()
+    assert result.select(["text", "n", "raw"]).to_pylist() == [
+        {"text": "Bonn", "n": 1, "raw": None},
+        {"text": "Graz", "n": 2, "raw": b"\xff"},
+    ]
+
+
+def test_a_target_is_neither_read_nor_written_by_another_job(cluster: None, tmp_path: Path) -> None:
+    (tmp_path / "all.jsonl").mkdir()
+    source = jsonl(tmp_path / "all.jsonl" / "part-0.jsonl", [{"text": "Bonn"}])
+    with pytest.raises(ValueError, match="which is read, lies there"):
+        annotate_on_ray(Capitals, str(source), str(tmp_path / "all.jsonl"), overwrite=True)
+    assert source.exists()
+    with locked(tmp_path / "out.jsonl"), pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl"):
+        annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"))
+    assert annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl")).records == 1
+    assert annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jsonl", "out.jsonl"]
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,3 +34,16 @@ def test_another_encoding_is_refused_with_its_line(before, line):
 def test_a_mark_with_a_cut_character_is_refused():
     with pytest.raises(EncodingError, match="line 2"):
         list(lines(io.BytesIO("a\nb".encode("utf-16") + b"x"), "a.txt"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["Bonn", "Bonn ruft.\r\nGraz auch.\r\n", "Москва\nзовёт\n" * 9999])
+def test_utf_16_without_a_mark_is_refused(encoding, text):
+    with pytest.raises(EncodingError, match=r"a\.txt seems to be UTF-16 without a byte order mark\. Save"):
+        list(lines(io.BytesIO(text.encode(encoding)), "a.txt"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@given(text=st.text(st.characters(exclude_characters="\ufeff\x00", exclude_categories=["Cs"])))
+def test_lines_with_their_ends_are_the_text(encoding, text):
+    assert "".join(lines(io.BytesIO(text.encode(encoding)), "a.txt", keep_ends=True)) == text

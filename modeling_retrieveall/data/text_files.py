@@ -5,6 +5,7 @@ r"""Lines of text files in the encodings that people have.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -20,7 +21,8 @@ _MARKS = [
 ]
 _CHUNK = 1 << 16
 _MARK = "\ufeff"
-_NULLS = 0.01  # share of NUL bytes above which a file is no text in UTF-8: UTF-16 has one in every space and line end
+_UNMARKED = re.compile(rb"(?:[^\n]*\n\0)+[^\n]*|(?:[^\n]*\0\n)+[^\n]*|(?:[^\0]\0){2,}|(?:\0[^\0]){2,}", re.DOTALL)
+"""UTF-16 without a mark: each line feed has a NUL byte beside it, or a line of Latin letters has one beside each."""
 
 
 class EncodingError(RetrieveAllError, ValueError):
@@ -42,25 +44,27 @@ def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]
     Raises:
         EncodingError: The file is in another encoding.
     """
-    head = stream.read(4)
+    head = stream.read(_CHUNK)
     mark, encoding = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", "utf-8"))
+    if not mark and b"\0" in head and _UNMARKED.fullmatch(head):
+        raise EncodingError(f"{name} seems to be UTF-16 without a byte order mark. Save the file as UTF-8.")
     decoder = codecs.getincrementaldecoder(encoding)()
-    number, rest, chunk, ended = 1, "", head[len(mark) :], False
+    number, parts, chunk, ended = 1, [""], head[len(mark) :], False  # the parts of a line that has not ended yet
     while not ended:
         more = stream.read(_CHUNK)
         ended = not more
-        if not mark and chunk.count(0) > _NULLS * len(chunk):
-            raise EncodingError(f"{name} holds NUL bytes, as UTF-16 without a byte order mark does. Save the file as UTF-8.")
         try:
-            rest += decoder.decode(chunk, final=ended)
+            first, *others = decoder.decode(chunk, final=ended).split("\n")
         except UnicodeDecodeError as error:
-            number += (rest.encode(encoding, "surrogatepass") + error.object[: error.start]).count("\n".encode(encoding))
+            number += error.object[: error.start].count("\n".encode(encoding))
             raise EncodingError(_message(name, number, encoding, error)) from error
-        *whole, rest = rest.split("\n")
+        parts.append(first)
+        whole = [f"{''.join(parts)}\n", *(f"{line}\n" for line in others[:-1])] if others else []
         number += len(whole)
-        whole = [f"{line}\n" for line in whole]
-        if ended and rest:
-            whole.append(rest)
+        if others:
+            parts = [others[-1]]
+        if ended and (last := "".join(parts)):
+            whole.append(last)
         for line in whole:
             line = line.lstrip(_MARK)
             yield line if keep_ends else line.removesuffix("\n").removesuffix("\r")

@@ -1,48 +1,45 @@
-"""A file of texts annotated into another: in order, record by record, going on where a crash has left it.
+"""A file of texts annotated into another one: in order, record by record, resumed after a crash.
 
 >>> annotate(model, "texts.jsonl", "entities.jsonl")
-Annotated(records=1000, resumed=0)
+Annotated(records=1000, resumed=0, without_text=3)
 
-Every finished record is a line of a journal beside the output, written before the next batch begins. Started again, the same
-command goes on after its last whole line; only when all is done is the output written from it, at once.
+All records are read once before any work is done, so that what cannot be read or written is refused at once. Every finished
+record is a line of a journal beside the output, written before the next batch begins. Started again, the same command continues
+after its last whole line. When all is done, the output is written from source and journal, and moved into place.
 """
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from transformers.utils import logging
 
-from ..entities import Entity, Sentence, tags_from_entities
-from ..errors import RetrieveAllError
+from ..atomic import check_sources, replacing
 from ..outputs import Extraction, entity_dict
-from .records import Record, RecordError, format_of, read_records, text_of
-from .report import write_report
-
-OUTPUTS = {".jsonl": "JSON lines", ".parquet": "parquet", ".conll": "CoNLL", ".html": "a page to look at"}
-"""Suffix to what is written."""
-ADDED = pa.schema(
-    {
-        "entities": pa.list_(
-            pa.struct({"text": pa.string(), "label": pa.string(), "start": pa.int64(), "end": pa.int64(), "score": pa.float64()})
-        ),
-        "language": pa.string(),
-        "known": pa.bool_(),
-    }
+from .identity import identity
+from .journal import Journal, JournalError, key_of, locked
+from .records import (
+    FORMATS,
+    Record,
+    RecordError,
+    Row,
+    check_text_column,
+    format_of,
+    read_records,
+    read_tables,
+    schema_of_parquet,
 )
-"""The columns that are added."""
+from .writers import ADDED, OUTPUTS, WITH_COLUMNS, WRITERS, check_values, check_words, common_schema, inferred_schema
+
+__all__ = ["Annotated", "Annotates", "JournalError", "annotate", "annotated", "check_added", "examine", "prepared"]
 BATCHES_AT_A_TIME = 16
 """Batches of which the records are given to the model at once; it packs those of like length together."""
-_ROWS_AT_A_TIME = 1024
-Row = dict[str, Any]
 
 
 class Annotates(Protocol):
@@ -63,14 +60,12 @@ class Annotated:
     Attributes:
         records: Records in the output.
         resumed: How many of them an earlier run had finished.
+        without_text: How many of them have no text, and so no entities.
     """
 
     records: int
     resumed: int
-
-
-class JournalError(RetrieveAllError, ValueError):
-    """There is a journal of another job where this one's should be."""
+    without_text: int
 
 
 def annotate(
@@ -79,6 +74,7 @@ def annotate(
     target: str,
     *,
     column: str | None = None,
+    prefix: str = "",
     batch_size: int = 16,
     overwrite: bool = False,
     **settings: Any,
@@ -90,6 +86,7 @@ def annotate(
         source: As for :func:`read_records`.
         target: A path ending with one of :data:`OUTPUTS`; it appears when all is done.
         column: As for :func:`read_records`.
+        prefix: Put before the names of the columns that are added: ``entities``, ``language`` and ``known``.
         batch_size: Sentences decoded together.
         overwrite: Replace a target that is there.
         **settings: ``languages``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.explain`.
@@ -98,46 +95,159 @@ def annotate(
         How many records there are.
 
     Raises:
-        RecordError: The source cannot be read.
+        RecordError: The source cannot be read, a record cannot be written to such a target, or the source has a column of a
+            name that is added.
+        EncodingError: The source is text in an encoding that it does not tell.
         FileExistsError: The target is there.
-        JournalError: The journal beside it is of another job.
+        JournalError: The journal beside it is of another job, or another process writes the target.
     """
-    check(source, target, column, overwrite)
-    journal = Journal(
-        Path(f"{target}.journal"), {"source": _identity(source), "column": column, "model": model.languages, **settings}
-    )
-    done = journal.open()
-    records = islice(read_records(source, column), done, None)
-    bar = {"unit": " records", "initial": done, "delay": 2, "disable": None}
-    with journal, logging.tqdm(**bar) as progress:
-        while part := list(islice(records, BATCHES_AT_A_TIME * batch_size)):
-            journal.write(annotated(model, part, batch_size, **settings))
-            progress.update(len(part))
-    count = _write(journal, target, column)
-    journal.path.unlink()
-    return Annotated(count, done)
+    with prepared(source, target, column=column, prefix=prefix, overwrite=overwrite) as job:
+        return job.run(model, batch_size, **settings)
 
 
-def check(source: str, target: str, column: str | None, overwrite: bool) -> None:
-    """Raises what :func:`annotate` would raise at its beginning, for those who have yet to load a model."""
+@contextmanager
+def prepared(
+    source: str, target: str, *, column: str | None = None, prefix: str = "", overwrite: bool = False
+) -> Iterator["AnnotationJob"]:
+    """A job whose source and target have been checked, and whose target is locked: the model can be loaded.
+
+    Args:
+        source: As for :func:`annotate`.
+        target: As for :func:`annotate`.
+        column: As for :func:`annotate`.
+        prefix: As for :func:`annotate`.
+        overwrite: As for :func:`annotate`.
+
+    Raises:
+        RecordError: As for :func:`annotate`.
+        EncodingError: As for :func:`annotate`.
+        FileExistsError: As for :func:`annotate`.
+        JournalError: Another process writes the target.
+    """
     format_of(target, OUTPUTS)
     if "://" in target:
         raise RecordError(f"{target} is a URL. Give a file of this machine; its journal stands beside it.")
-    if Path(target).exists() and not overwrite:
+    path = Path(target)
+    if path.exists() and not overwrite:
         raise FileExistsError(f"{target} is there already. Give --overwrite to replace it, or another name.")
-    next(read_records(source, column), None)
+    if path.is_dir():
+        raise RecordError(f"{target} is a folder. Give the name of a file.")
+    check_sources(path, local_paths([source]))
+    contents = examine([source], column, prefix, target)
+    with locked(path):
+        yield AnnotationJob(source, path, column, prefix, contents)
+
+
+def local_paths(files: Iterable[str]) -> list[Path]:
+    """Those of the files that are on this machine."""
+    found = [fsspec.core.url_to_fs(file) for file in files]
+    return [Path(path) for filesystem, path in found if isinstance(filesystem, LocalFileSystem)]
+
+
+# What is known of a source before any work
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the files of a source hold.
+
+    Attributes:
+        records: How many records.
+        without_text: How many of them have no text.
+        schema: Their columns, when they are written as parquet.
+    """
+
+    records: int
+    without_text: int
+    schema: pa.Schema | None
+
+
+def examine(files: Sequence[str], column: str | None, prefix: str, target: str) -> Contents:
+    """Reads all records, to refuse what cannot be annotated or written before a model is loaded.
+
+    Args:
+        files: The files of a source, all of one format.
+        column: As for :func:`annotate`.
+        prefix: As for :func:`annotate`.
+        target: Its suffix tells what will be written.
+
+    Raises:
+        RecordError: As for :func:`annotate`.
+        EncodingError: As for :func:`annotate`.
+    """
+    suffix, where = format_of(target, OUTPUTS), files[0]
+    schemas = [schema_of_parquet(file) for file in files] if _is_parquet(where) else []
+    tally = _Tally(name for schema in schemas for name in schema.names)
+    if schemas:
+        check_text_column(tally.names, column, where)
+
+    def records() -> Iterator[Record]:
+        return chain.from_iterable(read_records(file, column, text_only=True) for file in files)
+
+    read = tally.over(records(), check_words if suffix == ".conll" else None, where)
+    schema = None
+    if suffix == ".parquet":
+        schema = common_schema(schemas) if schemas else inferred_schema(read)
+    for _ in read:
+        pass
+    if tally.records:
+        check_text_column(tally.names, column, f"{where}, record 1")
+    if suffix in WITH_COLUMNS:
+        check_added(tally.names, prefix, where)
+    if schema is not None and not schemas:
+        check_values(records(), schema)
+    return Contents(tally.records, tally.without_text, schema)
+
+
+def _is_parquet(file: str) -> bool:
+    return FORMATS[format_of(file, FORMATS)] == "parquet"
+
+
+class _Tally:
+    """Counts records as they are read, and collects the names of their columns."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = dict.fromkeys(names)
+        self.records = self.without_text = 0
+
+    def over(self, records: Iterable[Record], check: Callable[[Record, str], None] | None, source: str) -> Iterator[Record]:
+        for record in records:
+            self.records += 1
+            self.without_text += not record.text
+            self.names.update(dict.fromkeys(record.row))
+            if check:
+                check(record, f"{source}, record {self.records}")
+            yield record
+
+
+def check_added(names: Iterable[str], prefix: str, where: str) -> None:
+    """Makes sure that no column of the user's has the name of one that is added.
+
+    Raises:
+        RecordError: One has.
+    """
+    if taken := [f"{prefix}{name}" for name in ADDED.names if f"{prefix}{name}" in set(names)]:
+        advice = "Give another --prefix." if prefix else "Give the new ones a prefix, as in --prefix retrieveall_."
+        raise RecordError(f"{where} has {', '.join(map(repr, taken))} already, which new columns would replace. {advice}")
+
+
+# The work
 
 
 def annotated(model: Annotates, records: Sequence[Record], batch_size: int | None = None, **settings: Any) -> list[Row]:
-    """The rows of records, each with ``entities``, ``language`` and ``known`` added."""
-    results: dict[int, Extraction] = {}
-    texts = [i for i, record in enumerate(records) if isinstance(record.text, str)]
-    words = [i for i, record in enumerate(records) if not isinstance(record.text, str)]
+    """What is added to each record: ``entities``, ``language`` and ``known``; a record without text has no entities."""
+    added = [_columns(_NOTHING)] * len(records)
+    texts = [i for i, record in enumerate(records) if record.text and isinstance(record.text, str)]
+    words = [i for i, record in enumerate(records) if record.text and not isinstance(record.text, str)]
     for positions, name in ((texts, "texts"), (words, "words")):
         if positions:
             found = model.explain(**{name: [records[i].text for i in positions]}, batch_size=batch_size, **settings)
-            results.update(zip(positions, found, strict=True))
-    return [{**record.row, **_columns(results[i])} for i, record in enumerate(records)]
+            for i, extraction in zip(positions, found, strict=True):
+                added[i] = _columns(extraction)
+    return added
+
+
+_NOTHING = Extraction("", [], [])
 
 
 def _columns(result: Extraction) -> Row:
@@ -148,142 +258,65 @@ def _columns(result: Extraction) -> Row:
     }
 
 
-def json_line(row: Row) -> bytes:
-    """A row as a line of JSON in UTF-8; a lone surrogate stays escaped, and what JSON has no word for becomes text."""
-    return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace") + b"\n"
+@dataclass(frozen=True, slots=True)
+class AnnotationJob:
+    """A source that can be read and a target that can be written; see :func:`prepared`."""
 
+    source: str
+    target: Path
+    column: str | None
+    prefix: str
+    contents: Contents
 
-def _identity(source: str) -> list[Any]:
-    """What tells a file from another of the same name."""
-    filesystem, path = fsspec.core.url_to_fs(source)
-    info = filesystem.info(path)
-    return [str(info["name"]), info["size"], str(info.get("mtime") or info.get("ETag") or info.get("etag") or "")]
-
-
-class Journal:
-    """Finished rows, a line each, and first a line that says whose they are.
-
-    Args:
-        path: Its file.
-        job: What the rows are of.
-    """
-
-    def __init__(self, path: Path, job: Row) -> None:
-        self.path = path
-        self._job = hashlib.sha256(json.dumps(job, sort_keys=True, default=str).encode()).hexdigest()
-        self._stream: Any = None
-
-    def open(self) -> int:
-        """Opens it for what follows; the number of rows that it has.
+    def run(self, model: Annotates, batch_size: int = 16, **settings: Any) -> Annotated:
+        """Annotates the records that are not finished yet, and writes the target.
 
         Raises:
-            JournalError: It is of another job.
+            JournalError: The journal beside the target is of another job.
+            RecordError: The source has been changed in the meantime.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = self.path.open("r+b" if self.path.exists() else "w+b")
-        whole, lines = 0, 0
-        for line in self._stream:
-            if not line.endswith(b"\n"):  # a crash has cut it
-                break
-            if lines == 0 and json.loads(line) != {"job": self._job}:
-                self._stream.close()
-                raise JournalError(f"{self.path} is of another source or other settings. Delete it, or give another output.")
-            whole, lines = whole + len(line), lines + 1
-        self._stream.seek(whole)
-        self._stream.truncate()
-        if lines == 0:
-            self.write([{"job": self._job}])
-        return max(lines - 1, 0)
+        journal = Journal(Path(f"{self.target}.journal"), self._identity(model, settings))
+        done = resumed = journal.open(key_of(record.text) for record in self._records())
+        records = islice(self._records(), done, None)
+        bar = {"unit": " records", "initial": done, "total": self.contents.records, "delay": 2, "disable": None}
+        with journal, logging.tqdm(**bar) as progress:
+            while part := list(islice(records, BATCHES_AT_A_TIME * batch_size)):
+                keys = [key_of(record.text) for record in part]
+                new = [record for record, key in zip(part, keys, strict=True) if journal.known(key) is None]
+                added = iter(annotated(model, new, batch_size, **settings))
+                journal.write(keys, [journal.known(key) or next(added) for key in keys])
+                resumed += len(part) - len(new)
+                progress.update(len(part))
+        self._write(journal)
+        journal.path.unlink()
+        return Annotated(self.contents.records, resumed, self.contents.without_text)
 
-    def __iter__(self) -> Iterator[Row]:
-        """All rows, in order; as often as asked for."""
-        with self.path.open("rb") as stream:
-            next(stream)
-            for line in stream:
-                yield json.loads(line)
+    def _identity(self, model: Annotates, settings: Row) -> Row:
+        filesystem, path = fsspec.core.url_to_fs(self.source)
+        return {"source": filesystem.unstrip_protocol(path), "column": self.column, **identity(model), **settings}
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Appends rows; when it returns they are on the disk."""
-        self._stream.write(b"".join(json_line(row) for row in rows))
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+    def _records(self, text_only: bool = True) -> Iterator[Record]:
+        return read_records(self.source, self.column, text_only)
 
-    def __enter__(self) -> "Journal":
-        return self
+    def _write(self, journal: Journal) -> None:
+        suffix = format_of(str(self.target), OUTPUTS)
+        with replacing(self.target, local_paths([self.source])) as path:
+            WRITERS[suffix](
+                self._joined(journal, text_only=suffix != ".jsonl"),
+                path,
+                prefix=self.prefix,
+                schema=self.contents.schema,
+                tables=read_tables(self.source) if _is_parquet(self.source) else None,
+            )
 
-    def __exit__(self, *_: Any) -> None:
-        self._stream.close()
-
-
-# Outputs
-
-
-def _write(journal: Journal, target: str, column: str | None) -> int:
-    """Writes the target aside and moves it into place; the number of its records."""
-    unfinished = f"{target}.unfinished"
-    writers: dict[str, Callable[[Iterable[Row], str, str | None], int]] = {
-        ".jsonl": _write_jsonl,
-        ".parquet": _write_parquet,
-        ".conll": _write_conll,
-        ".html": write_report,
-    }
-    count = writers[format_of(target, OUTPUTS)](journal, unfinished, column)
-    os.replace(unfinished, target)
-    return count
-
-
-def _write_jsonl(rows: Iterable[Row], path: str, column: str | None) -> int:
-    count = 0
-    with open(path, "wb") as stream:
-        for row in rows:
-            stream.write(json_line(row))
-            count += 1
-    return count
-
-
-def _write_parquet(rows: Iterable[Row], path: str, column: str | None) -> int:
-    return write_parquet(rows, path, schema_of(rows))
-
-
-def write_parquet(rows: Iterable[Row], where: str | BinaryIO, schema: pa.Schema) -> int:
-    """Writes rows to a path or an open file; the number of them."""
-    count = 0
-    with pq.ParquetWriter(where, schema) as writer:
-        for part in _in_parts(rows):
-            writer.write_table(pa.Table.from_pylist(part, schema=schema))
-            count += len(part)
-    return count
-
-
-def schema_of(rows: Iterable[Row]) -> pa.Schema:
-    """The columns of all rows, and those that are added.
-
-    Rows may lack what others have, and numbers may be whole in one part and not in the next: all are read.
-    """
-    inferred = [_schema(part) for part in _in_parts(rows)]
-    return pa.unify_schemas([*inferred, ADDED], promote_options="permissive")
-
-
-def _schema(rows: list[Row]) -> pa.Schema:
-    """Of the columns that any of the rows has, but for those that are added."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in ADDED.names)
-    return pa.table({name: [row.get(name) for row in rows] for name in names}).schema
-
-
-def _in_parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    waiting = iter(rows)
-    while part := list(islice(waiting, _ROWS_AT_A_TIME)):
-        yield part
-
-
-def _write_conll(rows: Iterable[Row], path: str, column: str | None) -> int:
-    count = 0
-    with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
-        for count, row in enumerate(rows, start=1):
-            text = text_of(row, column, f"record {count}")
-            sentence = Sentence.from_text(text) if isinstance(text, str) else Sentence.from_words(text)
-            entities = [Entity(**entity) for entity in row["entities"]]
-            for word, tag in zip(sentence.words, tags_from_entities(entities, sentence), strict=True):
-                stream.write(f"{word.text}\t{tag}\n")
-            stream.write("\n")
-    return count
+    def _joined(self, journal: Journal, text_only: bool) -> Iterator[tuple[Record, Row]]:
+        """Each record with its result."""
+        results = iter(journal)
+        for number, record in enumerate(self._records(text_only), start=1):
+            key, added = next(results, (None, {}))
+            if key != key_of(record.text):
+                raise RecordError(
+                    f"{self.source}, record {number} has been changed since it was annotated. Give the same command again: it "
+                    "keeps what is finished of the other records."
+                )
+            yield record, added

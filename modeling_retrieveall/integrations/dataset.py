@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from .annotation import Annotates, annotated
-from .records import Record, text_of
+from .annotation import Annotates, annotated, check_added
+from .records import Record, check_text_column, text_of
+from .writers import ADDED
 
 _RELEASE = version("retrieveall")
 
@@ -25,12 +26,14 @@ class Annotator:
     Attributes:
         model: The model.
         column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
+        prefix: Put before the names of the columns that are added.
         settings: As of :meth:`RetrieveAllModel.explain`.
         release: The version of this package: another one may find other entities.
     """
 
     model: Annotates
     column: str | None
+    prefix: str
     settings: dict[str, Any]
     release: str = _RELEASE
 
@@ -39,10 +42,12 @@ class Annotator:
         if self._is_example(batch):
             return {name: values[0] for name, values in self({name: [value] for name, value in batch.items()}).items()}
         names = list(batch)
+        check_text_column(names, self.column, "The dataset")
+        check_added(names, self.prefix, "The dataset")
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         records = [Record(row, text_of(row, self.column, f"row {number}")) for number, row in enumerate(rows)]
-        done = annotated(self.model, records, **self.settings)
-        return {name: [row[name] for row in done] for name in ("entities", "language", "known")}
+        added = annotated(self.model, records, **self.settings)
+        return {f"{self.prefix}{name}": [row[name] for row in added] for name in ADDED.names}
 
     def _is_example(self, batch: Mapping[str, Any]) -> bool:
         name = self.column or ("text" if "text" in batch else "tokens")
@@ -50,12 +55,13 @@ class Annotator:
         return isinstance(value, str) or (name == "tokens" and isinstance(value, list) and isinstance(next(iter(value), []), str))
 
 
-def annotator(model: Annotates, column: str | None = None, **settings: Any) -> Annotator:
+def annotator(model: Annotates, column: str | None = None, prefix: str = "", **settings: Any) -> Annotator:
     """What ``Dataset.map`` calls to annotate texts.
 
     Args:
         model: The model.
         column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
+        prefix: Put before the names of the columns that are added.
         **settings: As of :meth:`RetrieveAllModel.explain`.
     """
-    return Annotator(model, column, settings)
+    return Annotator(model, column, prefix, settings)

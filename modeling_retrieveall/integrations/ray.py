@@ -5,17 +5,19 @@
 20000
 
 One task reads the source, part by part; actors that hold a model annotate the parts; tasks write them, in order. Ray starts an
-actor again that has died, and hands its part out again. Between tasks a part is what a journal would have of it: lines of JSON.
+actor again that has died, and hands its part out again. Between tasks a part is lines of JSON; or a table with all its types,
+when parquet is written from parquet.
 """
 
-import json
 import logging as python_logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
+from io import BytesIO
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -26,9 +28,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 from transformers.utils import logging
 
+from ..atomic import check_sources, move_into_place
 from ..errors import InputError
-from .annotation import BATCHES_AT_A_TIME, Annotates, Row, annotated, json_line, schema_of, write_parquet
-from .records import FORMATS, Record, format_of, read_records, text_of
+from .annotation import BATCHES_AT_A_TIME, Annotated, Annotates, annotated, examine, local_paths
+from .journal import locked
+from .records import FORMATS, Record, Row, format_of, parse_row, read_records, read_tables, text_columns, text_of
+from .writers import json_line, schema_with_columns, with_columns, write_parquet
 
 OUTPUTS = {".jsonl": "JSON lines", ".parquet": "parquet"}
 """Suffix to what is written."""
@@ -46,10 +51,11 @@ def annotate_on_ray(
     gpus: float = 0,
     address: str | None = None,
     column: str | None = None,
+    prefix: str = "",
     batch_size: int = 16,
     overwrite: bool = False,
     **settings: Any,
-) -> int:
+) -> Annotated:
     """Annotates all records of a source, row for row as :func:`annotate` does.
 
     Args:
@@ -63,6 +69,7 @@ def annotate_on_ray(
         gpus: GPUs of each; 0.5 puts two on one.
         address: The cluster; ``"auto"`` is the one this machine belongs to. Without, one is started here and stopped again.
         column: As for :func:`read_records`.
+        prefix: As for :func:`annotate`.
         batch_size: Sentences decoded together.
         overwrite: Replace a target that is there.
         **settings: ``languages``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.explain`.
@@ -71,29 +78,39 @@ def annotate_on_ray(
         How many records there are.
 
     Raises:
-        RecordError: The source cannot be read.
+        RecordError: As for :func:`annotate`.
+        EncodingError: As for :func:`annotate`.
         FileNotFoundError: There is no source.
         FileExistsError: The target is there.
+        JournalError: Another process writes the target, which is on this machine.
         InputError: This machine has too few cores or GPUs; or what the model raises.
     """
     suffix, files = format_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
     if filesystem.exists(folder) and not overwrite:
         raise FileExistsError(f"{target} is there already. Give --overwrite to replace it, or another name.")
-    parts: dict[str, Any] = {"files": files, "column": column, "size": BATCHES_AT_A_TIME * batch_size}
-    next(read_records(files[0], column), None)
+    check_sources(Path(folder), local_paths(files) if isinstance(filesystem, LocalFileSystem) else map(Path, files))
     # All files of a target need the same columns, which only all records tell; reading is fast beside annotating.
-    schema = schema_of(row for part in _parts(**parts) for row in _rows(part)) if suffix == ".parquet" else None
+    contents = examine(files, column, prefix, target)
+    schema = None if contents.schema is None else schema_with_columns(contents.schema, prefix)
+    typed = suffix == format_of(files[0], FORMATS) == ".parquet"
+    parts = _Tables(column, prefix, schema) if typed else _Lines(column, prefix, schema)
     unfinished = f"{folder}.unfinished"
-    with _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
+    locking = locked(Path(folder)) if isinstance(filesystem, LocalFileSystem) else nullcontext()
+    with locking, _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
         _remove(filesystem, unfinished)
         filesystem.makedirs(unfinished)
         written = _run(
             ray.data.from_items([source])
-            .map_batches(_read, fn_kwargs=parts, batch_format="pyarrow", num_cpus=_BESIDE_THE_WORKERS)
+            .map_batches(
+                _read,
+                fn_kwargs={"parts": parts, "files": files, "size": BATCHES_AT_A_TIME * batch_size},
+                batch_format="pyarrow",
+                num_cpus=_BESIDE_THE_WORKERS,
+            )
             .map(
                 _Worker,
-                fn_constructor_args=(load, cpus, column, {"batch_size": batch_size, **settings}),
+                fn_constructor_args=(load, cpus, parts, {"batch_size": batch_size, **settings}),
                 # One part in work and one that waits: more would wait for a slow worker while another has none.
                 compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1], max_tasks_in_flight_per_actor=2),
                 num_cpus=cpus,
@@ -101,14 +118,14 @@ def annotate_on_ray(
             )
             .map_batches(
                 _write,
-                fn_kwargs={"folder": filesystem.unstrip_protocol(unfinished), "suffix": suffix, "schema": schema},
+                fn_kwargs={"parts": parts, "folder": filesystem.unstrip_protocol(unfinished), "suffix": suffix},
                 batch_size=_PARTS_A_FILE,
                 batch_format="pyarrow",
                 num_cpus=_BESIDE_THE_WORKERS,
             )
         )
-    _move(filesystem, unfinished, folder, list(written))
-    return sum(written.values())
+        _move(filesystem, unfinished, folder, list(written))
+    return Annotated(sum(written.values()), 0, contents.without_text)
 
 
 def _files(source: str) -> list[str]:
@@ -126,11 +143,11 @@ def _files(source: str) -> list[str]:
 
 def _move(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, files: Sequence[str]) -> None:
     """Puts a finished folder in place of what is there, at once where the file system can."""
-    _remove(filesystem, folder)
     if isinstance(filesystem, LocalFileSystem):
         filesystem.touch(f"{unfinished}/_SUCCESS")
-        os.replace(unfinished, folder)
+        move_into_place(Path(unfinished), Path(folder))
         return
+    _remove(filesystem, folder)
     for file in files:
         filesystem.mv(f"{unfinished}/{file}", f"{folder}/{file}")
     _remove(filesystem, unfinished)
@@ -210,21 +227,74 @@ def _errors_carried() -> Iterator[None]:
         raise _WorkerError(error) from error
 
 
-def _parts(files: Sequence[str], column: str | None, size: int) -> Iterator[bytes]:
-    """The records of files, so many at a time, as lines of JSON."""
-    records = chain.from_iterable(read_records(file, column) for file in files)
-    while part := b"".join(json_line(record.row) for record in islice(records, size)):
-        yield part
+class _Lines:
+    """Parts of a source as lines of JSON.
+
+    Args:
+        column: As for :func:`annotate`.
+        prefix: As for :func:`annotate`.
+        schema: The columns that are written, when it is parquet.
+    """
+
+    def __init__(self, column: str | None, prefix: str, schema: pa.Schema | None) -> None:
+        self.column = column
+        self.prefix = prefix
+        self.schema = schema
+
+    def read(self, files: Sequence[str], size: int) -> Iterator[bytes]:
+        """The records of files, at most ``size`` in a part."""
+        records = chain.from_iterable(read_records(file, self.column) for file in files)
+        while part := b"".join(json_line(record, {}) for record in islice(records, size)):
+            yield part
+
+    def annotated(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
+        """A part with what is added to it, and how many records it has."""
+        written = [line.decode() for line in part.split(b"\n")[:-1]]
+        rows = [parse_row(line, "a record") for line in written]
+        records = [Record(row, text_of(row, self.column, "a record"), line) for row, line in zip(rows, written, strict=True)]
+        added = annotate(records)
+        return b"".join(json_line(*pair, self.prefix) for pair in zip(records, added, strict=True)), len(records)
+
+    def write(self, parts: Iterable[bytes], stream: BinaryIO) -> None:
+        """Writes parts to a file."""
+        if self.schema is None:
+            stream.writelines(parts)
+            return
+        rows = ([parse_row(line.decode(), "a record") for line in part.split(b"\n")[:-1]] for part in parts)
+        write_parquet((pa.Table.from_pylist(part, schema=self.schema) for part in rows), stream, self.schema)
 
 
-def _rows(part: bytes) -> list[Row]:
-    return [json.loads(line) for line in part.splitlines()]
+class _Tables(_Lines):
+    """Parts of a source as tables, in the format of Arrow: parquet keeps all its types."""
+
+    def read(self, files: Sequence[str], size: int) -> Iterator[bytes]:
+        """As of lines."""
+        for table in chain.from_iterable(read_tables(file, size) for file in files):
+            yield _packed(table)
+
+    def annotated(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
+        """As of lines."""
+        table = pa.ipc.open_stream(part).read_all()
+        rows = table.select([name for name in text_columns(self.column) if name in table.column_names]).to_pylist()
+        added = annotate([Record(row, text_of(row, self.column, "a record")) for row in rows])
+        return _packed(with_columns(table, added, self.prefix)), len(table)
+
+    def write(self, parts: Iterable[bytes], stream: BinaryIO) -> None:
+        """As of lines."""
+        write_parquet((pa.ipc.open_stream(part).read_all() for part in parts), stream, self.schema)
 
 
-def _read(_: pa.Table, **parts: Any) -> Iterator[pa.Table]:
+def _packed(table: pa.Table) -> bytes:
+    stream = BytesIO()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return stream.getvalue()
+
+
+def _read(_: pa.Table, parts: _Lines, files: Sequence[str], size: int) -> Iterator[pa.Table]:
     with _errors_carried():
-        for number, part in enumerate(_parts(**parts)):
-            yield pa.table({"number": [number], "lines": [part]})
+        for number, part in enumerate(parts.read(files, size)):
+            yield pa.table({"number": [number], "data": [part], "records": [0]})
 
 
 class _Worker:
@@ -233,14 +303,14 @@ class _Worker:
     Args:
         load: Makes the model.
         cpus: Cores that the model has.
-        column: Where the text stands.
+        parts: What parts are.
         settings: For the model.
     """
 
-    def __init__(self, load: Callable[[], Annotates], cpus: int, column: str | None, settings: dict[str, Any]) -> None:
+    def __init__(self, load: Callable[[], Annotates], cpus: int, parts: _Lines, settings: dict[str, Any]) -> None:
         self.load = load
         self.cpus = cpus
-        self.column = column
+        self.parts = parts
         self.settings = settings
 
     @cached_property
@@ -252,16 +322,12 @@ class _Worker:
     def __call__(self, part: Row) -> Row:
         """The part, annotated."""
         with _errors_carried():
-            records = [Record(row, text_of(row, self.column, "a record")) for row in _rows(part["lines"])]
-            return {**part, "lines": b"".join(json_line(row) for row in annotated(self.model, records, **self.settings))}
+            data, records = self.parts.annotated(part["data"], lambda texts: annotated(self.model, texts, **self.settings))
+            return {**part, "data": data, "records": records}
 
 
-def _write(parts: pa.Table, folder: str, suffix: str, schema: pa.Schema | None) -> pa.Table:
-    lines = b"".join(parts["lines"].to_pylist())
-    file = f"part-{parts['number'][0].as_py():06}{suffix}"  # of its first part: unique, and in order
+def _write(table: pa.Table, parts: _Lines, folder: str, suffix: str) -> pa.Table:
+    file = f"part-{table['number'][0].as_py():06}{suffix}"  # of its first part: unique, and in order
     with _errors_carried(), fsspec.open(f"{folder}/{file}", "wb") as stream:
-        if schema is None:
-            stream.write(lines)
-        else:
-            write_parquet(_rows(lines), stream, schema)
-    return pa.table({"file": [file], "records": [lines.count(b"\n")]})
+        parts.write((part.as_py() for part in table["data"]), stream)
+    return pa.table({"file": [file], "records": [sum(table["records"].to_pylist())]})

@@ -1,28 +1,48 @@
-"""Texts in files, one record after the other: JSON lines, parquet, CoNLL and plain text, here or in an object store.
+"""Texts in files, one record after the other, on this machine or in an object store.
 
 >>> next(read_records("texts.jsonl"))
-Record(row={'id': 7, 'text': 'Angela Merkel besuchte Nairobi.'}, text='Angela Merkel besuchte Nairobi.')
+Record(row={'id': 7, 'text': 'Angela Merkel besuchte Nairobi.'}, text='Angela Merkel besuchte Nairobi.', json='{"id": 7, ...')
+
+JSON lines, JSON and CSV keep all columns of a record, CoNLL only its words. A file may be compressed, as in ``texts.jsonl.gz``.
 """
 
+import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import lzma
+import math
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import chain, islice
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..data.text_files import lines
 from ..errors import RetrieveAllError
 
-_ROWS_AT_A_TIME = 1024
+Row = dict[str, Any]
+Text = str | list[str]
+
+ROWS_AT_A_TIME = 1024
 _TEXT, _WORDS = "text", "tokens"
-FORMATS = {".jsonl": "JSON lines", ".parquet": "parquet", ".conll": "CoNLL", ".txt": "plain text"}
-"""Suffix to what is read."""
+_CONLL = "CoNLL"
+FORMATS = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".json": "JSON", ".csv": "CSV", ".parquet": "parquet"}
+FORMATS |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv"), _CONLL) | {".txt": "plain text"}
+"""The suffix of a file, and what is read from it."""
+_COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
+_TAG = re.compile(r"O|[BILOUESM][-_].+")
+_LINES_LOOKED_AT = 1000  # to tell what kind of lines a file has
 
 
 class RecordError(RetrieveAllError, ValueError):
-    """A file cannot be read as what its name says it is; the message says where."""
+    """A file cannot be read as what its name says it is, or not be written as such; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,117 +50,352 @@ class Record:
     """One text of a file.
 
     Attributes:
-        row: All that the file has of it.
-        text: The text, or its words.
+        row: Its columns.
+        text: The text, or its words; ``None`` when it has none.
+        json: How a JSON file writes the row.
     """
 
-    row: dict[str, Any]
-    text: str | Sequence[str]
+    row: Row
+    text: str | Sequence[str] | None
+    json: str | None = None
 
 
-def read_records(path: str, column: str | None = None) -> Iterator[Record]:
+def read_records(path: str, column: str | None = None, text_only: bool = False) -> Iterator[Record]:
     """The records of a file, read as they are asked for.
 
     Args:
         path: A path or URL that fsspec opens; its suffix tells the format.
-        column: Where the text stands in JSON lines and parquet; ``text`` or ``tokens`` when not given.
+        column: The column that holds the text; ``text`` or ``tokens`` when not given.
+        text_only: Leave out the other columns of parquet, which makes it faster.
 
     Raises:
-        RecordError: The suffix is none of ours, or a record is not what it should be.
+        RecordError: The suffix is unknown, or a record is not what it should be.
+        EncodingError: The file is text in an encoding that it does not tell.
     """
-    suffix = format_of(path, FORMATS)
-    rows = {".jsonl": _jsonl, ".parquet": _parquet, ".conll": _conll, ".txt": _txt}[suffix](path)
-    for number, row in enumerate(rows, start=1):
-        yield Record(row, text_of(row, column, f"{path}, record {number}"))
+    kind = FORMATS[format_of(path, FORMATS)]
+    with _opened(path) as stream:
+        if kind == "parquet":
+            rows = _parquet(stream, path, text_columns(column) if text_only else None)
+        else:
+            rows = {"JSON lines": _jsonl, "JSON": _json, "CSV": _csv, _CONLL: _conll, "plain text": _txt}[kind](stream, path)
+        for number, (row, written) in enumerate(rows, start=1):
+            text = text_of(row, column, f"{path}, record {number}")
+            row |= {name: None for name in text_columns(column) if _is_nan(row.get(name))}
+            yield Record(row, text, written)
 
 
-def format_of(path: str, formats: dict[str, str]) -> str:
-    """The suffix of a path, which is one of the formats.
+def read_tables(path: str, rows: int = ROWS_AT_A_TIME) -> Iterator[pa.Table]:
+    """The rows of a parquet file as tables of at most so many rows, with all their types."""
+    with _opened(path) as stream:
+        for batch in _parquet_file(stream, path).iter_batches(rows):
+            yield pa.Table.from_batches([batch])
+
+
+def schema_of_parquet(path: str) -> pa.Schema:
+    """The columns of a parquet file.
+
+    Raises:
+        RecordError: Two of them have one name.
+    """
+    with _opened(path) as stream:
+        schema = _parquet_file(stream, path).schema_arrow
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise RecordError(f"{path} has two columns {twice[0]!r}. Rename one of them.")
+    return schema
+
+
+def format_of(path: str, formats: Mapping[str, str]) -> str:
+    """The suffix of a path, which is one of the formats; that of a compression may follow it.
 
     Raises:
         RecordError: It is not.
     """
-    suffix = PurePosixPath(path).suffix.lower()
+    suffixes = [suffix.lower() for suffix in PurePosixPath(path).suffixes]
+    if formats is FORMATS and suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
     if suffix not in formats:
-        known = ", ".join(f"{name} ({what})" for name, what in formats.items())
+        names = {what: ", ".join(name for name in formats if formats[name] == what) for what in formats.values()}
+        known = ", ".join(f"{suffixes} ({what})" for what, suffixes in names.items())
         raise RecordError(f"{path} ends with {suffix or 'no suffix'!r}; give a file that ends with one of {known}.")
     return suffix
 
 
-def text_of(row: dict[str, Any], column: str | None, where: str) -> str | list[str]:
-    """The text of a row, or its words.
+def text_columns(column: str | None) -> list[str]:
+    """The columns that may hold the text."""
+    return [column] if column else [_TEXT, _WORDS]
+
+
+def text_of(row: Row, column: str | None, where: str) -> Text | None:
+    """The text of a row, or its words; ``None`` when the column is missing, null or NaN.
 
     Args:
         row: The row.
-        column: Where it stands; ``text`` or ``tokens`` when not given.
+        column: The column that holds the text; ``text`` or ``tokens`` when not given.
         where: What an error calls the row.
 
     Raises:
-        RecordError: There is none.
+        RecordError: It holds something else.
     """
-    name = column or next((name for name in (_TEXT, _WORDS) if name in row), None)
-    if name is None or name not in row:
-        raise RecordError(f"{where} has no {column or 'text'!r}, only {', '.join(map(repr, row)) or 'nothing'}. Give --column.")
-    text = row[name]
-    if isinstance(text, str) or (isinstance(text, list) and all(isinstance(word, str) for word in text)):
-        return text
-    raise RecordError(f"{where}: {name!r} is {text!r:.80}, neither a text nor a list of words. Give another --column.")
+    for name in text_columns(column):
+        text = row.get(name)
+        if text is None or _is_nan(text):
+            continue
+        if isinstance(text, str) or (isinstance(text, list) and all(isinstance(word, str) for word in text)):
+            return text
+        raise RecordError(f"{where}: {name!r} is {text!r:.80}, neither a text nor a list of words. Give another --column.")
+    return None
 
 
-def lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """Lines without their ends; only a line feed ends one, and bytes that are no UTF-8 become U+FFFD."""
-    for line in stream:
-        yield line.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+def _is_nan(value: Any) -> bool:
+    """Whether a value is what pandas has where it has none."""
+    return isinstance(value, float) and math.isnan(value)
 
 
-def _lines(path: str) -> Iterator[str]:
-    with _opened(path) as stream:
-        yield from lines(stream)
-
-
-def _opened(path: str) -> Any:
-    """The file, open for reading.
+def check_text_column(names: Iterable[str], column: str | None, where: str) -> None:
+    """Makes sure that one of the columns may hold the text.
 
     Raises:
-        RecordError: There is none.
+        RecordError: None may.
     """
+    if not set(text_columns(column)) & set(names):
+        raise RecordError(f"{where} has no {column or _TEXT!r}, only {', '.join(map(repr, names)) or 'nothing'}. Give --column.")
+
+
+# Formats: each gives the row of a record and, for JSON, how the file writes it.
+
+_Rows = Iterator[tuple[Row, str | None]]
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """The file, open for reading, unpacked if it is compressed.
+
+    Raises:
+        RecordError: There is none, or it is damaged.
+    """
+    compressed = PurePosixPath(path).suffix.lower() in _COMPRESSED
     try:
-        return fsspec.open(path, "rb").open()
+        with fsspec.open(path, "rb", compression="infer" if compressed else None) as stream:
+            yield stream
     except FileNotFoundError as error:
         raise RecordError(f"There is no file {path}.") from error
+    except IsADirectoryError as error:
+        raise RecordError(f"{path} is a folder. Give a file.") from error
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if not compressed or getattr(error, "errno", None) is not None:
+            raise
+        raise RecordError(f"{path} cannot be unpacked: {error}") from error
 
 
-def _jsonl(path: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
+def _jsonl(stream: BinaryIO, path: str) -> _Rows:
+    for number, line in enumerate(lines(stream, path), start=1):
+        if line.strip():
+            yield parse_row(line.strip(), f"{path}, line {number}"), line.strip()
+
+
+def parse_row(text: str, where: str) -> Row:
+    """Reads one JSON object.
+
+    A number that is too large for a float stays exact, as a ``Decimal``.
+
+    Raises:
+        RecordError: It is something else, or has a key twice.
+    """
+    try:
+        row = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:  # more than JSONDecodeError: of numbers, and of keys that occur twice
+        raise RecordError(f"{where} is no JSON ({error}): {text!r:.80}") from error
+    if not isinstance(row, dict):
+        raise RecordError(f"{where} is {row!r:.80}, not a JSON object.")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RecordError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
+    return row
+
+
+def _number(written: str) -> float | Decimal:
+    number = float(written)
+    return Decimal(written) if math.isinf(number) else number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number)
+_BETWEEN = re.compile(r"\s*")
+_BETWEEN_LISTED = re.compile(r"\s*(?:,\s*|$)")
+_LINE_ENDS = re.compile(r"\s*[\r\n]\s*")  # between the parts of an object: inside of strings they are escaped
+
+
+def _json(stream: BinaryIO, path: str) -> _Rows:
+    """A list of objects, or objects one after the other."""
+    text = "".join(lines(stream, path, keep_ends=True)).strip()
+    listed = text.startswith("[")
+    if listed and not text.endswith("]"):
+        raise RecordError(f"{path} is no JSON: its list does not end with ']'.")
+    text = text[1:-1].strip() if listed else text
+    position, number = 0, 1
+    while position < len(text):
+        where = f"{path}, record {number}"
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{path}, line {number} is no JSON ({error}): {line!r:.80}") from error
+            row, end = _DECODER.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"{where} is no JSON ({error}): {text[position : position + 80]!r}") from error
         if not isinstance(row, dict):
-            raise RecordError(f"{path}, line {number} is {row!r:.80}, not a JSON object.")
-        yield row
+            raise RecordError(f"{where} is {row!r:.80}, not a JSON object.")
+        yield row, _LINE_ENDS.sub(" ", text[position:end])
+        separator = (_BETWEEN_LISTED if listed else _BETWEEN).match(text, end)
+        if separator is None:
+            raise RecordError(f"{path} is no JSON: no comma follows record {number}.")
+        position, number = separator.end(), number + 1
 
 
-def _parquet(path: str) -> Iterator[dict[str, Any]]:
-    with _opened(path) as stream:
-        for batch in pq.ParquetFile(stream).iter_batches(_ROWS_AT_A_TIME):
-            yield from batch.to_pylist()
+def _csv(stream: BinaryIO, path: str) -> _Rows:
+    """A header and rows, of which all have as many values; the header tells the delimiter."""
+    written = lines(stream, path, keep_ends=True)
+    header = next(written, "")
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader(chain([header], written), delimiter=max(",;\t", key=header.count), strict=True)
+    try:
+        names = next(reader, [])
+        if len(set(names)) < len(names):
+            raise RecordError(f"{path} has a column twice: {', '.join(map(repr, names))}. Rename one of them.")
+        for values in reader:
+            if values and len(values) != len(names):
+                raise RecordError(
+                    f"{path}, line {reader.line_num} has {len(values)} values, but the header names {len(names)} columns."
+                )
+            if values:
+                yield dict(zip(names, values, strict=True)), None
+    except csv.Error as error:
+        raise RecordError(f"{path}, line {reader.line_num} is no CSV: {error}.") from error
 
 
-def _conll(path: str) -> Iterator[dict[str, Any]]:
-    """Sentences: the first column of each line; an empty line ends one, lines of ``-DOCSTART-`` and ``# `` are passed over."""
-    words: list[str] = []
-    for line in _lines(path):
-        if line.strip() and not line.startswith(("-DOCSTART-", "# ")):
-            words.append(line.split("\t")[0] if "\t" in line else line.split()[0])
-        elif words and not line.strip():
-            yield {_WORDS: words}
-            words = []
-    if words:
-        yield {_WORDS: words}
+def _txt(stream: BinaryIO, path: str) -> _Rows:
+    head, written = _looked_at(lines(stream, path))
+    columns = [columns for line in head if (columns := _columns(line))]
+    last = [line[-1] for line in columns if line[1:]]
+    same_number = len({len(line) for line in columns}) == 1
+    if len(columns) == len(last) > 1 and (all(map(_TAG.fullmatch, last)) or (same_number and "O" in last)):
+        raise RecordError(f"{path} has a word and a tag on each line, but .txt is read as plain text. Rename it to .conll.")
+    return (({_TEXT: line}, None) for line in written)
 
 
-def _txt(path: str) -> Iterator[dict[str, Any]]:
-    return ({_TEXT: line} for line in _lines(path))
+def _looked_at(written: Iterator[str]) -> tuple[list[str], Iterator[str]]:
+    """The first lines of a file, to tell what kind of lines it has; and all of its lines."""
+    head = list(islice(written, _LINES_LOOKED_AT))
+    return head, chain(head, written)
+
+
+# Parquet
+
+
+def _parquet(stream: BinaryIO, path: str, columns: list[str] | None) -> _Rows:
+    file = _parquet_file(stream, path)
+    names = [name for name in file.schema_arrow.names if columns is None or name in columns]
+    for batch in file.iter_batches(ROWS_AT_A_TIME, columns=names):
+        schema = pa.schema([field.with_type(_type_for_json(field.type)) for field in batch.schema])
+        try:
+            rows = batch.cast(schema).to_pylist()
+        except (ValueError, ArithmeticError) as error:
+            raise RecordError(f"{path} has a value that cannot be read: {error}") from error
+        yield from ((row, None) for row in rows)
+
+
+def _parquet_file(stream: BinaryIO, path: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise RecordError(f"{path} cannot be read as parquet: {error}") from error
+
+
+def _type_for_json(kind: pa.DataType) -> pa.DataType:
+    """The type as which a value is read for JSON: dates and times as text, of which Python has not all."""
+    if pa.types.is_temporal(kind):
+        return pa.int64() if pa.types.is_duration(kind) else pa.string()
+    if pa.types.is_dictionary(kind):
+        return _type_for_json(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_type_for_json(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_field.with_type(_type_for_json(kind.key_type)), _type_for_json(kind.item_type))
+    if pa.types.is_nested(kind) and hasattr(kind, "value_field"):  # lists of all kinds
+        return pa.list_(kind.value_field.with_type(_type_for_json(kind.value_type)), getattr(kind, "list_size", -1))
+    return kind
+
+
+# CoNLL
+
+
+def _conll(stream: BinaryIO, path: str) -> _Rows:
+    head, written = _looked_at(lines(stream, path))
+    if format_of(path, FORMATS) == ".tsv" and head and not any(_TAG.fullmatch(line.split("\t")[-1]) for line in head):
+        raise RecordError(
+            f"{path} has no tags. Rename it to .csv if it is a table with a header, to .conll if it has words only."
+        )
+    return (({_WORDS: words}, None) for words in conll_sentences(written))
+
+
+def conll_sentences(written: Iterable[str]) -> Iterator[list[str]]:
+    r"""The words of each sentence: the first column of each line, or the second where the first one counts the words.
+
+    An empty line ends a sentence. Comments and lines of ``-DOCSTART-`` are passed over; a number sign is a word where a tag
+    follows it.
+
+    Examples:
+        >>> list(conll_sentences(["# 1", "Bonn\tO", "#\tO", "", "Graz\tO"]))
+        [['Bonn', '#'], ['Graz']]
+    """
+    head, written = _looked_at(iter(written))
+    counted = all(_is_counted(block) for block in _blocks(head))
+    for block in _blocks(written):
+        if words := _surface_words(block) if counted else [line[0] for line in block]:
+            yield words
+
+
+def _blocks(written: Iterable[str]) -> Iterator[list[list[str]]]:
+    """The columns of the lines between empty lines, without comments."""
+    block: list[list[str]] = []
+    for line in chain(written, [""]):
+        columns = _columns(line)
+        if not columns and block:
+            yield block
+            block = []
+        is_comment = line.startswith("#") and len(columns) > 1 and not _TAG.fullmatch(columns[-1])
+        if columns and columns[0] != "-DOCSTART-" and not is_comment:
+            block.append(columns)
+
+
+def _columns(line: str) -> list[str]:
+    """The columns of a line, separated by tabs or else by blanks; white space of other kinds belongs to words."""
+    if not line.strip():
+        return []
+    separated = line.rstrip("\t ").split("\t") if "\t" in line.strip() else line.split(" ")
+    return [column.strip(" ") for column in separated if "\t" in line or column]
+
+
+def _is_counted(block: list[list[str]]) -> bool:
+    """Whether the first column counts the words of a sentence, and the second one has no tags and so holds the words."""
+    lines = [line for line in block if not _NUMBERS.fullmatch(line[0])]
+    numbers = [line[0] for line in lines]
+    counts = numbers in ([str(n) for n in range(first, first + len(lines))] for first in (0, 1))
+    return counts and all(len(line) > 1 for line in lines) and not all(_TAG.fullmatch(line[1]) for line in lines)
+
+
+def _surface_words(block: list[list[str]]) -> list[str]:
+    """The words as the text has them: a token of several words is one, and empty nodes of CoNLL-U are none."""
+    words, end = [], -1
+    for line in block:
+        numbers = _NUMBERS.fullmatch(line[0])
+        if numbers and numbers[1] == "-":
+            end = int(numbers[2])
+        elif numbers or (line[0].isdigit() and int(line[0]) <= end):
+            continue
+        words.append(line[min(1, len(line) - 1)])
+    return words
+
+
+_NUMBERS = re.compile(r"\d+([-.])(\d+)")  # of the words of a token of CoNLL-U, or of an empty node

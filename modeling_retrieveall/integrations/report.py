@@ -1,44 +1,34 @@
 """Annotated texts as a page that a person can look at: entities highlighted, right-to-left text shown right.
 
->>> write_report([{"text": "Bonn.", "entities": [...], "language": "de", "known": True}], "entities.html")
-1
+>>> write_report([("Bonn.", {"entities": [...], "language": "de", "known": True})], "entities.html")
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-
-from .records import text_of
 
 _COLOURS = ("#9ecae1", "#fdae6b", "#a1d99b", "#bcbddc", "#fc9272", "#fee08b", "#c7e9c0", "#d9d9d9")
 TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "templates"), autoescape=True, trim_blocks=True)
 
 
-def write_report(rows: Iterable[dict[str, Any]], path: str, column: str | None = None) -> int:
-    """Writes the page as the rows come; it needs nothing but itself.
+def write_report(results: Iterable[tuple[str | Sequence[str] | None, dict[str, Any]]], path: str | Path) -> None:
+    """Writes the page as the results come; it needs no other file. A lone surrogate becomes a question mark.
 
     Args:
-        rows: Texts with ``entities``, ``language`` and ``known``.
+        results: Texts, or their words, each with ``entities``, ``language`` and ``known``.
         path: The file.
-        column: Where the text stands in a row.
-
-    Returns:
-        The number of texts.
     """
-    count = 0
 
     def texts() -> Iterator[dict[str, Any]]:
-        nonlocal count
-        for count, row in enumerate(rows, start=1):
-            text = text_of(row, column, f"record {count}")
-            text = text if isinstance(text, str) else " ".join(text)
-            yield {"language": row["language"], "known": row["known"], "pieces": list(pieces(text, row["entities"]))}
+        for text, found in results:
+            whole = text if isinstance(text, str) else " ".join(text or ())
+            yield {**found, "pieces": list(pieces(whole, found["entities"]))}
 
-    with open(path, "w", encoding="utf-8", errors="replace") as stream:
+    with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
         template = TEMPLATES.get_template("report.html")
         stream.writelines(template.generate(texts=texts(), colours=Colours()))
-    return count
 
 
 def pieces(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any] | None]]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..atomic import replacing
 from ..base_llm import load_base, pinned_revision, quantization
+from ..cli_terminal import write_utf8
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..data.labelled import dataset_name
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
@@ -403,6 +404,7 @@ def _mean(losses: list[float]) -> float:
 
 def main() -> None:
     """The entry point of ``accelerate launch -m modeling_retrieveall.training.trainer``."""
+    write_utf8()
     train(parse_arguments(None, "accelerate launch -m modeling_retrieveall.training.trainer"))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
