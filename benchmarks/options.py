@@ -76,8 +76,9 @@ def _use_smallest(context: typer.Context, quick: bool) -> bool:
     if quick:
         parameters, smallest = context.obj
         folder = Path(context.with_resource(tempfile.TemporaryDirectory()))
-        kept = {name: folder / name for name in _KEPT if isinstance(parameters.get(name, Parameter).default, Path)}
-        if "data" in parameters and parameters["data"].default is Parameter.empty:
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        kept = {name: folder / name for name in _KEPT if isinstance(defaults.get(name), Path)}
+        if defaults.get("data") is Parameter.empty:
             kept["data"] = lay_out_own(folder / "data")
         context.default_map = {**kept, **smallest}
     return quick
