@@ -45,6 +45,7 @@ PICTURED_FILES = {"README.md": _MEBIBYTE, "training.png": 4 * _MEBIBYTE}
 """What people look at; an adapter works without."""
 ADAPTER_FILES = {**KNOWLEDGE_FILES, **WEIGHT_FILES, **PICTURED_FILES}
 """All files of an adapter."""
+_LEFT_BY_FILE_MANAGERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _MOST_EXAMPLE_BYTES = 256 * _MEBIBYTE
 _MOST_EXAMPLE_VALUES = 1 << 22
 # Of which no value is longer than what it takes in the file, or is read as a dictionary.
@@ -238,7 +239,7 @@ def check_only_adapter(folder: Path) -> None:
     names = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
     if names and MANIFEST not in names:
         raise FileExistsError(f"{folder} exists and is no language adapter. Choose another output; it would be replaced.")
-    if others := [name for name in names if name not in ADAPTER_FILES]:
+    if others := [name for name in names if name not in ADAPTER_FILES and name not in _LEFT_BY_FILE_MANAGERS]:
         raise FileExistsError(
             f"{folder} holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''} beside the adapter, which would be lost "
             "with it. Move that away, or choose another output."

@@ -99,10 +99,11 @@ def test_a_new_value_takes_effect_at_the_next_call_as_if_it_was_loaded_with(fold
 @pytest.mark.parametrize("name", FIXED)
 def test_what_a_model_is_built_from_cannot_be_changed_on_it(model: RetrieveAllModel, name: str) -> None:
     before = getattr(model.config, name)
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: setattr(model.config, name, FIXED[name]),
         lambda: model.config.change({"n_entities": 1, name: FIXED[name]}),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(InputError, match=f"{name} cannot be changed after loading"):
             change()
     assert getattr(model.config, name) == before and model.config.n_entities == RetrieveAllConfig().n_entities
@@ -124,12 +125,14 @@ def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path,
     with pytest.raises(UnknownLanguageError):
         model.extract(TEXTS)
     sizes: list[int] = []
-    decode = model._extractor.answerer.decoder.decode
-    monkeypatch.setattr(
-        model._extractor.answerer.decoder,
-        "decode",
-        lambda prompts, *rest: (sizes.append(len(prompts)), decode(prompts, *rest))[1],
-    )
+    decoder = model._extractor.answerer.decoder
+    decode = decoder.decode
+
+    def counted(prompts: Any, *rest: Any) -> Any:
+        sizes.append(len(prompts))
+        return decode(prompts, *rest)
+
+    monkeypatch.setattr(decoder, "decode", counted)
     model.config.batch_size = 1
     model.extract(TEXTS, "de")
     assert set(sizes) == {1}
