@@ -78,7 +78,8 @@ class LanguageAdapter:
         self.index = index
         self.routing_vectors = routing_vectors
         self.training_hashes = training_hashes
-        self.path = path
+        self.path = path.absolute()  # the process may go to another folder before the weights are read
+        self._given = path
         self.snapshot = snapshot
         self._fetched = False  # whether the weights have come and were compared with their hash
 
@@ -90,7 +91,7 @@ class LanguageAdapter:
     @property
     def source(self) -> str:
         """Where it is from: ``"someone/retrieveall-de@<commit>"`` or a folder."""
-        return str(self.snapshot or self.path)
+        return str(self.snapshot or self._given)
 
     @property
     def pin(self) -> str | None:
