@@ -1,6 +1,6 @@
 r"""What retrieved examples and the start from `mul` each add: four adapters a language, the same data, the same test sentences.
 
-    python -m benchmarks.ablation --data ../shared/data/panx --mul runs/mul --runs runs/ablation \
+    python -m benchmarks.ablation --data ../shared/data --mul runs/mul --runs runs/ablation \
         --json benchmarks/results/ablation.json
 
 Adapters that are in ``--runs`` already are not trained again, so an interrupted run goes on where it stopped.
@@ -12,8 +12,12 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.options import Base, Data, Dtype, Epochs, Json, Languages, Limit, Runs, Size, benchmark
 from benchmarks.report import Figure, publish
+from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.collection import shipped_adapters
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.evaluation import evaluate
 from modeling_retrieveall.training.resuming import is_interrupted
@@ -27,54 +31,52 @@ VARIANTS = {
 }
 
 
+@benchmark(mul=shipped_adapters() / "mul", languages="de", train_examples=8, epochs=1, limit=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with a dataset folder for each language.")],
+    data: Data,
     mul: Annotated[Path, typer.Option(help="Folder of the shared adapter to start from.")],
-    runs: Annotated[Path, typer.Option(help="Folder of the trained adapters.")],
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,ta",
-    train_examples: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
-    limit: Annotated[int, typer.Option(help="Test sentences of each language.")] = 300,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16, for the evaluation.")] = "float32",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    runs: Runs = Path("runs/ablation"),
+    base: Base = EMBEDDED_BASE,
+    languages: Languages = "de,ta",
+    train_examples: Size = 600,
+    epochs: Epochs = None,
+    limit: Limit = 300,
+    dtype: Dtype = "float32",
+    json_file: Json = None,
 ) -> None:
     rows: list[dict[str, Any]] = []
     for language in languages.split(","):
         row: dict[str, Any] = {"language": language}
         for name, variant in VARIANTS.items():
             folder = runs / f"{language}-{name.replace(' ', '').replace('+', '-')}"
-            start = str(mul) if variant["init"] == "mul" else "none"
-            _train(language, data / language, folder, start, bool(variant["retrieved"]), train_examples)
-            row[name] = _f1(folder, mul, data / language, language, bool(variant["retrieved"]), limit, dtype)
+            arguments = TrainingArguments(
+                language=language,
+                dataset=[str(data / FOLDERS[language])],
+                output=str(folder),
+                base=base,
+                init=str(mul) if variant["init"] == "mul" else "none",
+                epochs=epochs,
+                max_train_examples=train_examples,
+                max_validation_examples=0,
+                knowledge_share=TrainingArguments.knowledge_share if variant["retrieved"] else 0.0,
+                resume=is_interrupted(str(folder)),
+            )
+            if not folder.is_dir():
+                train(arguments)
+            row[name] = _f1(arguments, mul, bool(variant["retrieved"]), limit, dtype)
             print(language, name, row[name], flush=True)
         rows.append(row)
     publish(f"F1, oracle routing, {train_examples} training sentences", _figures(rows), rows, json_file)
 
 
-def _train(language: str, dataset: Path, folder: Path, start: str, retrieved: bool, examples: int) -> None:
-    if folder.is_dir():
-        return
-    train(
-        TrainingArguments(
-            language=language,
-            dataset=[str(dataset)],
-            output=str(folder),
-            init=start,
-            max_train_examples=examples,
-            max_validation_examples=0,
-            knowledge_share=TrainingArguments.knowledge_share if retrieved else 0.0,
-            resume=is_interrupted(str(folder)),
-        )
-    )
-
-
-def _f1(folder: Path, mul: Path, dataset: Path, language: str, retrieved: bool, limit: int, dtype: str) -> float:
-    model = RetrieveAllModel.from_pretrained(folder, dtype=getattr(torch, dtype))
+def _f1(trained: TrainingArguments, mul: Path, retrieved: bool, limit: int, dtype: str) -> float:
+    model = RetrieveAllModel.from_pretrained(trained.output, dtype=getattr(torch, dtype))
     # With `mul` beside it, all four are measured on the same sentences: those that neither of them was trained on.
     model.add_language(mul)
     if not retrieved:
-        model.config.n_entities = model.config.n_sentences = 0
-    report = evaluate(model, str(dataset), "test", language, oracle_routing=True, limit=limit)
-    return float(report.f1)
+        model.config.change({"n_entities": 0, "n_sentences": 0})
+    report = evaluate(model, trained.dataset[0], "test", trained.language, oracle_routing=True, limit=limit)
+    return report.f1
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
@@ -90,4 +92,4 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -4,13 +4,13 @@ python -m benchmarks.accuracy --data ../shared/data --limit 250 --dtype bfloat16
 """
 
 import time
-from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from benchmarks.options import Data, Dtype, Json, Languages, Model, benchmark
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS, hub_name
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
@@ -21,15 +21,16 @@ GOALS = {"de": 83.0, "ru": 85.0, "ta": 73.0}
 FIRST = {"bg", "de", "en", "es", "ru", "ta"}
 
 
+@benchmark(languages="de,ta", limit=4, keep_duplicates=True)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/ and uner/, laid out like their Hub datasets.")],
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "bg,de,en,es,ru,ta",
+    data: Data,
+    model: Model = "shipped",
+    languages: Languages = "bg,de,en,es,ru,ta",
     limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Sentences that an adapter has seen, too.")] = False,
+    dtype: Dtype = "float32",
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="50 sentences a language.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Json = None,
 ) -> None:
     began = time.perf_counter()
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
@@ -37,7 +38,9 @@ def main(
     for language in languages.split(","):
         dataset = str(data / FOLDERS[language])
         for oracle in (True, False):
-            report = evaluate(loaded, dataset, "test", language, oracle_routing=oracle, limit=50 if quick else limit)
+            report = evaluate(
+                loaded, dataset, "test", language, oracle_routing=oracle, keep_duplicates=keep_duplicates, limit=limit
+            )
             rows.append(
                 {
                     "language": language,
@@ -76,4 +79,4 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

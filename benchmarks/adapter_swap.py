@@ -18,21 +18,22 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from benchmarks.copies import copies
+from benchmarks.options import Dtype, Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.embedded import resolve_base
 
 
+@benchmark(adapters=16, slots=4, swaps=40, peer_swaps=12)
 def main(
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    model: Model = "shipped",
     language: Annotated[str, typer.Option(help="The language whose adapter is copied.")] = "de",
     adapters: Annotated[int, typer.Option(help="Registered adapters.")] = 200,
     slots: Annotated[int, typer.Option(help="Slots.")] = 8,
     swaps: Annotated[int, typer.Option(help="Adapters asked for, at random.")] = 800,
     peer_swaps: Annotated[int, typer.Option(help="The same for PEFT, which is slower.")] = 60,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    quick: Annotated[bool, typer.Option("--quick", help="200 swaps of ours and 24 of PEFT's.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    dtype: Dtype = "float32",
+    json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, languages=[language], dtype=getattr(torch, dtype), adapter_slots=slots)
     with tempfile.TemporaryDirectory() as folder:
@@ -40,9 +41,9 @@ def main(
         before = _resident_mb()
         codes = [loaded.add_language(path) for path in paths]
         registered = _resident_mb()
-        ours = _our_swaps(loaded, codes, 200 if quick else swaps)
+        ours = _our_swaps(loaded, codes, swaps)
         swapped = _resident_mb()
-        peer = _peer_swaps(loaded, paths, slots, 24 if quick else peer_swaps)
+        peer = _peer_swaps(loaded, paths, slots, peer_swaps)
     rows = [_row("ours", ours, slots), _row("PEFT load_adapter / delete_adapter", peer, slots)]
     index = sum((loaded.adapters[language].path / name).stat().st_size for name in ("examples.parquet", "retrieval.safetensors"))
     figures = [
@@ -115,4 +116,4 @@ def _resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -6,21 +6,21 @@ All on validation sentences, so that no test sentence chooses anything.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 from torch.nn.functional import normalize
 
+from benchmarks.corpus import training_and_validation
+from benchmarks.options import Data, Dtype, Json, Model, benchmark
 from benchmarks.report import Figure, publish
-from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.data.labelled import sample
 from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.routing import Router
-from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.evaluation import evaluate_examples
 
 PROMPTS: list[dict[str, float]] = [
@@ -35,27 +35,25 @@ PROMPTS: list[dict[str, float]] = [
 ]
 
 
+@benchmark(languages="de,ta", prompt_languages="de", number=4, layers="6")
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    data: Data,
+    model: Model = "shipped",
     languages: Annotated[str, typer.Option(help="Languages routed among.")] = "de,en,es,ru,bg,ta",
     prompt_languages: Annotated[str, typer.Option(help="Languages whose F1 is measured.")] = "de,ru",
+    known: Annotated[int, typer.Option(help="Training sentences of each language.")] = 300,
     number: Annotated[int, typer.Option(help="Validation sentences of each language.")] = 200,
     layers: Annotated[str, typer.Option(help="Layers of the base.")] = "6,9,12,15,18",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    quick: Annotated[bool, typer.Option("--quick", help="30 sentences a language, two layers.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    dtype: Dtype = "float32",
+    json_file: Json = None,
 ) -> None:
-    number, layers = (30, "6,12") if quick else (number, layers)
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
-    known: dict[str, list[Example]] = {}
+    examples: dict[str, list[Example]] = {}
     asked: dict[str, list[Example]] = {}
     for code in languages.split(","):
-        train = load_examples(str(data / FOLDERS[code]), "train").examples
-        known[code] = sample(train, 300, 0)
-        validation = load_examples(str(data / FOLDERS[code]), "validation").examples
-        asked[code] = sample(without(validation, {example.key for example in train}), number, 0)
-    rows = [_layer(loaded, int(layer), known, asked) for layer in layers.split(",")]
+        train, asked[code] = training_and_validation(data, code, number)
+        examples[code] = sample(train, known, 0)
+    rows = [_layer(loaded, int(layer), examples, asked) for layer in layers.split(",")]
     rows += [_prompt(loaded, setting, asked, prompt_languages.split(",")) for setting in PROMPTS]
     table = [{"setting": row["setting"], **{name: row.get(name, "") for name in COLUMNS}} for row in rows]
     publish("Validation sentences", _figures(rows), table, json_file)
@@ -115,14 +113,10 @@ def _prompt(
 ) -> dict[str, Any]:
     before = {name: getattr(model.config, name) for name in setting}
     try:
-        for name, value in setting.items():
-            setattr(model.config, name, value)
-        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
+        model.config.change(setting)
         f1 = [evaluate_examples(model, asked[code], code, oracle_routing=True).f1 for code in languages]
     finally:
-        for name, value in before.items():
-            setattr(model.config, name, value)
-        model._extractor.writer.max_example_tokens = model.config.max_example_tokens
+        model.config.change(before)
     row = {"setting": ", ".join(f"{name} {value}" for name, value in setting.items()), "F1": round(sum(f1) / len(f1), 2)}
     print(row, flush=True)
     return row
@@ -135,4 +129,4 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -1,13 +1,12 @@
 """Speed and F1 of extraction, ours against PEFT and plain `generate` on the same prompts; and where our time goes.
 
-python -m benchmarks.extraction --data ../shared/data/panx --json benchmarks/results/extraction.json
+python -m benchmarks.extraction --data ../shared/data --json benchmarks/results/extraction.json
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
 
@@ -17,6 +16,7 @@ from seqeval.metrics import f1_score
 from seqeval.scheme import IOB2
 
 from benchmarks.corpus import labelled_sentences
+from benchmarks.options import Device, Dtype, Json, Languages, Model, Number, OptionalData, benchmark
 from benchmarks.peer import PeftPeer, parsed
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import Entity, RetrieveAllModel
@@ -43,20 +43,21 @@ ON_DEVICE = {"encoding", "decode steps", "LM head"}
 MIXED, GROUPED = "PEFT, mixed batches", "PEFT, a language at a time"
 
 
+@benchmark(languages="de,ta", number=2, batch_size=4, answer_tokens=32)
 def main(
-    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,en,es,ru,bg,ta",
-    number: Annotated[int, typer.Option(help="Sentences of each language.")] = 80,
+    data: OptionalData = None,
+    model: Model = "shipped",
+    languages: Languages = "de,en,es,ru,bg,ta",
+    number: Number = 80,
     batch_size: Annotated[int, typer.Option(help="Sentences of a batch, for both.")] = 16,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="8 sentences a language.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    answer_tokens: Annotated[int, typer.Option(help="Tokens of the peer's answer at most.")] = 128,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    json_file: Json = None,
 ) -> None:
     codes = languages.split(",")
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
-    of_language = {code: labelled_sentences(loaded, data, code, 8 if quick else number) for code in codes}
+    of_language = {code: labelled_sentences(loaded, data, code, number) for code in codes}
     examples = [example for code in codes for example in of_language[code]]
     owners = [code for code in codes for _ in of_language[code]]
     words = [[word.text for word in example.sentence.words] for example in examples]
@@ -71,12 +72,12 @@ def main(
         routed, routed_seconds = ours(True)
     oracle, oracle_seconds = ours(False)
     rows = [_row("ours, routed", examples, routed, routed_seconds), _row("ours, oracle", examples, oracle, oracle_seconds)]
-    prompts = [result.prompt_ids[0] for result in loaded.explain(words=words, languages=owners)]
+    prompts = [[part.prompt_ids for part in result.sentences] for result in loaded.explain(words=words, languages=owners)]
     peer = PeftPeer(loaded, codes)
-    peer.generate(prompts[:batch_size], owners[:batch_size], 4)  # warm-up
+    peer.generate(prompts[0], owners[:1] * len(prompts[0]), 4)  # warm-up
     for name, by_language in ((MIXED, False), (GROUPED, True)):
         began = time.perf_counter()
-        answers = peer_answers(peer, prompts, owners, batch_size, by_language)
+        answers = peer_answers(peer, prompts, owners, batch_size, by_language, answer_tokens)
         spent = time.perf_counter() - began
         labels = loaded.adapters[codes[0]].manifest.entity_types
         found = [parsed(answer, e.sentence, labels) for answer, e in zip(answers, examples, strict=True)]
@@ -111,18 +112,33 @@ def _stopwatch(method: Callable[..., Any], stage: str, seconds: dict[str, float]
 
 
 def peer_answers(
-    peer: PeftPeer, prompts: Sequence[list[int]], languages: Sequence[str], batch_size: int, by_language: bool
+    peer: PeftPeer,
+    prompts: Sequence[list[list[int]]],
+    languages: Sequence[str],
+    batch_size: int,
+    by_language: bool,
+    answer_tokens: int,
 ) -> list[str]:
-    """The peer's answers, in batches of like length."""
-    answers = [""] * len(prompts)
+    """The peer's answers, in batches of like length.
+
+    Args:
+        peer: The peer.
+        prompts: The prompts of each sentence; a sentence that is too long for one has several, and several lines of answer.
+        languages: The language of each sentence.
+        batch_size: Prompts of a batch.
+        by_language: Whether a batch has prompts of one language only.
+        answer_tokens: Tokens of an answer at most.
+    """
+    answers: list[list[str]] = [[] for _ in prompts]
     for group in sorted(set(languages)) if by_language else [None]:
-        of_group = [i for i, language in enumerate(languages) if group in (None, language)]
-        order = sorted(of_group, key=lambda i: len(prompts[i]))
+        of_group = [(i, prompt) for i, parts in enumerate(prompts) for prompt in parts if group in (None, languages[i])]
+        order = sorted(of_group, key=lambda pair: len(pair[1]))  # stable: the parts of a sentence stay in order
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            for i, answer in zip(batch, peer.generate([prompts[i] for i in batch], [languages[i] for i in batch]), strict=True):
-                answers[i] = answer
-    return answers
+            given = peer.generate([prompt for _, prompt in batch], [languages[i] for i, _ in batch], answer_tokens)
+            for (i, _), answer in zip(batch, given, strict=True):
+                answers[i].append(answer)
+    return ["\n".join(lines) for lines in answers]
 
 
 def _row(name: str, examples: Sequence[Example], found: Sequence[list[Entity]], seconds: float) -> dict[str, Any]:
@@ -157,4 +173,4 @@ def _figures(rows: list[dict[str, Any]], shares: dict[str, float]) -> list[Figur
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

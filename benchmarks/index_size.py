@@ -6,7 +6,6 @@ The examples of the model's languages are multiplied, with noise on their vector
 """
 
 import time
-from pathlib import Path
 from typing import Annotated, Any
 from unittest.mock import patch
 
@@ -14,6 +13,7 @@ import torch
 import typer
 from torch import Tensor
 
+from benchmarks.options import Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
@@ -24,15 +24,14 @@ _NOISE = 0.05  # of a vector's own length; a search has to pass over the other c
 Seconds = dict[str, float]
 
 
+@benchmark(languages=4, examples=2_000, sentences=4)
 def main(
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    model: Model = "shipped",
     languages: Annotated[int, typer.Option(help="Languages; those of the model, again and again.")] = 17,
     examples: Annotated[int, typer.Option(help="Indexed examples of all languages together.")] = 200_000,
     sentences: Annotated[int, typer.Option(help="Sentences extracted from.")] = 100,
-    quick: Annotated[bool, typer.Option("--quick", help="2,000 examples, 10 sentences.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Json = None,
 ) -> None:
-    examples, sentences = (2_000, 10) if quick else (examples, sentences)
     loaded = RetrieveAllModel.from_pretrained(model, dtype=native_dtype())
     own = [loaded.adapters[code] for code in loaded.languages if code != "mul"]
     texts = [example.sentence.text for adapter in own for example in adapter.index.examples][:: max(1, len(own))][:sentences]
@@ -100,4 +99,4 @@ def _timed(model: RetrieveAllModel, texts: list[str]) -> tuple[Seconds, float]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

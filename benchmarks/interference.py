@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure as Picture
 
+from benchmarks.options import Base, Data, Limit, Rows, Runs, Seed, Size, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained, with_index_of
 from benchmarks.study.baselines import tags_of
@@ -23,8 +24,9 @@ from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 
-ORDER = ("en", "ru", "yo", "bn", "no", "pt", "hr", "zh", "de", "ta", "sw", "da", "bg", "es", "am", "ha", "wo")
+ORDER = "en,ru,yo,bn,no,pt,hr,zh,de,ta,sw,da,bg,es,am,ha,wo"
 """Diverse first, so that a joint LoRA of four is no family of languages. The first eight lack what `new_language` holds
 out, so that their joint LoRA can be its `mul`."""
 
@@ -34,25 +36,28 @@ SEPARATE = {"separate": "from nothing", "RetrieveAll": "from mul+retrieved"}
 Row = dict[str, Any]
 
 
+@benchmark(languages="en,ru", counts="1,2", measured=1, size=8, limit=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/study"),
+    data: Data,
+    runs: Runs = Path("runs/study"),
+    base: Base = EMBEDDED_BASE,
+    languages: Annotated[str, typer.Option(help="Languages in the order in which they are added.")] = ORDER,
     counts: Annotated[str, typer.Option(help="Languages of the joint LoRA, separated by commas.")] = "1,2,4,8,17",
     measured: Annotated[int, typer.Option(help="How many of the first languages are measured.")] = 4,
-    size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
-    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
-    limit: Annotated[int, typer.Option(help="Test sentences of each language.")] = 250,
-    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
-        "benchmarks/results/interference.json"
-    ),
+    size: Size = 600,
+    seed: Seed = 0,
+    limit: Limit = 250,
+    json_file: Rows = Path("benchmarks/results/interference.json"),
 ) -> None:
     rows = read_rows(json_file)
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
+    order = tuple(languages.split(","))
     for system in [f"joint of {count}" for count in counts.split(",")] + [*SEPARATE]:
-        for language in _languages(system, measured):
+        taught = order if system in SEPARATE else order[: int(system.rpartition(" ")[2])]
+        for language in taught[:measured]:
             if (system, language, size, seed) in done:
                 continue
-            settings = Settings(data, runs, size, seed, limit, _languages(system, len(ORDER)))
+            settings = Settings(data, runs, size, seed, limit, taught, base=base)
             rows.append(_row(system, language, settings))
             print(rows[-1], flush=True)
             write_json([], rows, json_file)
@@ -60,11 +65,6 @@ def main(
     alike = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
     publish("Strict typed span F1", figures(alike), alike, None)
     plot(alike, json_file.with_suffix(".png"))
-
-
-def _languages(system: str, most: int) -> tuple[str, ...]:
-    count = len(ORDER) if system in SEPARATE else int(system.rpartition(" ")[2])
-    return ORDER[: min(count, most)]
 
 
 def _row(system: str, language: str, settings: Settings) -> Row:
@@ -131,4 +131,4 @@ def plot(rows: list[Row], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -2,7 +2,7 @@
 
 All languages are copies of one adapter, so a batch differs from the next in nothing but the number of its adapters.
 
-    python -m benchmarks.mixed_languages --data ../shared/data/panx --json benchmarks/results/mixed_languages.json
+    python -m benchmarks.mixed_languages --data ../shared/data --json benchmarks/results/mixed_languages.json
 """
 
 import tempfile
@@ -17,42 +17,46 @@ import typer
 
 from benchmarks.copies import copies
 from benchmarks.corpus import labelled_sentences
+from benchmarks.options import Device, Dtype, Json, Model, OptionalData, benchmark
 from benchmarks.peer import PeftPeer
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 
-BATCH = 16
 
-
+@benchmark(numbers="1,8", batch_size=8, repeats=1)
 def main(
-    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
+    data: OptionalData = None,
+    model: Model = "shipped",
     language: Annotated[str, typer.Option(help="The language whose adapter and sentences are taken.")] = "de",
+    numbers: Annotated[
+        str, typer.Option(help="How many languages a batch has, separated by commas; 1 and 8 are among them.")
+    ] = "1,2,4,8,16",
+    batch_size: Annotated[int, typer.Option(help="Sentences of the batch.")] = 16,
     repeats: Annotated[int, typer.Option(help="Measurements of each; the median counts.")] = 5,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="1 and 8 languages, three times ours and once PEFT's.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    dtype: Dtype = "float32",
+    device: Device = "cpu",
+    json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, languages=[language], dtype=getattr(torch, dtype)).to(device)
-    words = [[word.text for word in e.sentence.words] for e in labelled_sentences(loaded, data, language, BATCH)]
+    words = [[word.text for word in e.sentence.words] for e in labelled_sentences(loaded, data, language, batch_size)]
     with tempfile.TemporaryDirectory() as folder:
-        codes = [loaded.add_language(path) for path in copies(loaded.adapters[language].path, Path(folder), BATCH)]
+        codes = [loaded.add_language(path) for path in copies(loaded.adapters[language].path, Path(folder), batch_size)]
         results = loaded.explain(words=words, languages=language)
-        prompts = [result.prompt_ids[0] for result in results]
-        longest = max(len(result.answers[0]) for result in results)
-        numbers = [1, 8] if quick else [1, 2, 4, 8, 16]
-        rows: list[dict[str, Any]] = [{"languages": number} for number in numbers]
+        prompts = [sentence.prompt_ids for result in results for sentence in result.sentences[:1]]
+        longest = max(len(sentence.answer_ids) for result in results for sentence in result.sentences)
+        rows: list[dict[str, Any]] = [{"languages": int(number)} for number in numbers.split(",")]
         for row in rows:
-            rows_languages = [codes[i % row["languages"]] for i in range(BATCH)]
-            seconds = _median(lambda: loaded.extract(words=words, languages=rows_languages), 3 if quick else repeats)  # noqa: B023
-            row["ours, sentences/s"] = round(BATCH / seconds, 2)
-        peer = PeftPeer(loaded, codes[: numbers[-1]])
+            rows_languages = [codes[i % row["languages"]] for i in range(batch_size)]
+            loaded.extract(words=words, languages=rows_languages)  # warm-up
+            seconds = _median(lambda: loaded.extract(words=words, languages=rows_languages), repeats)  # noqa: B023
+            row["ours, sentences/s"] = round(batch_size / seconds, 2)
+        peer = PeftPeer(loaded, codes)
         for row in rows:
-            rows_languages = [codes[i % row["languages"]] for i in range(BATCH)]
+            rows_languages = [codes[i % row["languages"]] for i in range(batch_size)]
+            peer.generate(prompts, rows_languages, 4)  # warm-up
             # As many tokens as our longest answer takes, so that answers without an end do not weigh on the ratio.
-            seconds = _median(lambda: peer.generate(prompts, rows_languages, longest), 1 if quick else min(repeats, 2))  # noqa: B023
-            row["PEFT, sentences/s"] = round(BATCH / seconds, 2)
+            seconds = _median(lambda: peer.generate(prompts, rows_languages, longest), min(repeats, 2))  # noqa: B023
+            row["PEFT, sentences/s"] = round(batch_size / seconds, 2)
     for row in rows:
         row["ours / one language"] = round(row["ours, sentences/s"] / rows[0]["ours, sentences/s"], 2)
         row["PEFT / one language"] = round(row["PEFT, sentences/s"] / rows[0]["PEFT, sentences/s"], 2)
@@ -62,12 +66,11 @@ def main(
         Figure("throughput of 8 languages / of one, PEFT", eight["PEFT / one language"], ""),
         Figure("8 languages, ours / PEFT", round(eight["ours, sentences/s"] / eight["PEFT, sentences/s"], 2), "times"),
     ]
-    publish(f"A batch of {BATCH} sentences", figures, rows, json_file)
+    publish(f"A batch of {batch_size} sentences", figures, rows, json_file)
 
 
 def _median(work: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the median run, after one that does not count."""
-    work()
+    """Seconds of the median run."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -77,4 +80,4 @@ def _median(work: Callable[[], Any], repeats: int) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

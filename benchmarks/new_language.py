@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure as Picture
 
+from benchmarks.options import Base, Data, Epochs, Languages, Limit, Rows, Runs, Seed, Taught, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained, untaught, without_lora
 from benchmarks.study.baselines import tags_of
@@ -19,34 +20,39 @@ from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import SHARED, draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 
+_SHARED = ",".join(SHARED)
 STARTS = ("mul", "nothing")
 Row = dict[str, Any]
 
 
+@benchmark(languages="sw", sizes="0,8", taught="de,en", mul_size=8, epochs=1, limit=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/new_language"),
+    data: Data,
+    runs: Runs = Path("runs/new_language"),
+    base: Base = EMBEDDED_BASE,
     mul: Annotated[Path | None, typer.Option(help="A `mul` taught none of the languages, instead of one for each.")] = None,
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "sw,de,ta",
+    languages: Languages = "sw,de,ta",
     sizes: Annotated[str, typer.Option(help="Training sentences, separated by commas.")] = "0,25,50,100,300,600",
+    taught: Taught = _SHARED,
     mul_size: Annotated[int, typer.Option(help="Training sentences of each language of `mul`.")] = 600,
-    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
-    limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
-    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
-        "benchmarks/results/new_language.json"
-    ),
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    limit: Limit = 250,
+    json_file: Rows = Path("benchmarks/results/new_language.json"),
 ) -> None:
     rows = read_rows(json_file)
     done = {(row["language"], row["start"], row["sentences"], row["seed"]) for row in rows}
     for language in languages.split(","):
-        settings = Settings(data, runs, mul_size, seed, limit)
+        shared = tuple(code for code in taught.split(",") if code != language)
+        settings = Settings(data, runs, mul_size, seed, limit, shared, base=base)
         start = untaught(mul, language, settings) if mul else _without(language, settings)
         for size in map(int, sizes.split(",")):
             for name in STARTS:
                 if (language, name, size, seed) in done:
                     continue
-                rows.append(_row(name, language, start, replace(settings, size=size, epochs=None)))
+                rows.append(_row(name, language, start, replace(settings, size=size, epochs=epochs)))
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
     write_json(figures(rows), rows, json_file)
@@ -57,9 +63,7 @@ def main(
 
 def _without(language: str, settings: Settings) -> Path:
     """A `mul` that was not taught the language."""
-    shared = tuple(code for code in SHARED if code != language)
-    runs = settings.runs / f"without-{language}"
-    return trained("mul+retrieved", "mul", replace(settings, languages=shared, runs=runs))
+    return trained("mul+retrieved", "mul", replace(settings, runs=settings.runs / f"without-{language}"))
 
 
 def _row(name: str, language: str, mul: Path, settings: Settings) -> Row:
@@ -110,4 +114,4 @@ def plot(rows: list[Row], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

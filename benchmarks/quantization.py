@@ -1,9 +1,8 @@
 """Memory, speed and F1 of the base in fp32, bf16, 8 bits and 4 bits (NF4), with the same adapters.
 
-python -m benchmarks.quantization --data ../shared/data/panx --json benchmarks/results/quantization.json
+python -m benchmarks.quantization --data ../shared/data --json benchmarks/results/quantization.json
 """
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig
 
 from benchmarks.corpus import labelled_sentences
+from benchmarks.options import Device, Json, Languages, Model, Number, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.training.evaluation import evaluate_examples
@@ -29,15 +29,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+@benchmark(languages="de", number=2)
 def main(
-    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,ru,ta",
-    number: Annotated[int, typer.Option(help="Sentences of each language.")] = 100,
+    data: OptionalData = None,
+    model: Model = "shipped",
+    languages: Languages = "de,ru,ta",
+    number: Number = 100,
     variants: Annotated[str, typer.Option(help="Which, separated by commas.")] = ",".join(VARIANTS),
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    quick: Annotated[bool, typer.Option("--quick", help="12 sentences a language.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    device: Device = "cpu",
+    json_file: Json = None,
 ) -> None:
     rows: list[dict[str, Any]] = []
     for name in ["fp32", *(name for name in variants.split(",") if name != "fp32")]:
@@ -50,7 +50,7 @@ def main(
         loaded.extract("Angela Merkel besuchte gestern Nairobi.", languages.split(",")[0])  # warm-up
         f1, speed = [], []
         for language in languages.split(","):
-            examples = labelled_sentences(loaded, data, language, 12 if quick else number)
+            examples = labelled_sentences(loaded, data, language, number)
             report = evaluate_examples(loaded, examples, language, oracle_routing=True)
             row[f"F1 {language}"] = report.f1
             f1.append(report.f1)
@@ -93,4 +93,4 @@ def _figures(rows: dict[str, dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

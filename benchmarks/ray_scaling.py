@@ -17,8 +17,9 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.corpus import own_sentences
+from benchmarks.options import Json, Languages, Model, Number, benchmark
 from benchmarks.report import Figure, publish
-from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall import Extraction, RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
 from modeling_retrieveall.integrations.ray import annotate_on_ray
 
@@ -26,17 +27,17 @@ Span = tuple[float, float, int]
 """When texts were begun and ended, and how many they were."""
 
 
+@benchmark(languages="de,ta", number=16, workers="1", batch_size=4)
 def main(
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "de,en,es,ru,bg,ta",
-    number: Annotated[int, typer.Option(help="Sentences of each language.")] = 200,
+    model: Model = "shipped",
+    languages: Languages = "de,en,es,ru,bg,ta",
+    number: Number = 200,
     workers: Annotated[str, typer.Option(help="How many workers, run after run.")] = "1,2",
     cores: Annotated[int, typer.Option(help="Cores of each worker.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Sentences decoded together.")] = 8,
-    quick: Annotated[bool, typer.Option("--quick", help="50 sentences a language.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Json = None,
 ) -> None:
-    sentences = [own_sentences(language, 50 if quick else number) for language in languages.split(",")]
+    sentences = [own_sentences(language, number) for language in languages.split(",")]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.txt")
@@ -81,7 +82,7 @@ class Stamped:
         self.languages = self.model.languages
         self.file = Path(folder, f"{os.getpid()}.jsonl")
 
-    def explain(self, texts: Any = None, *rest: Any, **settings: Any) -> Any:
+    def explain(self, texts: Any = None, *rest: Any, **settings: Any) -> list[Extraction]:
         """As :meth:`RetrieveAllModel.explain`."""
         began = time.time()
         results = self.model.explain(texts, *rest, **settings)
@@ -120,4 +121,4 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -1,13 +1,15 @@
 """The form of every benchmark's result: a table for people, JSON for machines.
 
-{"figures": [{"name", "value", "unit", "goal", "holds"}], "rows": [...], "machine": {...}}
+{"figures": [{"name", "value", "unit", "goal", "holds"}], "rows": [...], "date": "...", "commit": "...", "machine": {...}}
 """
 
 import json
 import os
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from modeling_retrieveall.atomic import replacing
 from modeling_retrieveall.base_llm import native_dtype
 
 
@@ -77,11 +80,30 @@ def read_rows(json_file: Path) -> list[dict[str, Any]]:
 
 def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
     """Writes rows and figures; the file is whole at every moment."""
-    result = {"figures": [figure.to_dict() for figure in figures], "rows": list(rows), "machine": machine()}
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = json_file.with_name(f".{json_file.name}")
-    unfinished.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(json_file)
+    result = {
+        "figures": [figure.to_dict() for figure in figures],
+        "rows": list(rows),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+    }
+    with replacing(json_file) as file:
+        file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def commit() -> str | None:
+    """The commit that is measured, followed by ``+`` when files differ from it; ``None`` outside of a checkout."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
 
 
 def machine() -> dict[str, Any]:

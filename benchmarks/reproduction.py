@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from matplotlib.figure import Figure as Picture
 
+from benchmarks.options import Base, Data, Limit, Rows, Runs, Taught, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import (
     WHOLE,
@@ -27,9 +28,10 @@ from benchmarks.study.adapters import (
 )
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
-from benchmarks.study.tongues import FOLDERS, LOW_RESOURCE, draw
+from benchmarks.study.tongues import ALL, LOW_RESOURCE, Draw, draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 
 OURS = "RetrieveAll"
 BASELINES = ("joint LoRA", "base LLM", "CRF", "spaCy")
@@ -73,7 +75,7 @@ class Systems:
         yield "CRF", lambda language: (crf(self._draw(language).train, self._draw(language).test), None)
         yield "spaCy", lambda language: (spacy_ner(self._draw(language).train, self._draw(language).test), None)
 
-    def _draw(self, language: str) -> Any:
+    def _draw(self, language: str) -> Draw:
         s = self.settings
         return draw(s.data, language, s.size, s.seed, s.limit)
 
@@ -120,28 +122,27 @@ class Systems:
         return self._loaded[1]
 
 
+@benchmark(languages="sw", taught="de,sw", sizes="8", seeds="0", limit=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/study"),
-    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
-        "benchmarks/results/reproduction.json"
-    ),
-    languages: Annotated[
-        str, typer.Option(help="Languages, separated by commas; all when empty. The joint LoRA is of all.")
-    ] = "",
+    data: Data,
+    runs: Runs = Path("runs/study"),
+    base: Base = EMBEDDED_BASE,
+    json_file: Rows = Path("benchmarks/results/reproduction.json"),
+    languages: Annotated[str, typer.Option(help="Languages that are measured, separated by commas.")] = ALL,
+    taught: Taught = ALL,
     systems: Annotated[str, typer.Option(help="Systems, separated by semicolons; all when empty.")] = "",
     sizes: Annotated[str, typer.Option(help="Training sentences a language, separated by commas.")] = "100,600",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1",
-    limit: Annotated[int, typer.Option(help="Test sentences a language.")] = 250,
+    limit: Limit = 250,
 ) -> None:
     rows = read_rows(json_file)
-    chosen = tuple(languages.split(",")) if languages else tuple(FOLDERS)
+    chosen = tuple(languages.split(","))
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
     if len({row["limit"] for row in rows} | {limit}) > 1:
         raise typer.BadParameter(f"{json_file} was measured with another --limit. Give that, or another --json.")
     for size in map(int, sizes.split(",")):
         for seed in map(int, seeds.split(",")):
-            settings = Settings(data, runs, size, seed, limit)
+            settings = Settings(data, runs, size, seed, limit, tuple(taught.split(",")), base=base)
             study = Systems(settings, chosen)
             for system, tag in study.all():
                 if systems and system not in systems.split(";"):
@@ -264,4 +265,4 @@ def plot(rows: list[Row], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

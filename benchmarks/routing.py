@@ -20,23 +20,25 @@ import torch
 import typer
 from torch import Tensor
 
+from benchmarks.options import Data, Json, Languages, Limit, Size, benchmark
 from benchmarks.report import Figure, publish, write_json
 from benchmarks.study.baselines import tags_of, words_of
 from benchmarks.study.scores import span_scores
-from benchmarks.study.tongues import FOLDERS, draw
+from benchmarks.study.tongues import ALL, FOLDERS, draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
 from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.data.labelled import load_examples, sample, without
 from modeling_retrieveall.entities import Example, tags_from_entities
 from modeling_retrieveall.routing import Route, Router
 from modeling_retrieveall.scripts import usual_scripts
-from modeling_retrieveall.training.data import load_examples, sample, without
 
 _OURS_ALONE = ("calibration error", "taken for unknown", "temperature", "distance")
 KINDS = ("vote", "discriminant", "combined")
 MIXTURES = {"one-hot": 1, "k-hot of 2": 2, "k-hot of 3": 3}
 LONG = 8
 """Words of a long sentence."""
+LONG_PARTS = (f"{LONG}+ words", f"{LONG}+ words, not PAN-X")
 Row = dict[str, Any]
 
 
@@ -63,25 +65,31 @@ class Asked:
         """Positions of the sentences for which something holds."""
         return [i for i, (e, x) in enumerate(zip(self.examples, self.languages, strict=True)) if holds(e, x)]
 
+    def of(self, language: str) -> list[int]:
+        """Positions of the sentences of a language."""
+        return self.where(lambda _, other: other == language)
+
     def parts(self) -> dict[str, list[int]]:
         """The sentences that goals are set for."""
         return {
             "all": list(range(len(self.examples))),
             "PAN-X": self.where(lambda _, language: _of_panx(language)),
-            f"{LONG}+ words": self.where(lambda example, _: len(example.sentence.words) >= LONG),
-            f"{LONG}+ words, not PAN-X": self.where(lambda e, x: len(e.sentence.words) >= LONG and not _of_panx(x)),
+            LONG_PARTS[0]: self.where(lambda example, _: len(example.sentence.words) >= LONG),
+            LONG_PARTS[1]: self.where(lambda e, x: len(e.sentence.words) >= LONG and not _of_panx(x)),
         }
 
 
+@benchmark(languages="da,de,ta", known=8, number=6, texts=8)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
+    data: Data,
     model: Annotated[str | None, typer.Option(help="Folder of adapters of the languages, to measure F1 as well.")] = None,
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas; all when empty.")] = "",
-    known: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
-    number: Annotated[int, typer.Option(help="Test sentences of each language.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    languages: Languages = ALL,
+    known: Size = 600,
+    number: Limit = 100,
+    texts: Annotated[int, typer.Option(help="Texts of several lines, of each kind.")] = 300,
+    json_file: Json = None,
 ) -> None:
-    codes = sorted(languages.split(",") if languages else FOLDERS)
+    codes = sorted(languages.split(","))
     loaded = RetrieveAllModel.from_pretrained(model or "shipped", dtype=native_dtype())
     draws = {code: draw(data, code, known, 0, number) for code in codes}
     vectors = {code: _vectors(loaded, drawn.train) for code, drawn in draws.items()}
@@ -93,7 +101,7 @@ def main(
     rows = [_accuracy(kind, asked, router) for kind, router in routers.items()]
     rows += [_library(name, asked, library(codes)) for name, library in LIBRARIES.items()]
     publish("Routed right, %", [], rows, None)
-    helps = [{**_documents(kind, asked, router), **_prior(asked, router)} for kind, router in routers.items()]
+    helps = [{**_documents(kind, asked, router, texts), **_prior(asked, router)} for kind, router in routers.items()]
     publish(
         "PAN-X lines with more to go by (texts of five lines, or of three in one language and three in another)", [], helps, None
     )
@@ -166,9 +174,9 @@ def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> flo
     return error / len(confidence)
 
 
-def _documents(name: str, asked: Asked, router: Router, count: int = 300) -> Row:
+def _documents(name: str, asked: Asked, router: Router, count: int) -> Row:
     rng = random.Random(0)
-    lines = {code: asked.where(lambda _, x, code=code: x == code) for code in set(asked.languages)}  # type: ignore[misc]
+    lines = {code: asked.of(code) for code in set(asked.languages)}
     panx = sorted(code for code in lines if _of_panx(code))
     same = [rng.sample(lines[rng.choice(panx)], 5) for _ in range(count)]
     changing = [[i for code in rng.sample(panx, 2) for i in rng.sample(lines[code], 3)] for _ in range(count)]
@@ -187,7 +195,7 @@ def _prior(asked: Asked, router: Router) -> Row:
     rng = random.Random(0)
     right: list[bool] = []
     for language in sorted(code for code in router.languages if _of_panx(code)):
-        lines = asked.where(lambda _, x, code=language: x == code)  # type: ignore[misc]
+        lines = asked.of(language)
         others = rng.sample([code for code in router.languages if code != language], 2)
         posterior, _ = router.route(asked.vectors[lines], prior=dict.fromkeys([language, *others], 1.0))
         right += [router.languages[int(i)] == language for i in posterior.argmax(-1)]
@@ -204,7 +212,7 @@ def _left_out(
     """What becomes of a language that the router does not have: how often it is noticed, and what it is taken for."""
     others = {code: of_language for code, of_language in vectors.items() if code != language}
     router = _router("discriminant", others, scripts, {code: held_out[code] for code in others})
-    lines = asked.where(lambda _, x: x == language)
+    lines = asked.of(language)
     texts = [asked.texts[i] for i in lines]
     by_distance = router.route(asked.vectors[lines])[1]
     by_script = router.route(asked.vectors[lines], texts)[1]
@@ -330,7 +338,7 @@ def _pooled_f1(asked: Asked, tags: Sequence[list[str]], part: Sequence[int]) -> 
 
 def _mean_f1(asked: Asked, tags: Sequence[list[str]]) -> float:
     languages = sorted(set(asked.languages))
-    of_language = [_pooled_f1(asked, tags, asked.where(lambda _, x, code=code: x == code)) for code in languages]  # type: ignore[misc]
+    of_language = [_pooled_f1(asked, tags, asked.of(code)) for code in languages]
     return round(sum(of_language) / len(of_language), 2)
 
 
@@ -340,15 +348,14 @@ def figures(rows: list[Row], costs: list[Row]) -> list[Figure]:
     library = max(row["PAN-X"] for row in rows if row["router"] in LIBRARIES)
     found = [
         Figure("PAN-X lines routed right, over the best library", round(ours["PAN-X"] - library, 1), "points", 5),
-        Figure(f"sentences of {LONG} words or more routed right", ours[f"{LONG}+ words"], "%", 99),
-        Figure("the same, without PAN-X", ours[f"{LONG}+ words, not PAN-X"], "%", 99),
+        *(Figure(f"{part}: routed right", ours[part], "%", 99) for part in LONG_PARTS if part in ours),
         Figure("calibration error", ours["calibration error"], "", 0.03, at_most=True),
     ]
-    for row in costs:
+    for row in (row for row in costs if row["F1, oracle"]):
         share = round(row["F1"] / row["F1, oracle"], 4)
         found.append(Figure(f"F1 routed / F1 oracle, {row['router']}, {row['row']}", share, "", 0.98))
     return found
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -9,7 +9,6 @@ mention's usual one, its mean over the other sentences that are retrieved from.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -17,32 +16,32 @@ import typer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from benchmarks.corpus import training_and_validation
+from benchmarks.options import Data, Json, Languages, Model, benchmark
 from benchmarks.report import Figure, publish
-from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import sample
 from modeling_retrieveall.encoding import SentenceVectors
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.data import load_examples, sample, without
 from modeling_retrieveall.training.lessons import encoded
 
 AS_IT_IS, LESS_USUAL = "similarity", "less the usual similarity"
 
 
+@benchmark(languages="sw", sizes="16", number=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    model: Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")] = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages, separated by commas.")] = "sw,de,yo,ru,ta",
+    data: Data,
+    model: Model = "shipped",
+    languages: Languages = "sw,de,yo,ru,ta",
     sizes: Annotated[str, typer.Option(help="Sentences retrieved from, separated by commas.")] = "100,400",
     number: Annotated[int, typer.Option(help="Validation sentences of each language.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, dtype=torch.float32)
     rows: list[dict[str, Any]] = []
     for language in languages.split(","):
-        train = load_examples(str(data / FOLDERS[language]), "train").examples
-        validation = load_examples(str(data / FOLDERS[language]), "validation").examples
-        asked = sample(without(validation, {example.key for example in train}), number, 0)
+        train, asked = training_and_validation(data, language, number)
         asked_vectors = encoded(loaded, asked)
         for size in map(int, sizes.split(",")):
             known = sample(train, size, 0)
@@ -138,4 +137,4 @@ def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -1,7 +1,7 @@
 """Training against the Hugging Face Trainer with PEFT: tokens a second, peak memory and loss, on the same prompts in one order.
 
 pip install -e ".[train,embedded]"
-python -m benchmarks.training --data ../shared/data/panx --language de --sentences 200
+python -m benchmarks.training --data ../shared/data --language de --sentences 200
 
 Each side runs in a process of its own, one after the other, so that the peaks of their memory are their own.
 """
@@ -25,38 +25,43 @@ from transformers import Trainer
 from transformers import TrainingArguments as PeerArguments
 
 from benchmarks.corpus import OWN
+from benchmarks.options import Base, Json, OptionalData, benchmark
 from benchmarks.report import Figure, publish
+from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.base_llm import load_base, native_dtype
+from modeling_retrieveall.data.labelled import load_examples, sample
 from modeling_retrieveall.embedded import EMBEDDED_BASE
 from modeling_retrieveall.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample
 from modeling_retrieveall.training.checkpoints import Checkpoints
-from modeling_retrieveall.training.data import load_examples, sample
 from modeling_retrieveall.training.lessons import encoded
 from modeling_retrieveall.training.loop import Loop, collate
 
-RATE, BATCH, HELD_OUT = 1e-3, 8, 64
+RATE, BATCH = 1e-3, 8
 
 
+@benchmark(sentences=16, held_out=8)
 def main(
-    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
+    data: OptionalData = None,
     language: Annotated[str, typer.Option(help="The language.")] = "de",
     sentences: Annotated[int, typer.Option(help="Training sentences, one epoch.")] = 200,
+    held_out: Annotated[int, typer.Option(help="Sentences that the loss is measured on.")] = 64,
     knowledge_share: Annotated[float, typer.Option(help="Share of prompts with retrieved examples.")] = 0.5,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    base: Base = EMBEDDED_BASE,
+    json_file: Json = None,
     side: Annotated[str | None, typer.Option(hidden=True)] = None,
     samples_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     if side is not None and samples_file is not None:
-        print(json.dumps(_run(side, samples_file)))
+        print(json.dumps(_run(side, samples_file, base, held_out)))
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.json"
-        source = str(OWN / f"{language}.conll") if data is None else str(data / language)
-        _write_samples(source, sentences, knowledge_share, file)
-        rows = [_in_a_process(name, file) for name in ("ours", "Trainer + PEFT")]
+        source = str(OWN / f"{language}.conll") if data is None else str(data / FOLDERS[language])
+        _write_samples(source, sentences + held_out, knowledge_share, base, file)
+        rows = [_in_a_process(name, file, base, held_out) for name in ("ours", "Trainer + PEFT")]
     ours, peer = rows
     figures = [
         Figure("tokens a second, ours / Trainer", round(ours["tokens_per_second"] / peer["tokens_per_second"], 2), "", 1.5),
@@ -72,8 +77,9 @@ def main(
     publish(f"One epoch over {sentences} sentences, {language}", figures, rows, json_file)
 
 
-def _in_a_process(side: str, file: Path) -> dict[str, Any]:
+def _in_a_process(side: str, file: Path, base: str, held_out: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.training", "--side", side, "--samples-file", str(file)]
+    command += ["--base", base, "--held-out", str(held_out)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
@@ -81,24 +87,22 @@ def _in_a_process(side: str, file: Path) -> dict[str, Any]:
     return row
 
 
-def _write_samples(source: str, sentences: int, knowledge_share: float, file: Path) -> None:
+def _write_samples(source: str, sentences: int, knowledge_share: float, base: str, file: Path) -> None:
     """The samples of one epoch, as training draws them."""
-    base, tokenizer = load_base(EMBEDDED_BASE, dtype=native_dtype())
-    model = RetrieveAllModel(RetrieveAllConfig(), base, tokenizer)
-    examples = sample(load_examples(source, "train").examples, sentences + HELD_OUT, 0)
+    model = RetrieveAllModel(RetrieveAllConfig(), *load_base(base, dtype=native_dtype()))
+    examples = sample(load_examples(source, "train").examples, sentences, 0)
     vectors = encoded(model, examples)
     sampler = KnowledgeSampler(model.answers, model.config, knowledge_share, seed=0)
     sampler.add(examples, vectors, ExampleIndex.build(examples, vectors))
     file.write_text(json.dumps([asdict(drawn) for drawn in sampler.epoch(0)]))
 
 
-def _run(side: str, file: Path) -> dict[str, Any]:
+def _run(side: str, file: Path, base: str, held_out: int) -> dict[str, Any]:
     samples = [Sample(**drawn) for drawn in json.loads(file.read_text())]
-    train, held_out = samples[HELD_OUT:], samples[:HELD_OUT]
+    train = samples[held_out:]
     torch.manual_seed(0)
-    base, tokenizer = load_base(EMBEDDED_BASE, dtype=native_dtype())
-    model = RetrieveAllModel(RetrieveAllConfig(), base, tokenizer)
-    lora = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    model = RetrieveAllModel(RetrieveAllConfig(), *load_base(base, dtype=native_dtype()))
+    lora = get_peft_model(model.base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
     before = _peak_gb()
     began = time.perf_counter()
     (_train_ours if side == "ours" else _train_peer)(model, lora, train)
@@ -110,7 +114,7 @@ def _run(side: str, file: Path) -> dict[str, Any]:
         "tokens_per_second": round(sum(map(len, train)) / seconds, 1),
         "peak_gb": round(peak, 2),
         "of_which_before_training_gb": round(before, 2),
-        "held_out_loss": round(_loss(model, held_out), 4),
+        "held_out_loss": round(_loss(model, samples[:held_out]), 4),
     }
 
 
@@ -154,7 +158,7 @@ def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
             # Both sides learn in the same order, which is random already: in twenty steps another one is worth 0.03.
             train_sampling_strategy="sequential",
         )
-        Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()  # type: ignore[arg-type]
+        Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()
 
 
 @torch.no_grad()
@@ -171,4 +175,4 @@ def _peak_gb() -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.interference import ORDER
+from benchmarks.options import Base, Data, Limit, Rows, Runs, Seed, Size, Taught, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from benchmarks.study.adapters import Settings, predictions, trained, untaught
 from benchmarks.study.baselines import tags_of
@@ -19,35 +20,38 @@ from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 
 LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
 """The language, and those that the model has instead."""
 
-WITHOUT = ORDER[:8]
+WITHOUT = ",".join(ORDER.split(",")[:8])
 """What `mul` is taught: none of the languages that are left out here."""
 
 NEAREST_OF = 2
 Row = dict[str, Any]
 
 
+@benchmark(languages="da", taught="de,en", size=8, limit=4)
 def main(
-    data: Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/.")],
-    runs: Annotated[Path, typer.Option(help="Where trained adapters are kept.")] = Path("runs/unknown_languages"),
+    data: Data,
+    runs: Runs = Path("runs/unknown_languages"),
+    base: Base = EMBEDDED_BASE,
     mul: Annotated[Path | None, typer.Option(help="A `mul` taught none of the languages, instead of training one.")] = None,
-    size: Annotated[int, typer.Option(help="Training sentences of each language.")] = 600,
-    seed: Annotated[int, typer.Option(help="Decides which sentences.")] = 0,
-    limit: Annotated[int, typer.Option(help="Test sentences.")] = 250,
-    json_file: Annotated[Path, typer.Option("--json", help="Where rows are kept.")] = Path(
-        "benchmarks/results/unknown_languages.json"
-    ),
+    languages: Annotated[str, typer.Option(help="Languages left out, separated by commas.")] = "da,bg,es",
+    taught: Taught = WITHOUT,
+    size: Size = 600,
+    seed: Seed = 0,
+    limit: Limit = 250,
+    json_file: Rows = Path("benchmarks/results/unknown_languages.json"),
 ) -> None:
     rows = read_rows(json_file)
-    settings = Settings(data, runs, size, seed, limit, WITHOUT)
-    for language, others in LEFT_OUT.items():
+    settings = Settings(data, runs, size, seed, limit, tuple(taught.split(",")), base=base)
+    for language in languages.split(","):
         if any((row["language"], row["size"], row["seed"]) == (language, size, seed) for row in rows):
             continue
         start = untaught(mul, language, settings) if mul else trained("mul+retrieved", "mul", settings)
-        rows += _rows(language, others, start, settings)
+        rows += _rows(language, LEFT_OUT[language], start, settings)
         write_json([], rows, json_file)
     write_json(figures(rows), rows, json_file)
     alike = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
@@ -106,4 +110,4 @@ def figures(rows: list[Row]) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -7,26 +7,27 @@ python -m benchmarks.vllm_client --url http://localhost:8000/v1 --json benchmark
 
 import itertools
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
 from benchmarks.corpus import labelled_sentences
+from benchmarks.options import Json, Number, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.integrations.vllm import VLLMAnswerer
 from modeling_retrieveall.outputs import Extraction
 
 
+@benchmark(limit=1)
 def main(
     url: Annotated[str, typer.Option(help="The server of `serve.sh`, with /v1.")],
     model: Annotated[str, typer.Option(help="What was exported.")] = "shipped",
-    data: Annotated[Path | None, typer.Option(help="Folder with a dataset folder for each language.")] = None,
-    limit: Annotated[int, typer.Option(help="Sentences a language.")] = 20,
+    data: OptionalData = None,
+    limit: Number = 20,
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16, as the server's.")] = "float32",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
     texts = {
@@ -72,4 +73,4 @@ def _tokens(result: Extraction) -> list[list[int]]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

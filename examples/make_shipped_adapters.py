@@ -12,9 +12,9 @@ import typer
 
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.collection import shipped_adapters
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.publishing.sharing import share
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.data import load_examples
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 

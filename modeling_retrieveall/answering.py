@@ -16,6 +16,7 @@ from .decoding import AnswerDecoder
 from .documents import Window
 from .grammar import AnswerGrammar
 from .languages import Languages
+from .occurrences import OccurrenceChooser
 
 
 class Answerer(Protocol):
@@ -57,7 +58,7 @@ class LocalAnswerer:
 
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
         self.decoder = AnswerDecoder(base, languages.bank)
-        self._dtype = base.dtype
+        self._occurrences = OccurrenceChooser(self.decoder, answers)
         self._languages = languages
         self._answers = answers
         self._budget = TokenBudget(config.max_batch_tokens)
@@ -87,11 +88,11 @@ class LocalAnswerer:
 
     def _answer(self, batch: list[Window]) -> None:
         """Decodes a batch of windows, each with its own adapters."""
-        adapters = self._languages.adapters
-        needed = sorted({name for window in batch for name in window.route.adapters})
-        self._languages.bank.make_resident(needed, lambda name: adapters[name].lora_weights(self._dtype))
+        self._languages.make_resident(sorted({name for window in batch for name in window.route.adapters}))
         prompts = [window.prompt.ids for window in batch if window.prompt]
         grammars = [AnswerGrammar(self._answers, window.sentence, window.labels) for window in batch]
-        answers = self.decoder.decode(prompts, grammars, [window.route.mixture for window in batch])
+        mixtures = [window.route.mixture for window in batch]
+        answers = self.decoder.decode(prompts, grammars, mixtures)
+        answers = self._occurrences.choose([window.sentence for window in batch], answers, mixtures)
         for window, answer in zip(batch, answers, strict=True):
             window.answer = answer

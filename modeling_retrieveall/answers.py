@@ -4,17 +4,20 @@ An answer lists the mentions of a sentence in order: `` Angela Merkel = PER; Nai
 without entities is answered by the line break alone. Every text is turned into tokens word by word, so the tokens of a
 mention in an answer are exactly those it has in the sentence: to answer is to copy.
 
+The words of a mention may occur more than once after the mention before it. Then the first occurrence is meant, unless a number
+after the equals sign says otherwise: in "Das Essen war kalt, klagte der Bürgermeister von Essen." the city is `` Essen =2 LOC``.
+
     >>> answers = AnswerFormat(tokenizer)
     >>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
     >>> tokenizer.decode(answers.answer_ids(sentence, [Span(0, 2, "PER"), Span(3, 4, "LOC")]))
     ' Angela Merkel = PER; Nairobi = LOC\n'
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from .entities import Sentence, Span, Word, pieces
+from .entities import Sentence, Span, Word, pieces, read_characters
 
 # A word given as one may be longer than any window. Its entity is still the whole word; the LLM reads its beginning.
 _MAX_WORD_TOKENS = 128
@@ -32,6 +35,7 @@ class AnswerFormat:
         self.separator = self.ids(" =")
         self.next_mention = self.ids(";")
         self.end = self.ids("\n")
+        self._separators = {1: self.separator}
         self._pieces: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
@@ -60,23 +64,68 @@ class AnswerFormat:
         if ids is None:
             if len(self._pieces) > 200_000:
                 self._pieces.clear()
-            ids = self._pieces[piece] = self.ids(piece.replace("=", ":"))
+            ids = self._pieces[piece] = self.ids(read_characters(piece).replace("=", ":"))
         return ids
+
+    def separator_ids(self, occurrence: int) -> list[int]:
+        """The tokens between a mention and its label.
+
+        Args:
+            occurrence: Which occurrence of the mention's words is meant, counted from 1 after the mention before.
+        """
+        if occurrence not in self._separators:
+            self._separators[occurrence] = self.ids(f" ={occurrence}")
+        return self._separators[occurrence]
 
     def label_ids(self, label: str) -> list[int]:
         """The tokens of an entity type, as its dataset names it."""
         return self.ids(" " + label)
 
-    def mention_ids(self, mention: list[list[int]], label: str) -> list[int]:
+    def mention_ids(self, mention: Sequence[list[int]], label: str, occurrence: int = 1) -> list[int]:
         """The tokens of one mention and its label; ``mention`` holds the tokens of its words."""
-        return [token for word in mention for token in word] + self.separator + self.label_ids(label)
+        return [token for word in mention for token in word] + self.separator_ids(occurrence) + self.label_ids(label)
 
     def answer_ids(self, sentence: Sentence, spans: Iterable[Span]) -> list[int]:
         """The tokens of the whole answer for a sentence, its end included."""
         words = self.word_ids(sentence)
         answer: list[int] = []
+        end = 0
         for span in sorted(spans):
-            if answer:
-                answer += self.next_mention
-            answer += self.mention_ids(words[span.start : span.end], span.label)
+            places = occurrences(words, span, end)
+            answer += self.next_mention if answer else []
+            answer += self.mention_ids(words[span.start : span.end], span.label, places.index(span) + 1)
+            end = span.end
         return answer + self.end
+
+
+def occurrences(words: Sequence[list[int]], span: Span, first: int) -> list[Span]:
+    """The runs of words that have the same tokens as a mention, in order; the mention is one of them.
+
+    Args:
+        words: The tokens of each word of the sentence.
+        span: The mention.
+        first: The first word that a run may begin with.
+
+    Examples:
+        >>> occurrences([[5], [7], [5]], Span(2, 3, "LOC"), first=0)
+        [Span(start=0, end=1, label='LOC'), Span(start=2, end=3, label='LOC')]
+    """
+    mention = [token for word in words[span.start : span.end] for token in word]
+    found = []
+    for start in range(first, len(words)):
+        end = _end_of_run(words, start, mention)
+        if end is not None:
+            found.append(Span(start, end, span.label))
+    return found
+
+
+def _end_of_run(words: Sequence[list[int]], start: int, tokens: list[int]) -> int | None:
+    """The end of the run of words from ``start`` that has exactly these tokens; ``None`` where there is none."""
+    position = 0
+    for end in range(start, len(words)):
+        if words[end] != tokens[position : position + len(words[end])]:
+            return None
+        position += len(words[end])
+        if position == len(tokens):
+            return end + 1
+    return None

@@ -3,14 +3,18 @@
 >>> base, tokenizer = load_base("Qwen/Qwen3-0.6B", dtype=torch.bfloat16)
 """
 
+import os
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
-from .hub_files import Hub, is_repository
+from .errors import InputError, MissingPackageError
+from .hub_files import Hub, is_hub_id
 
 
 def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
@@ -26,7 +30,7 @@ def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
     """
     if name == EMBEDDED_BASE:
         return EMBEDDED_REVISION
-    return None if Path(name).expanduser().exists() or not is_repository(name) else hub.resolve(name, revision)
+    return None if Path(name).expanduser().exists() or not is_hub_id(name) else hub.resolve(name, revision)
 
 
 def load_base(
@@ -41,8 +45,10 @@ def load_base(
         **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
 
     Raises:
-        ValueError: There is no such model.
+        InputError: There is no such model.
+        MissingPackageError: It needs a package that is not installed.
     """
+    _prepare_for_forks()
     hub, path = hub or Hub(), resolve_base(name)
     # A stranger's adapter may name the base: it runs no code, neither from the Hub nor from a pickle.
     shared: dict[str, Any] = {name: getattr(hub, name) for name in ("token", "cache_dir", "local_files_only")}
@@ -53,12 +59,25 @@ def load_base(
     try:
         base = AutoModelForCausalLM.from_pretrained(path, **shared, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(path, **shared)
-    except (OSError, ValueError) as error:
-        raise ValueError(
+    except ImportError as error:  # of bitsandbytes or of what a tokenizer needs
+        raise MissingPackageError(f"The base LLM {name!r} could not be loaded: {str(error).strip()}") from error
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise InputError(
             f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
     return base, tokenizer
+
+
+@cache
+def _prepare_for_forks() -> None:
+    """Lets every process that is forked from this one compute with one thread.
+
+    GNU OpenMP keeps a pool of threads, which a fork does not copy: a forked process that computes with several threads waits for
+    those of its parent forever.
+    """
+    if hasattr(os, "register_at_fork"):  # which Windows lacks
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def quantization(bits: str | None) -> dict[str, Any]:
@@ -68,7 +87,7 @@ def quantization(bits: str | None) -> dict[str, Any]:
         bits: ``"4bit"`` (NF4), ``"8bit"`` or ``None`` for neither.
 
     Raises:
-        ValueError: It is something else.
+        InputError: It is something else.
     """
     if bits is None:
         return {}
@@ -76,7 +95,7 @@ def quantization(bits: str | None) -> dict[str, Any]:
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     if bits == "4bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    raise ValueError(f"quantize is {bits!r}; give 4bit or 8bit.")
+    raise InputError(f"quantize is {bits!r}; give 4bit or 8bit.")
 
 
 def native_dtype(device: str = "cpu") -> torch.dtype:
@@ -94,5 +113,5 @@ def native_dtype(device: str = "cpu") -> torch.dtype:
 
 def input_device(base: PreTrainedModel) -> torch.device:
     """Where the tokens of a base go: to its embeddings; to the CPU when those are offloaded, whence Accelerate moves them."""
-    device: torch.device = base.get_input_embeddings().weight.device
+    device = next(base.get_input_embeddings().parameters()).device
     return torch.device("cpu") if device.type == "meta" else device

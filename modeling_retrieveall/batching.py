@@ -6,6 +6,7 @@
 [2, 0]
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -47,9 +48,9 @@ class TokenBudget:
         Raises:
             MemoryError: A batch of one item does not fit.
         """
-        waiting = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+        waiting = deque(sorted(range(len(lengths)), key=lambda i: -lengths[i]))
         while waiting:
-            batch = self._next_batch(waiting, lengths, max_rows, adapters, max_adapters)
+            batch, passed_over = self._next_batch(waiting, lengths, max_rows, adapters, max_adapters)
             try:
                 work(batch)
             except RuntimeError as error:
@@ -61,33 +62,36 @@ class TokenBudget:
                         "or max_example_tokens, or load the base in 4 bits."
                     ) from error
                 self.tokens = min(self.tokens, lengths[batch[0]] * len(batch)) // 2
+                waiting.extendleft(sorted(batch + passed_over, key=lambda i: lengths[i]))
             else:
                 # Memory may have been short for a moment only: a dozen good batches bring a halved budget back.
                 self.tokens = min(self._max_tokens, self.tokens + max(1, self.tokens // 16))
-                done = set(batch)
-                waiting = [i for i in waiting if i not in done]
+                waiting.extendleft(reversed(passed_over))
                 continue
             # Outside of the handler: the traceback of the error keeps its tensors alive.
             clear_device_cache(garbage_collection=True)
 
     def _next_batch(
         self,
-        waiting: Sequence[int],
+        waiting: deque[int],
         lengths: Sequence[int],
         max_rows: int | None,
         adapters: Sequence[Collection[str]] | None,
         max_adapters: int,
-    ) -> list[int]:
+    ) -> tuple[list[int], list[int]]:
+        """Takes the next batch out of ``waiting``, and the longer items that need too many adapters for it."""
         longest = max(lengths[waiting[0]], 1)
         rows = max(1, self.tokens // longest)
         rows = rows if max_rows is None else min(rows, max_rows)
         batch: list[int] = []
+        passed_over: list[int] = []
         needed: set[str] = set()
-        for i in waiting:
+        while waiting and len(batch) < rows:
+            i = waiting.popleft()
             needs = set(adapters[i]) if adapters else set()
             if not batch or len(needed | needs) <= max_adapters:
                 batch.append(i)
                 needed |= needs
-            if len(batch) == rows:
-                break
-        return batch
+            else:
+                passed_over.append(i)
+        return batch, passed_over

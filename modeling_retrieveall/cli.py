@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .atomic import check_writable, replacing
 from .cli_annotate import annotate
+from .cli_convert import TagNames, TagsColumn, TokensColumn, convert
 from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_export import export_app
@@ -18,6 +20,7 @@ from .cli_input import input_texts
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import App, asked, console, plain_errors, show_progress, table
 from .cli_views import view
+from .data.rows import Columns
 
 app = App(no_args_is_help=True, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 _TEXTS_AT_A_TIME = 256
@@ -92,7 +95,7 @@ def train(context: typer.Context) -> None:
 @app.command()
 @plain_errors
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="Hub id (name or name:configuration), directory, or file.")],
+    dataset: Annotated[str, typer.Option(help="As of `train`: Hub id (name:configuration@revision), directory, or file.")],
     language: Annotated[str, typer.Option(help="Language of the sentences.")],
     model: Model = "shipped",
     revision: Revision = None,
@@ -103,6 +106,9 @@ def evaluate(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="Keep sentences the adapter was trained on.")
     ] = False,
+    tokens_column: TokensColumn = None,
+    tags_column: TagsColumn = None,
+    tag_names: TagNames = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Measure on this many sentences, drawn by --seed.")] = None,
     seed: Annotated[int, typer.Option(help="Decides which sentences --limit leaves.")] = 0,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Sentences decoded together.")] = None,
@@ -111,14 +117,16 @@ def evaluate(
     quantize: Quantize = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here as well.")] = None,
 ) -> None:
-    """Measure strict typed span F1 on a labelled dataset.
+    """Measure strict typed span F1 on a labelled dataset, and the share of sentences without an entity that get one.
 
     Example: `retrieveall evaluate --dataset unimelb-nlp/wikiann:de --language de --limit 500 --json de.json`
     """
     from .training.evaluation import evaluate as measure
 
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(json_file)
+        if json_file.is_dir():
+            raise IsADirectoryError(f"--json {json_file} is a folder. Give the name of a file.")
     loaded = load(model, revision, base, add or [], dtype, device, quantize)
     report = measure(
         loaded,
@@ -130,9 +138,11 @@ def evaluate(
         limit=limit,
         seed=seed,
         batch_size=batch_size,
+        columns=Columns.named(tokens_column, tags_column, tag_names),
     )
     if json_file:
-        json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        with replacing(json_file) as written:
+            written.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     table = Table("type", "F1", "precision", "recall", "entities", title=f"{dataset}, {split}, {language}")
     for label, row in report.per_type.items():
         table.add_row(label, *(f"{row[name]:.1f}" for name in ("f1", "precision", "recall")), str(row["support"]))
@@ -144,6 +154,11 @@ def evaluate(
     elif report.routing_accuracy is not None and report.routing_accuracy < 50:
         hint = f"Most were served by other languages. With --oracle-routing the adapter of {language} serves all."
         Console().print(hint, highlight=False)
+    if report.false_entity_rate is not None:
+        Console().print(
+            f"{report.false_entity_rate:.1f} % of the {report.n_without_entities} sentences without an entity get one.",
+            highlight=False,
+        )
     Console().print(
         f"{report.n_test} sentences, {report.n_dropped} known ones dropped, {report.sentences_per_second} a second{routing}",
         highlight=False,
@@ -178,6 +193,7 @@ def base(
 
 
 app.command()(annotate)
+app.command()(convert)
 app.command()(demo)
 app.command()(doctor)
 app.command()(push)

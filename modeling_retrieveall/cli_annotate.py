@@ -9,6 +9,7 @@ import typer
 
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load, prior_weights
 from .cli_terminal import asked, console, escaped, plain_errors
+from .errors import InputError
 
 
 @plain_errors
@@ -58,9 +59,9 @@ def annotate(
 
         done = annotate_on_ray(make, source, target, batch_size=batch_size, **files, **settings, **of_ray)
     elif engine != "local":
-        raise ValueError(f"--engine is {engine!r}; give local or ray.")
+        raise InputError(f"--engine is {engine!r}; give local or ray.")
     elif of_ray:
-        raise ValueError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
+        raise InputError("--workers, --worker-cpus, --worker-gpus and --address are for --engine ray.")
     else:
         done = _annotate_here(make, source, target, files, batch_size, settings)
     earlier = f", {done.resumed} of them by an earlier run" if done.resumed else ""
@@ -93,5 +94,5 @@ def _between(workers: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", workers)
     least, most = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= least <= most:
-        raise ValueError(f"--workers is {workers!r}; give how many, as in --workers 2, or between how many, as in --workers 2-8.")
+        raise InputError(f"--workers is {workers!r}; give how many, as in --workers 2, or between how many, as in --workers 2-8.")
     return least, most

@@ -6,6 +6,7 @@ import typer
 
 from .cli_model import Add, Base, Device, Dtype, Model, Quantize, Revision, load
 from .cli_terminal import plain_errors
+from .errors import InputError
 
 
 @plain_errors
@@ -27,4 +28,7 @@ def demo(
     from .integrations.gradio_app import page
 
     loaded = load(model, revision, base, add or [], dtype, device, quantize)
-    page(loaded).launch(server_name=host, server_port=port, share=False)
+    try:
+        page(loaded).launch(server_name=host, server_port=port, share=False)
+    except ValueError as error:  # Gradio's word for an address that it cannot open
+        raise InputError(f"The page cannot be served at {host}: {error}") from error

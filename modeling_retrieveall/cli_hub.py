@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .cli_terminal import console, escaped, plain_errors, table
+from .errors import InputError
 from .hub_files import Hub, explained, is_collection
 
 collection_app = typer.Typer(
@@ -102,7 +103,7 @@ def list_(
         with explained(f"user {owner}"):
             found = list(hub.api.list_collections(owner=owner))
         if "/" in owner or not found:
-            raise ValueError(f"There is no collection of {owner!r}. Give an owner, or a whole slug like owner/title-64f9a55b...")
+            raise InputError(f"There is no collection of {owner!r}. Give an owner, or a whole slug like owner/title-64f9a55b...")
         rows = table("collection", "title", "description", title=owner)
         for collection in found:
             rows.add_row(collection.slug, escaped(collection.title), escaped(collection.description or ""))
@@ -143,7 +144,7 @@ def add(slug: Slug, repository: Repository, note: Annotated[str | None, typer.Op
     from .publishing.collections import add_to_collection
 
     if not is_collection(slug):
-        raise ValueError(f"{slug!r} is no slug; `retrieveall collection list OWNER` shows them, `... create` makes one.")
+        raise InputError(f"{slug!r} is no slug; `retrieveall collection list OWNER` shows them, `... create` makes one.")
     add_to_collection(slug, repository, Hub(), note)
     typer.echo(f"{slug} lists {repository}")
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import InputError
+
 
 def input_texts(texts: list[str] | None, file: Path | None, document: bool = False) -> Iterator[str]:
     """The texts, read as they are asked for.
@@ -15,14 +17,14 @@ def input_texts(texts: list[str] | None, file: Path | None, document: bool = Fal
         document: All of the file is one text.
 
     Raises:
-        ValueError: There is nothing to read from, or too much.
+        InputError: There is nothing to read from, or too much.
         FileNotFoundError: There is no such file.
         EncodingError: It is text in an encoding that it does not tell.
     """
     if texts and file:
-        raise ValueError("Give texts as arguments or a --file, not both.")
+        raise InputError("Give texts as arguments or a --file, not both.")
     if texts and document:
-        raise ValueError("--document is for a --file or standard input; a text given as an argument is one text.")
+        raise InputError("--document is for a --file or standard input; a text given as an argument is one text.")
     if texts:
         return iter(texts)
     if file is not None and str(file) != "-":
@@ -32,7 +34,7 @@ def input_texts(texts: list[str] | None, file: Path | None, document: bool = Fal
             pass
         return _texts_of(file.open("rb"), str(file), document)
     if file is None and sys.stdin.isatty():
-        raise ValueError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
+        raise InputError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
     return _texts_of(sys.stdin.buffer, "standard input", document)
 
 

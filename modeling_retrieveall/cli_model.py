@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .cli_terminal import quiet_libraries, show_progress
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from .modeling_retrieveall import RetrieveAllModel  # takes seconds, which `--help` should not wait for
 
 Model = Annotated[
     str, typer.Option(help="'shipped', a folder of `retrieveall train` or `save_pretrained`, or a Hub repository or collection.")
@@ -21,11 +25,11 @@ Quantize = Annotated[str | None, typer.Option(help="Load the base in `4bit` (NF4
 
 def load(
     model: str, revision: str | None, base_model: str | None, add: Iterable[str], dtype: str, device: str, quantize: str | None
-) -> Any:
+) -> "RetrieveAllModel":
     """The model that a command's options ask for.
 
     Raises:
-        ValueError: An option is none of its values, or the device is not here.
+        InputError: An option is none of its values, or the device is not here.
     """
     import torch
 
@@ -34,11 +38,11 @@ def load(
 
     quiet_libraries()  # again: a worker of Ray has not come by `plain_errors`
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
-        raise ValueError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
+        raise InputError(f"--dtype is {dtype!r}; give auto, float32, bfloat16 or float16.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", device) or (device.startswith("cuda") and not torch.cuda.is_available()):
-        raise ValueError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
+    if not _is_here(device):
+        raise InputError(f"--device is {device!r}, which is not here; give auto, cpu, cuda or cuda:1.")
     loaded = RetrieveAllModel.from_pretrained(
         model,
         revision=revision,
@@ -53,11 +57,22 @@ def load(
     return loaded
 
 
+def _is_here(device: str) -> bool:
+    """Whether torch can compute on a device, such as ``"cuda:1"``."""
+    import torch
+
+    match = re.fullmatch(r"(cpu|mps|cuda|xpu)(?::(\d+))?", device)
+    if not match or match[1] == "cpu":
+        return device == "cpu"
+    backend = torch.mps if match[1] == "mps" else getattr(torch, match[1])
+    return int(match[2] or 0) < int(backend.device_count())
+
+
 def prior_weights(prior: str) -> dict[str, float]:
     """``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``.
 
     Raises:
-        ValueError: A weight is no number.
+        InputError: A weight is no number.
     """
     weights = {}
     for part in prior.split(","):
@@ -65,5 +80,5 @@ def prior_weights(prior: str) -> dict[str, float]:
         try:
             weights[language.strip()] = float(weight or 1)
         except ValueError:
-            raise ValueError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
+            raise InputError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
     return weights

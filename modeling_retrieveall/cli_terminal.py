@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .errors import RetrieveAllError
+
 _errors = Console(stderr=True)
 _EXTRAS = {"ray": "ray", "gradio": "demo", "bitsandbytes": "quantization", "gguf": "embedded"}
+_EXTRAS |= {"openai": "vllm"}
 _EXTRAS |= dict.fromkeys(("peft", "datasets", "seqeval", "matplotlib"), "train")
 
 
@@ -56,7 +59,11 @@ def write_utf8() -> None:
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Turns what the user can mend into one message and exit code 2, Ctrl-C into 130; everything else keeps its traceback."""
+    """Reports what a user can fix as one message with exit code 2, and Ctrl-C with 130; other exceptions keep their traceback.
+
+    A user can fix the errors of :mod:`~modeling_retrieveall.errors`, those of the operating system, a full memory, and a missing
+    package of an extra. Any other exception is a fault of the program, and its traceback belongs into a report.
+    """
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
@@ -66,7 +73,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as interrupt:
             _errors.print(f"Interrupted. {interrupt}".strip())
             raise typer.Exit(130) from None
-        except (ValueError, OSError, ImportError, TypeError, ArithmeticError, MemoryError) as error:
+        except (RetrieveAllError, OSError, ModuleNotFoundError, MemoryError) as error:
+            if isinstance(error, ModuleNotFoundError) and not _installation(error):
+                raise
             if asked.debug:
                 traceback.print_exception(error)
             _errors.print(f"[bold red]Error:[/] {escaped(str(error) + _installation(error))}", soft_wrap=True, highlight=False)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from .cli_terminal import escaped, table
+from .errors import InputError
 
 _LANGUAGES_SHOWN = 3
 
@@ -30,10 +31,10 @@ def view(as_json: bool = False, conll: bool = False, explain: bool = False) -> V
     """The view that the options ask for; a table when none does.
 
     Raises:
-        ValueError: They exclude one another.
+        InputError: They exclude one another.
     """
     if conll and (as_json or explain):
-        raise ValueError("--conll excludes --json and --explain; give one.")
+        raise InputError("--conll excludes --json and --explain; give one.")
     if as_json:
         return _JsonView(explain)
     return _ConllView() if conll else _ExplainedView() if explain else _TableView()

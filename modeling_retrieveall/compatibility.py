@@ -11,7 +11,7 @@ from .language_adapter import LanguageAdapter
 from .lora_bank import check_fits
 from .lora_files import LORA_WEIGHTS, AdapterError
 from .manifest import MANIFEST, Manifest
-from .prompting import PROMPT_VERSION
+from .prompting import PROMPT_VERSION, SERVED_VERSIONS
 
 
 def check_manifest(source: str, manifest: Manifest, config: RetrieveAllConfig, base_loaded: bool = True) -> None:
@@ -26,12 +26,15 @@ def check_manifest(source: str, manifest: Manifest, config: RetrieveAllConfig, b
     Raises:
         AdapterError: They differ.
     """
-    ours_or_any = config.base_revision if base_loaded or config.base_revision else manifest.base_revision
+    prompt_version = manifest.prompt_version if manifest.prompt_version in SERVED_VERSIONS else PROMPT_VERSION
+    # A base in a folder has no revision, and neither had those of the Hub whose ids have no owner, in earlier releases.
+    any_fits = manifest.base_revision is None or not (base_loaded or config.base_revision)
+    ours_or_any = manifest.base_revision if any_fits else config.base_revision
     for what, theirs, ours in (
         ("base LLM", manifest.base_model, config.base_model),
         ("base revision", manifest.base_revision, ours_or_any),
         ("encoder layer", manifest.encoder_layer, config.encoder_layer),
-        ("prompt version", manifest.prompt_version, PROMPT_VERSION),
+        ("prompt version", manifest.prompt_version, prompt_version),
     ):
         if theirs != ours:
             raise AdapterError(

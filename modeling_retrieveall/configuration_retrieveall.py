@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from copy import copy
 from difflib import get_close_matches
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
 
 from .embedded import EMBEDDED_BASE
+from .errors import InputError, InputTypeError
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
 _CHOICES = {"router": ("discriminant", "vote", "combined"), "when_unknown": ("nearest", "mul", "both", "error", "empty")}
@@ -22,10 +23,23 @@ _AT_LEAST_ONE = (
     "max_sentence_tokens",
 )
 _SHARES = ("min_weight", "stay_probability")
+_FIXED = ("base_model", "base_revision", "adapters", "encoder_layer", "adapter_slots", "max_batch_tokens")
+"""Fields that a loaded model is built from."""
+_INSTEAD = {
+    "base_revision": "Load it again with base_model=.",
+    "adapters": "Use model.add_language and model.remove_language.",
+    "encoder_layer": "Train adapters with another encoder_layer.",
+}
 
 
 class RetrieveAllConfig(PreTrainedConfig):
     """What a RetrieveAll model is made of: its base LLM, its adapters, and how it routes, retrieves and prompts.
+
+    Every field is checked when it is set. On a loaded model, as in ``model.config.router = "vote"``, a new value takes effect at
+    the next call, with these exceptions. A model is built from ``base_model``, ``base_revision``, ``adapters``,
+    ``encoder_layer``, ``adapter_slots`` and ``max_batch_tokens``, so setting one of these raises :class:`InputError`; load the
+    model again with the new value instead. ``max_rank`` holds for the adapters that are added or first used from then on, and
+    ``collection`` for the next :meth:`RetrieveAllModel.save_pretrained`. :meth:`change` sets several fields at once.
 
     Args:
         base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
@@ -35,8 +49,10 @@ class RetrieveAllConfig(PreTrainedConfig):
         encoder_layer: Hidden layer whose states are the sentence and word vectors. Of 9, 12, 15 and 18 of the embedded LLM, 12
             finds the most mentions of the right label (78 % of the nearest; 15: 74 %, 9: 72 %) and is a third cheaper than the
             top. Measured on validation sentences by ``benchmarks.defaults``.
-        n_entities: Retrieved entities in a prompt (n). Six, a line of the prompt.
-        n_sentences: Retrieved sentences in a prompt (m). Two: each costs as much as the sentence itself.
+        n_entities: Retrieved entities in a prompt at most (n). Six, a line of the prompt. A prompt never has more than its
+            adapters were trained with, which the manifest of each adapter says; a larger number is met with a warning.
+        n_sentences: Retrieved sentences in a prompt at most (m), with the same limit. Two: each costs as much as the sentence
+            itself.
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
@@ -76,6 +92,11 @@ class RetrieveAllConfig(PreTrainedConfig):
 
     model_type = "retrieveall"
     _auto_class = "AutoConfig"
+    _in_use: bool | None = None  # none while the fields are set for the first time
+
+    if TYPE_CHECKING:
+        # That of PreTrainedConfig would give every misspelt field the type Any.
+        def __getattribute__(self, key: str) -> object: ...
 
     def __init__(
         self,
@@ -107,7 +128,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.base_model = base_model
         self.base_revision = base_revision
         if not isinstance(adapters, dict | None):
-            raise ValueError(f"adapters is {adapters!r}; give language codes and where their adapters lie.")
+            raise InputError(f"adapters is {adapters!r}; give language codes and where their adapters lie.")
         self.adapters = dict(adapters or {})
         self.collection = collection
         self.encoder_layer = encoder_layer
@@ -131,19 +152,38 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.max_batch_tokens = max_batch_tokens
         self._check()
         super().__init__(**kwargs)
+        self._in_use = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._in_use is not None and name in self.own_fields():
+            self.change({name: value})
+        else:
+            super().__setattr__(name, value)  # type: ignore[no-untyped-call]
 
     def change(self, changes: Mapping[str, Any]) -> None:
         """Replaces fields; all of them or, when one cannot be, none.
 
         Raises:
-            ValueError: A value cannot be meant.
+            InputError: A value cannot be used, or a loaded model is built from the field.
         """
+        fixed = [name for name in _FIXED if name in changes and changes[name] != getattr(self, name)]
+        if self._in_use and fixed:
+            raise InputError(
+                f"{fixed[0]} cannot be changed after loading: the model is built with {getattr(self, fixed[0])!r}. "
+                f"{_INSTEAD.get(fixed[0], f'Load it again: from_pretrained(..., {fixed[0]}={changes[fixed[0]]!r}).')}"
+            )
         changed = copy(self)
-        for name, value in changes.items():
-            setattr(changed, name, value)
+        changed.__dict__.update(changes)
         changed._check()
-        for name, value in changes.items():
-            setattr(self, name, value)
+        self.__dict__.update(changes)
+
+    def set_in_use(self) -> None:
+        """Marks the configuration as that of a loaded model: the fields that the model is built from are fixed from now on."""
+        self._in_use = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as ``config.json`` has them."""
+        return {name: value for name, value in super().to_dict().items() if name != "_in_use"}
 
     def _check(self) -> None:
         """Refuses what cannot be meant: a configuration may come from the Hub."""
@@ -156,27 +196,32 @@ class RetrieveAllConfig(PreTrainedConfig):
             most = _MOST_SLOTS if name == "adapter_slots" else 1 if name in _SHARES else _LARGEST
             fits = isinstance(value, int if isinstance(default, int) else int | float) and least <= value <= most
             if not fits or isinstance(value, bool):
-                raise ValueError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {most:,}.")
+                raise InputError(f"{name} is {value!r}; give a number like {default}, at least {least} and at most {most:,}.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(map(repr, choices))}.")
+                raise InputError(f"{name} is {getattr(self, name)!r}; give one of {', '.join(map(repr, choices))}.")
         for name, kind in (("base_model", str), ("base_revision", str | None), ("collection", str | None)):
             if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; give a string.")
+                raise InputError(f"{name} is {getattr(self, name)!r}; give a string.")
         needed = self.adapters_per_sentence + (self.when_unknown == "both")
         if needed > self.adapter_slots:
-            raise ValueError(
+            raise InputError(
                 f"{needed} adapters may serve a sentence, but adapter_slots is {self.adapter_slots}. Raise it, or lower "
                 "adapters_per_sentence."
             )
         pins = self.adapters
         if not all(isinstance(text, str) for text in (*pins, *pins.values())):
-            raise ValueError(f"adapters is {pins!r}; give language codes and where their adapters lie.")
+            raise InputError(f"adapters is {pins!r}; give language codes and where their adapters lie.")
+
+    @classmethod
+    def parameters(cls) -> set[str]:
+        """The names of all fields of ours."""
+        return set(signature(cls.__init__).parameters) - {"self", "kwargs"}
 
     @classmethod
     def own_fields(cls) -> set[str]:
         """The names of all fields of ours, and of those that say how to load the model."""
-        return set(signature(cls.__init__).parameters) - {"self", "kwargs"} | {
+        return cls.parameters() | {
             "model_type",
             "auto_map",
             "architectures",
@@ -186,16 +231,16 @@ class RetrieveAllConfig(PreTrainedConfig):
     @classmethod
     def changeable(cls) -> set[str]:
         """The names of the fields that whoever loads a model may change; its base LLM and its adapters are its own."""
-        return set(signature(cls.__init__).parameters) - {"self", "kwargs", "base_model", "base_revision", "adapters"}
+        return cls.parameters() - {"base_model", "base_revision", "adapters"}
 
     @classmethod
     def check_names(cls, arguments: Iterable[str]) -> None:
         """Points out a misspelt argument of ``from_pretrained``, of which the base LLM would complain from deep inside.
 
         Raises:
-            TypeError: An argument is nearly one of ours.
+            InputTypeError: An argument is nearly one of ours.
         """
         ours = {"languages", "base_model", "strict", "revision", "token", "cache_dir", "local_files_only"} | cls.changeable()
         for name in arguments:
             if similar := get_close_matches(name, sorted(ours), n=1, cutoff=0.85):
-                raise TypeError(f"from_pretrained() got {name!r}; did you mean {similar[0]!r}?")
+                raise InputTypeError(f"from_pretrained() got {name!r}; did you mean {similar[0]!r}?")

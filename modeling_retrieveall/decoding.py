@@ -20,6 +20,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from .base_llm import input_device
 from .entities import Span
+from .errors import InputError, RetrieveAllError
 from .grammar import AnswerGrammar
 from .lora_bank import LoraBank
 
@@ -41,6 +42,10 @@ class Answer:
 
     ids: list[int]
     spans: list[ScoredSpan]
+
+
+class PrecisionError(RetrieveAllError, FloatingPointError):
+    """The base LLM overflows in its dtype."""
 
 
 class LMHead:
@@ -92,7 +97,7 @@ class AnswerDecoder:
         bank: Its LoRA bank, in which the adapters of a batch are resident.
 
     Raises:
-        ValueError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
+        InputError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
     """
 
     def __init__(self, base: PreTrainedModel, bank: LoraBank) -> None:
@@ -117,7 +122,7 @@ class AnswerDecoder:
             grammar, of the tokens since the mention before.
 
         Raises:
-            FloatingPointError: The base overflows in its dtype.
+            PrecisionError: The base overflows in its dtype.
         """
         answers = [_Growing(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
         active = answers
@@ -132,6 +137,32 @@ class AnswerDecoder:
                 states = sequences.read([answer.unread + answer.draft for answer in active])
                 sequences.forget(self._advance(active, states))
         return [Answer(answer.ids, answer.spans) for answer in answers]
+
+    @torch.no_grad()
+    def log_probabilities(
+        self,
+        prompts: Sequence[list[int]],
+        answers: Sequence[tuple[list[int], list[int]]],
+        mixtures: Sequence[dict[str, float]],
+    ) -> list[float]:
+        """How probable the LLM finds given answers, among all tokens.
+
+        Args:
+            prompts: Tokens of each prompt.
+            answers: For each prompt the tokens that are given after it, and those whose probability is asked for.
+            mixtures: The adapters of each row and their weights.
+
+        Returns:
+            For each prompt the sum of the log-probabilities of the tokens.
+        """
+        with self._bank.rows(mixtures):
+            rows = [[*prompt, *given, *asked] for prompt, (given, asked) in zip(prompts, answers, strict=True)]
+            states = Sequences(self._base, len(rows)).read(rows)  # [rows, tokens, hidden]
+        sums = []
+        for row, (_, asked) in zip(states, answers, strict=True):
+            log_probabilities = self.head.full(row[-len(asked) - 1 : -1]).log_softmax(-1)  # [asked, vocabulary]
+            sums.append(float(log_probabilities[range(len(asked)), asked].sum()))
+        return sums
 
     def _advance(self, active: Sequence["_Growing"], states: Tensor) -> list[int]:
         """Lets each answer grow by what was read.
@@ -167,9 +198,7 @@ class AnswerDecoder:
         column = {token: i for i, token in enumerate(tokens)}
         logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()
         if not logits.isfinite().all():
-            raise FloatingPointError(
-                f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32."
-            )
+            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
         for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
             log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
             best = int(log_probabilities.argmax())
@@ -266,7 +295,8 @@ class Sequences:
         """
         order = self._mask.argsort(dim=1, stable=True)[:, self.length - int(self._mask.sum(1).max()) :]
         self._mask = self._mask.gather(1, order)
-        for layer in self._cache.layers:
+        layers: list[Any] = self._cache.layers  # of attention all of them, which have keys and values
+        for layer in layers:
             index = order[:, None, :, None].to(layer.keys.device)
             layer.keys = layer.keys.gather(2, index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3]))
             layer.values = layer.values.gather(2, index.expand(-1, layer.values.shape[1], -1, layer.values.shape[3]))
@@ -281,7 +311,7 @@ class Sequences:
 def _check_attention(base: PreTrainedModel) -> None:
     kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if getattr(base, "_is_stateful", False) or kinds - {"full_attention", "sliding_attention", "chunked_attention"}:
-        raise ValueError(
+        raise InputError(
             f"{type(base).__name__} has recurrent or convolutional layers, which cannot forget a token they have read. "
             "Choose a base LLM of attention layers alone."
         )

@@ -14,6 +14,7 @@ from .answers import AnswerFormat
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .entities import Entity, Sentence
+from .errors import InputTypeError
 from .prompting import Prompt
 from .retrieval import Retrieved
 from .routing import Route
@@ -69,12 +70,12 @@ class DocumentReader:
         self.answers = answers
         self.config = config
 
-    def windows(self, owner: int, text: str | Sequence[str], languages: Iterable[str]) -> list[Window]:
+    def windows(self, owner: int, text: str | Sentence, languages: Iterable[str]) -> list[Window]:
         """The windows of a text, in order; together they hold all of its words.
 
         Args:
             owner: Which of the caller's texts it is.
-            text: The text, of any length, or the words of one sentence.
+            text: The text, of any length, or one sentence.
             languages: The languages it may be in.
         """
         if isinstance(text, str):
@@ -83,7 +84,7 @@ class DocumentReader:
             ends = [bisect_left(starts, end) for _, end in sentence_bounds(text, languages)]
             parts = [whole.slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         else:
-            parts = [Sentence.from_words(text)]
+            parts = [text]
         return [window for part in parts for window in self._of_sentence(owner, part)]
 
     def _of_sentence(self, owner: int, sentence: Sentence) -> list[Window]:
@@ -106,25 +107,27 @@ def entities_of(windows: Sequence[Window], threshold: float) -> list[Entity]:
     return merged((window.sentence, window.entities(threshold)) for window in windows)
 
 
-def checked_texts(texts: str | Sequence[str] | None, words: Sequence[Sequence[str]] | None) -> list[Any]:
-    """The caller's texts, or the words of each; anything else is refused before any work is done.
+def checked_texts(texts: str | Sequence[str] | None, words: Sequence[Sequence[str] | Sentence] | None) -> list[str | Sentence]:
+    """The caller's texts, or a sentence of the words of each; anything else is refused before any work is done.
 
     Raises:
-        TypeError: It is something else.
+        InputTypeError: It is something else.
     """
     if (texts is None) == (words is None):
-        raise TypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
+        raise InputTypeError('Give either texts or words: model.extract(["Angela Merkel besuchte Nairobi."]).')
     if words is not None:
         for position, row in enumerate(words):
+            if isinstance(row, Sentence):
+                continue
             if isinstance(row, str) or not isinstance(row, Sequence) or not all(isinstance(word, str) for word in row):
-                raise TypeError(
+                raise InputTypeError(
                     f"words[{position}] is {row!r}, not a list of strings. Give the words of each sentence as a list."
                 )
-        return list(words)
+        return [row if isinstance(row, Sentence) else Sentence.from_words(row) for row in words]
     listed: list[Any] = [texts] if isinstance(texts, str) or not isinstance(texts, Iterable) else list(texts)
     for position, text in enumerate(listed):
         if not isinstance(text, str):
-            raise TypeError(
+            raise InputTypeError(
                 f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
             )
     return listed

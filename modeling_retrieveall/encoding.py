@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from .base_llm import input_device
 from .batching import TokenBudget
+from .errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class SentenceEncoder:
         max_batch_tokens: Tokens of one forward pass, padding included, to begin with.
 
     Raises:
-        ValueError: The base has no such layer.
+        InputError: The base has no such layer.
     """
 
     def __init__(self, base: PreTrainedModel, layer: int, max_batch_tokens: int = 4096) -> None:
         self.decoder = base.get_decoder()
         depth = base.config.get_text_config().num_hidden_layers
         if not 0 <= layer <= depth:
-            raise ValueError(
+            raise InputError(
                 f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them."
             )
         self.layer = layer
@@ -125,6 +126,6 @@ def _embeddings_or_layer(base: PreTrainedModel, decoder: nn.Module, layer: int, 
         return embeddings
     stacks = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     if not stacks:
-        raise ValueError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
+        raise InputError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
     wanted: nn.Module = stacks[0][layer - 1]
     return wanted

@@ -5,32 +5,56 @@
 ['Angela', 'Merkel', 'besuchte', 'Nairobi', '.']
 >>> sentence.entity(Span(0, 2, "PER"), score=0.98)
 Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
->>> spans_from_tags(["B-PER", "I-PER", "O", "B-LOC", "O"])
-([Span(start=0, end=2, label='PER'), Span(start=3, end=4, label='LOC')], 0)
+>>> tags_from_spans([Span(0, 2, "PER"), Span(3, 4, "LOC")], 5)
+['B-PER', 'I-PER', 'O', 'B-LOC', 'O']
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import regex
 
+from .errors import InputError
+
 Scheme = Literal["BIO", "IOB1", "BILOU"]
 
 # Scripts written without spaces: there a word boundary can lie between any two characters, so each one is a word.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# ー, ｰ and 〆 belong to them as well, though Unicode counts them as common to several scripts.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc\uff70\u3006"
+
+# Korean is written with spaces, but particles follow a name without one: 서울에서 is "in Seoul".
+_SINGLE = rf"{_UNSPACED}\p{{Hangul}}"
+
+# Hebrew and Arabic write short words together with the next one: בירושלים is "in Jerusalem", بالقاهرة "in Cairo". Hebrew ones are
+# words of their own before three letters and more. In Arabic many names begin with the same letters, so only before the article.
+_PROCLITIC = (
+    r"[ושהכלבמ](?=\p{Hebrew}{3})"
+    r"|[وف](?=[بكل]?ال\p{Arabic}{3})"
+    r"|[بكل](?=ال\p{Arabic}{3})"
+)
+
+# A soft hyphen and characters without width may stand in a word; they are not read. ZWJ and ZWNJ are part of the spelling.
+_INVISIBLE = r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff]"
+_LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_SINGLE}]]"
 
 # A run is cut after 100 characters, so that no single word can outgrow the model's window.
 _WORD = regex.compile(
-    # letters, digits and marks; the joiners ZWJ and ZWNJ inside a word
-    rf"(?V1)(?=[\p{{L}}\p{{N}}\p{{M}}])[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_UNSPACED}]]{{1,100}}"
+    rf"(?V1){_PROCLITIC}"
+    # letters, digits and marks
+    rf"|(?=[\p{{L}}\p{{N}}\p{{M}}])(?:{_LETTER}|{_INVISIBLE}{{1,8}}(?={_LETTER})){{1,100}}"
     # any other visible character alone, with its marks; an emoji with its joiners
     r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"
 )
+_UNREAD = regex.compile(_INVISIBLE)
 _SPACE = regex.compile(r"[\s\p{Cc}]")
 _CLOSING = regex.compile(r"[.,;:!?)\]}»”’%。，、；：！？）…।॥؟،؛።፣]+")
 _OPENING = regex.compile(r"[(\[{«“„‘（]")
-_UNSPACED_EDGE = regex.compile(rf"[{_UNSPACED}。，、；：！？（）「」『』《》]")
+_UNSPACED_EDGE = regex.compile(rf"[{_UNSPACED}\u3000-\u303f\u30fb\uff00-\uffef]")
+_CHARACTER = regex.compile(r"(?V1)\X")
+_IN_CHARACTERS = regex.compile(rf"[{_SINGLE}\p{{Hebrew}}\p{{Arabic}}]")
+_PROCLITIC_AND_REST = regex.compile(r"[ושהכלבמ]\p{Hebrew}|[بكلفس]\p{Arabic}|و(?:[بكل]?ال|[بكل]$)")
 
 
 class Span(NamedTuple):
@@ -88,7 +112,8 @@ class Sentence:
     def from_text(cls, text: str) -> "Sentence":
         """Splits a raw string: at spaces and punctuation, and between all characters of scripts without spaces.
 
-        White space, control and format characters belong to no word; offsets are those of ``text``, which is not changed.
+        White space and control characters belong to no word; format characters, such as a soft hyphen, only between its
+        letters. Offsets are those of ``text``, which is not changed.
 
         Examples:
             >>> [(w.text, w.start, w.glued) for w in Sentence.from_text("Bonn, 北京").words]
@@ -104,10 +129,15 @@ class Sentence:
         return cls(text, tuple(words))
 
     @classmethod
-    def from_words(cls, words: Sequence[str]) -> "Sentence":
+    def from_words(cls, words: Sequence[str], glued: Sequence[bool] | None = None) -> "Sentence":
         """Takes words that the caller has split; entities will begin and end at them, offsets are into ``" ".join(words)``.
 
-        What the LLM reads is written as people write: no space before a full stop, none between Chinese words.
+        What the LLM reads is written as people write: no space before a full stop, none between Chinese words, none between
+        the characters of a Korean sentence that was split into characters.
+
+        Args:
+            words: The words.
+            glued: For each word, whether it follows the word before without a space, where that is known.
 
         Examples:
             >>> Sentence.from_words(["Bonn", "."]).text
@@ -115,11 +145,11 @@ class Sentence:
             >>> Sentence.from_words(["Bonn", "."]).words[1].glued
             True
         """
+        together = _written_together(words) if glued is None else glued
         result: list[Word] = []
         offset = 0
-        for position, word in enumerate(words):
-            glued = position > 0 and _written_together(words[position - 1], word)
-            result.append(Word(word, offset, offset + len(word), glued))
+        for word, follows in zip(words, together, strict=True):
+            result.append(Word(word, offset, offset + len(word), follows and bool(result)))
             offset += len(word) + 1
         return cls(" ".join(words), tuple(result))
 
@@ -170,60 +200,30 @@ def pieces(word: str) -> list[str]:
     return found
 
 
-def _written_together(left: str, right: str) -> bool:
-    if _CLOSING.fullmatch(right) or _OPENING.fullmatch(left):
-        return True
-    return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
-
-
-def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], list[int]]:
-    """Reads a tag sequence; an invalid one is repaired the way that keeps most of it.
-
-    A continuation (``I-``, ``L-``) with nothing of its label to continue opens a new span, and a BILOU span that is not
-    closed ends where it stops. ``E-`` and ``S-`` are read as ``L-`` and ``U-``.
-
-    Args:
-        tags: One tag a word, such as ``"B-PER"`` or ``"O"``.
-        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
-
-    Returns:
-        The spans in order, and the positions of the tags that had to be repaired.
-
-    Raises:
-        ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
+def read_characters(piece: str) -> str:
+    """What the LLM reads of a piece: all of it but soft hyphens and other characters without a glyph.
 
     Examples:
-        >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
-        ([Span(start=0, end=2, label='LOC')], [0])
+        >>> read_characters("Donau\u00addampf")
+        'Donaudampf'
     """
-    spans: list[Span] = []
-    repaired: set[int] = set()
-    start, label = 0, ""  # an empty label: no span is open
+    read: str = _UNREAD.sub("", piece)
+    return read
 
-    def close(end: int) -> None:
-        nonlocal label
-        if label:
-            spans.append(Span(start, end, label))
-        label = ""
 
-    for position, tag in enumerate(tags):
-        prefix, tag_label = split_tag(tag)
-        continues = prefix in "IL" and tag_label == label and bool(label)
-        if not continues:
-            # A BILOU span must have ended by itself, with L or U.
-            if scheme == "BILOU" and label:
-                repaired.add(position - 1)
-            close(position)
-            if prefix != "O":
-                if prefix in "IL" and scheme != "IOB1":
-                    repaired.add(position)
-                start, label = position, tag_label
-        if prefix in "LU":
-            close(position + 1)
-    if scheme == "BILOU" and label:
-        repaired.add(len(tags) - 1)
-    close(len(tags))
-    return spans, sorted(repaired)
+def _written_together(words: Sequence[str]) -> list[bool]:
+    """For each word, whether people write it without a space after the word before."""
+    if len(words) > 1 and all(map(_CHARACTER.fullmatch, words)) and any(map(_IN_CHARACTERS.match, words)):
+        return [True] * len(words)  # a sentence split into characters
+    return [False, *(_no_space_between(left, right) for left, right in pairwise(words))][: len(words)]
+
+
+def _no_space_between(left: str, right: str) -> bool:
+    if _CLOSING.fullmatch(right) or _OPENING.fullmatch(left):
+        return True
+    if len(left) == 1 and _PROCLITIC_AND_REST.match(left + right):
+        return True
+    return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
 
 
 def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
@@ -232,10 +232,10 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     Args:
         spans: The spans, in any order.
         length: The number of words.
-        scheme: As in :func:`spans_from_tags`.
+        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
 
     Raises:
-        ValueError: A span is empty, leaves the sentence or overlaps another.
+        InputError: A span is empty, leaves the sentence or overlaps another.
 
     Examples:
         >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
@@ -245,7 +245,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     before: Span | None = None
     for span in sorted(spans):
         if not 0 <= span.start < span.end <= length or (before and span.start < before.end):
-            raise ValueError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
+            raise InputError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
         inside = [f"I-{span.label}"] * (span.end - span.start)
         if scheme == "BILOU":
             inside[0], inside[-1] = f"B-{span.label}", f"L-{span.label}"
@@ -268,42 +268,3 @@ def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[s
     first = {word.start: i for i, word in enumerate(sentence.words)}
     last = {word.end: i + 1 for i, word in enumerate(sentence.words)}
     return tags_from_spans([Span(first[e.start], last[e.end], e.label) for e in entities], len(sentence.words))
-
-
-def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
-
-    Examples:
-        >>> detect_scheme([["I-PER", "I-PER", "B-PER", "O"]])
-        'IOB1'
-    """
-    opened_by_i = opened_by_b = 0
-    for tags in sequences:
-        before = ("O", "")
-        for tag in tags:
-            prefix, label = split_tag(tag)
-            if prefix in "LU":
-                return "BILOU"
-            if before[1] != label:
-                opened_by_b += prefix == "B"
-                opened_by_i += prefix == "I"
-            before = (prefix, label)
-    return "IOB1" if opened_by_i and not opened_by_b else "BIO"
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """``"B-PER"`` to ``("B", "PER")``, with E and S read as L and U; ``"O"`` to ``("O", "")``.
-
-    Raises:
-        ValueError: The tag has another form.
-    """
-    if tag == "O":
-        return "O", ""
-    prefix, dash, label = tag.partition("-")
-    prefix = {"E": "L", "S": "U"}.get(prefix, prefix)
-    if prefix not in ("B", "I", "L", "U") or not dash or not label:
-        raise ValueError(
-            f"tag {tag!r} is not BIO, IOB1 or BILOU. Write 'B-' and the entity type for the first word of a mention, as in "
-            "'B-PER', 'I-PER' for the words after it, and 'O' elsewhere."
-        )
-    return prefix, label

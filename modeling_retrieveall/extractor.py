@@ -6,6 +6,7 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 """
 
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,16 +22,19 @@ from .answers import AnswerFormat
 from .configuration_retrieveall import RetrieveAllConfig
 from .documents import DocumentReader, Window, by_text, checked_texts
 from .encoding import SentenceEncoder, SentenceVectors
+from .entities import Sentence
+from .errors import InputError, InputTypeError, RetrieveAllError
 from .languages import Languages
 from .prompting import PromptWriter
 from .retrieval import Retrieved, nearest
 from .routing import Route
 
+_DEFAULTS = RetrieveAllConfig()
 _WINDOWS_AT_A_TIME = 1024
 _SECONDS_BEFORE_PROGRESS = 2
 
 
-class UnknownLanguageError(ValueError):
+class UnknownLanguageError(RetrieveAllError, ValueError):
     """A sentence is in no language of the model, and ``when_unknown="error"`` asks for an error."""
 
 
@@ -63,16 +67,18 @@ class Extractor:
     Attributes:
         encoder: Reads sentences.
         answerer: Answers windows; another one may take its place.
-        writer: Writes prompts.
         lock: Base and bank serve one part of a call at a time; other threads wait.
     """
 
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
+        longest = config.max_example_tokens + 2 * config.max_sentence_tokens
+        check_window(longest, config, base)
         self.config = config
         self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
         self.answerer: Answerer = LocalAnswerer(base, config, languages, answers)
-        self.writer = PromptWriter(answers, config.max_example_tokens)
         self.lock = threading.RLock()
+        self._base = base
+        self._answers = answers
         self._languages = languages
         self._router = languages.router
         self._reader = DocumentReader(answers, config)
@@ -89,16 +95,17 @@ class Extractor:
 
         Raises:
             TypeError: The prior is no mapping from languages to numbers.
-            ValueError: A language is not among the model's, or a number is out of its range.
+            InputError: A language is not among the model's, or a number is out of its range.
         """
+        self._tell_of_limits()
         size = self.config.batch_size if batch_size is None else batch_size
         if size < 1:
-            raise ValueError(f"batch_size is {size}; give at least 1.")
+            raise InputError(f"batch_size is {size}; give at least 1.")
         forced = [languages] * count if isinstance(languages, str) else languages
         if forced is not None and len(forced) != count:
-            raise ValueError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
+            raise InputError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
         if forced is not None and prior is not None:
-            raise ValueError("Give the languages of the texts or a prior, not both.")
+            raise InputError("Give the languages of the texts or a prior, not both.")
         if prior is not None:
             _check_weights(prior)
         request = Request(forced, size, prior, explained)
@@ -106,11 +113,11 @@ class Extractor:
         return request
 
     @torch.no_grad()
-    def serve(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
+    def serve(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
         """The windows of each text, with their answers.
 
         Args:
-            texts: Texts of any length, or the words of a sentence each.
+            texts: Texts of any length, or a sentence each.
             request: What the caller asks for.
 
         Raises:
@@ -120,13 +127,15 @@ class Extractor:
         windows = self._windows(texts, request)
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
-            for part in _parts(windows, max(request.batch_size, _WINDOWS_AT_A_TIME)):
+            # Parts of a fixed size: where a very long text is torn decides which of its sentences share their evidence, and
+            # results must not depend on the batch size.
+            for part in _parts(windows, _WINDOWS_AT_A_TIME):
                 with self.lock:
                     self._serve_part(part, request, progress)
         return by_text(windows, len(texts))
 
     @torch.no_grad()
-    def prepare(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[list[Window]]:
+    def prepare(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
         """As :meth:`serve`, but nobody answers: the windows of each text have their routes and prompts."""
         windows = self._windows(texts, request)
         for part in _parts(windows, _WINDOWS_AT_A_TIME):
@@ -143,7 +152,7 @@ class Extractor:
         """
         routed = self._router.languages
         if set(texts) != set(routed):
-            raise ValueError(
+            raise InputError(
                 f"The sentences are of {', '.join(sorted(texts)) or 'no language'}, the model routes among "
                 f"{', '.join(routed) or 'none'}. Give some hundred sentences of each of these."
             )
@@ -152,15 +161,29 @@ class Extractor:
 
     # Step by step
 
+    def _tell_of_limits(self) -> None:
+        """Warns of a number of examples that was raised beyond what adapters were trained with."""
+        manifests = [adapter.manifest for adapter in self._languages.adapters.values()]
+        for name in ("n_entities", "n_sentences"):
+            asked, usual = getattr(self.config, name), getattr(_DEFAULTS, name)
+            limits = {manifest.language: getattr(manifest, name) for manifest in manifests}
+            lower = [f"{language} ({limits[language]})" for language in sorted(limits) if limits[language] < asked]
+            if asked > usual and lower:
+                warnings.warn(
+                    f"{name} is {asked}, but these adapters were trained with fewer examples and get no more than that: "
+                    f"{', '.join(lower)}.",
+                    stacklevel=4,
+                )
+
     def _check_languages(self, request: Request) -> None:
         """Refuses languages that are not there; they may have gone since the request was made."""
         if request.languages is not None:
             self._languages.check(request.languages)
         routed = self._router.languages
         if strange := sorted(set(request.prior or ()) - set(routed)):
-            raise ValueError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
+            raise InputError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
 
-    def _windows(self, texts: Sequence[str | Sequence[str]], request: Request) -> list[Window]:
+    def _windows(self, texts: Sequence[str | Sentence], request: Request) -> list[Window]:
         forced = request.languages
         candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
         return [
@@ -195,16 +218,18 @@ class Extractor:
             for window in windows:
                 language = request.languages[window.owner]
                 window.route, window.posterior = Route.certain(language), {language: 1.0}
+        writer = PromptWriter(self._answers, self.config.max_example_tokens)
         for window, query in zip(windows, vectors, strict=True):
             if not window.route.adapters:
                 continue
             window.labels = self._labels(window.route)
             window.retrieved = self._retrieve(window.route, query)
-            window.prompt = self.writer.write(
+            window.prompt = writer.write(
                 window.sentence,
                 [hit.item for hit in window.retrieved.mentions],
                 [hit.item for hit in window.retrieved.examples],
             )
+            check_window(len(window.prompt.ids) + sum(map(len, window.word_ids)), self.config, self._base)
 
     def _route(self, windows: list[Window], vectors: list[SentenceVectors], prior: Mapping[str, float] | None) -> None:
         sentences = torch.stack([each.sentence for each in vectors])
@@ -235,10 +260,10 @@ class Extractor:
     def _sentence_vectors(self, language: str, texts: Sequence[str]) -> Tensor:
         """``[sentences, hidden]``: vectors of the texts that have words, each read as one sentence, as far as a window goes."""
         if isinstance(texts, str):
-            raise TypeError(f"The sentences of {language!r} are {texts[:80]!r}. Give a list of strings.")
+            raise InputTypeError(f"The sentences of {language!r} are {texts[:80]!r}. Give a list of strings.")
         windows = [window for text in checked_texts(texts, None) for window in self._reader.windows(0, text, ())[:1]]
         if not windows:
-            raise ValueError(f"There are no sentences of {language!r}. Give some hundred of each language.")
+            raise InputError(f"There are no sentences of {language!r}. Give some hundred of each language.")
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
@@ -258,11 +283,30 @@ def _parts(windows: list[Window], size: int) -> Iterator[list[Window]]:
         yield part
 
 
+def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) -> None:
+    """Makes sure that a prompt, and an answer as long as its sentence, fit the base's window.
+
+    Args:
+        needed: Tokens of both.
+        config: The model's configuration, whose limits the error names.
+        base: The base LLM.
+
+    Raises:
+        InputError: They do not fit.
+    """
+    window = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    if window is not None and needed > window:
+        raise InputError(
+            f"The base LLM reads {window} tokens, but examples of {config.max_example_tokens}, a sentence of "
+            f"{config.max_sentence_tokens} and its answer may take {needed}. Lower max_example_tokens or max_sentence_tokens."
+        )
+
+
 def _check_weights(prior: Any) -> None:
     if not isinstance(prior, Mapping) or not all(isinstance(weight, int | float) for weight in prior.values()):
-        raise TypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
+        raise InputTypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
     if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
-        raise ValueError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')
+        raise InputError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')
 
 
 def _served_by(windows: Iterable[Window]) -> set[str]:

@@ -20,6 +20,7 @@ class _State(NamedTuple):
     start: int = 0  # word at which the mention began
     word: int = 0  # word being copied, or the last one copied
     label: int = -1  # label of the mention, once it is being written
+    occurrence: int = 1  # which of the places that have the tokens of the mention
 
 
 class AnswerGrammar:
@@ -44,7 +45,7 @@ class AnswerGrammar:
         self.spans: list[Span] = []
         self.finished = False
         self._words = answers.word_ids(sentence)
-        self._separator, self._next, self._end = answers.separator, answers.next_mention, answers.end
+        self._separator, self._next, self._end = answers.separator_ids, answers.next_mention, answers.end
         self._labels = [answers.label_ids(label) for label in self.labels]
         self._states = {*self._mention_starts(0), _State("end", 0)}
 
@@ -68,17 +69,21 @@ class AnswerGrammar:
         span = None
         ending = [state for state in matching if state.part in ("next", "end") and state.position == 0 and state.label >= 0]
         if ending:
-            # The same words may stand in several places: the answer is in order, so the earliest is meant.
-            best = min(ending, key=lambda state: (state.word, -state.start))
-            matching = [best]
-            span = Span(best.start, best.word + 1, self.labels[best.label])
+            matching = ending  # a single one, as no two mentions are written alike
+            span = Span(ending[0].start, ending[0].word + 1, self.labels[ending[0].label])
             self.spans.append(span)
         self._states = set()
+        read: list[_State] = []
         for state in matching:
             if state.position + 1 < len(self._part(state)):
                 self._states.add(state._replace(position=state.position + 1))
             else:
-                self._states |= self._after(state)
+                read.append(state)
+        # All states at the end of a word have read the same tokens since the mention began.
+        places = sorted((state for state in read if state.part == "word"), key=lambda state: state.start)
+        occurrence = {state: number for number, state in enumerate(places, start=1)}
+        for state in read:
+            self._states |= self._after(state, occurrence.get(state, state.occurrence))
         return span
 
     def draft(self) -> list[int]:
@@ -87,7 +92,7 @@ class AnswerGrammar:
         Empty where any of many words may come next.
         """
         parts = {state.part for state in self._states if state.position == 0}
-        return self._separator if "separator" in parts else self._next if "next" in parts else []
+        return self._separator(1) if "separator" in parts else self._next if "next" in parts else []
 
     def accepts(self, answer: Sequence[int]) -> bool:
         """Whether an answer, from here to its end, is one of the grammar's. Leaves the grammar advanced."""
@@ -105,7 +110,7 @@ class AnswerGrammar:
             case "word":
                 return self._words[state.word]
             case "separator":
-                return self._separator
+                return self._separator(state.occurrence)
             case "label":
                 return self._labels[state.label]
             case "next":
@@ -116,11 +121,16 @@ class AnswerGrammar:
     def _token(self, state: _State) -> int:
         return self._part(state)[state.position]
 
-    def _after(self, state: _State) -> set[_State]:
-        """The states that follow a part whose last token was taken."""
+    def _after(self, state: _State, occurrence: int) -> set[_State]:
+        """The states that follow a part whose last token was taken.
+
+        Args:
+            state: The last state of the part.
+            occurrence: Which of the places that have the tokens of the mention is meant.
+        """
         match state.part:
             case "word":
-                following = {state._replace(part="separator", position=0)}
+                following = {state._replace(part="separator", position=0, occurrence=occurrence)}
                 if state.word + 1 < len(self._words):
                     following.add(state._replace(position=0, word=state.word + 1))
                 return following

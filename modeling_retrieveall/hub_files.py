@@ -9,7 +9,6 @@ PosixPath('.../models--someone--retrieveall-de/snapshots/0f1c...')
 import hashlib
 import json
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,13 +33,16 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 )
 from tqdm.auto import tqdm
 
+from .atomic import replacing
+from .errors import RetrieveAllError
+
 _LOG_IN = "For what is not public run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPOSITORY = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
+_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]*-[0-9a-f]{24}")  # a title without Latin letters leaves nothing before the id
 
 
-class HubError(OSError):
+class HubError(RetrieveAllError, OSError):
     """The Hub does not have what was asked for, or not for this user; asking again will not help."""
 
 
@@ -56,9 +58,14 @@ class HubNotCachedError(HubUnreachableError):
     """The Hub may not be asked, and it was never fetched."""
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a repository on the Hub: ``"owner/name"``, or ``"gpt2"`` as some old ones are called."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
 def is_repository(name: str) -> bool:
-    """Whether a name has the form of a repository on the Hub, ``"owner/name"``."""
-    return _REPOSITORY.fullmatch(name) is not None
+    """Whether a name has the form of a repository that has an owner, as all adapters and RetrieveAll models have."""
+    return "/" in name and is_hub_id(name)
 
 
 def is_collection(name: str) -> bool:
@@ -86,6 +93,14 @@ class Hub:
     token: str | bool | None = field(default=None, repr=False)
     cache_dir: str | Path | None = None
     local_files_only: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle stores: a token is a secret, which stays in its process; others take theirs from HF_TOKEN or the login."""
+        return {**vars(self), "token": None if isinstance(self.token, str) else self.token}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Hub":
+        """The same object, with its token: it never changes."""
+        return self
 
     @property
     def api(self) -> HfApi:
@@ -167,8 +182,8 @@ class Hub:
             if not self.offline:
                 warnings.warn(f"{error} Taking the items of {slug} that were seen last.", stacklevel=2)
             return seen
-        with suppress(OSError):  # a cache that cannot be written costs only the work offline
-            _write_atomically(remembered, json.dumps(items))
+        with suppress(OSError), replacing(remembered) as file:  # a cache that cannot be written costs only the work offline
+            file.write_text(json.dumps(items), encoding="utf-8")
         return items
 
     @contextmanager
@@ -301,7 +316,7 @@ def _of_status(what: str, error: HfHubHTTPError) -> HubError:
 
 
 def _not_found(what: str) -> HubError:
-    if not is_repository(what):
+    if not is_hub_id(what):
         return HubError(f"There is no {what} on the Hub, or it is private. Check the name; {_LOG_IN}")
     return HubError(f"There is no folder {what} here, and no repository {what} on the Hub, or it is private. {_LOG_IN}")
 
@@ -327,14 +342,7 @@ def _check_hash(repository: str, file: Path) -> None:
         raise HubUnreachableError(f"{repository}: {file.name} arrived damaged and was thrown away. Try again.")
 
 
-def _write_atomically(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as temporary:
-        temporary.write(text)
-    Path(temporary.name).replace(file)
-
-
-class _NoBar(tqdm):
+class _NoBar(tqdm):  # type: ignore[misc]
     """Fifty languages would show fifty bars; the model shows one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

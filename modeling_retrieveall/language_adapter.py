@@ -3,7 +3,7 @@
 de/
   adapter_config.json, adapter_model.safetensors   plain PEFT LoRA
   retrieveall.json                                 the manifest
-  examples.parquet                                 tokens and spans of the labelled examples
+  examples.parquet                                 tokens and spans of the labelled examples, and where no space is between
   retrieval.safetensors                            their vectors, and more that routing learns from
   README.md                                        the model card
 
@@ -26,7 +26,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .atomic import replacing, updating
 from .entities import Example, Sentence, Span
+from .errors import MissingPackageError
 from .hub_files import HubError, HubUnreachableError, Snapshot
 from .lora_bank import LoraWeights
 from .lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError, check_finite, open_tensors, read_lora, reading
@@ -41,6 +43,9 @@ WEIGHT_FILES = {LORA_WEIGHTS: 2048 * _MEBIBYTE}
 """What is read when a sentence first needs the language."""
 PICTURED_FILES = {"README.md": _MEBIBYTE, "training.png": 4 * _MEBIBYTE}
 """What people look at; an adapter works without."""
+ADAPTER_FILES = {**KNOWLEDGE_FILES, **WEIGHT_FILES, **PICTURED_FILES}
+"""All files of an adapter."""
+_LEFT_BY_FILE_MANAGERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _MOST_EXAMPLE_BYTES = 256 * _MEBIBYTE
 _MOST_EXAMPLE_VALUES = 1 << 22
 # Of which no value is longer than what it takes in the file, or is read as a dictionary.
@@ -73,7 +78,8 @@ class LanguageAdapter:
         self.index = index
         self.routing_vectors = routing_vectors
         self.training_hashes = training_hashes
-        self.path = path
+        self.path = path.absolute()  # the process may go to another folder before the weights are read
+        self._given = path
         self.snapshot = snapshot
         self._fetched = False  # whether the weights have come and were compared with their hash
 
@@ -85,7 +91,7 @@ class LanguageAdapter:
     @property
     def source(self) -> str:
         """Where it is from: ``"someone/retrieveall-de@<commit>"`` or a folder."""
-        return str(self.snapshot or self.path)
+        return str(self.snapshot or self._given)
 
     @property
     def pin(self) -> str | None:
@@ -93,19 +99,22 @@ class LanguageAdapter:
         return str(self.snapshot) if self.snapshot and not self.snapshot.folder else None
 
     def copy_to(self, folder: Path, name: str) -> str:
-        """Copies the adapter into a folder of another one; returns the name of the former.
+        """Copies the adapter into a folder of another one, in place of an adapter that is there; returns the name of the former.
 
         Raises:
+            FileExistsError: The folder holds something else than an adapter.
             HubError: Its weights are on the Hub still, and cannot be fetched.
         """
         if self.snapshot:
             self.snapshot.fetch(WEIGHT_FILES)
         target = folder / name
         if target.resolve() != self.path.resolve():
-            target.mkdir(parents=True, exist_ok=True)
-            for file in (*KNOWLEDGE_FILES, *WEIGHT_FILES, *PICTURED_FILES):  # and nothing else that may lie beside them
-                if (self.path / file).is_file():
-                    shutil.copyfile(self.path / file, target / file)
+            check_only_adapter(target)
+            with replacing(target, [self.path]) as copy:
+                copy.mkdir()
+                for file in ADAPTER_FILES:  # and nothing else that may lie beside them
+                    if (self.path / file).is_file():
+                        shutil.copyfile(self.path / file, copy / file)
         return name
 
     @classmethod
@@ -140,8 +149,11 @@ class LanguageAdapter:
 
     def save_knowledge(self, path: str | Path) -> None:
         """Writes manifest, examples and vectors into a folder; PEFT writes the LoRA weights beside them."""
-        path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
+        # Aside, for the vectors may be mapped from the very file that they are written to.
+        with updating(Path(path)) as folder:
+            self._write_knowledge(folder)
+
+    def _write_knowledge(self, path: Path) -> None:
         self.manifest.save(path)
         _write_examples(self.index.examples, path / _EXAMPLES)
         tensors = {
@@ -165,14 +177,14 @@ class LanguageAdapter:
             What was pushed: its repository, commit and URL.
 
         Raises:
-            ImportError: The package is not installed; remote code can load adapters, not publish them.
+            MissingPackageError: The package is not installed; remote code can load adapters, not publish them.
             AdapterError: It does not load, so it is not pushed.
             HubError: The Hub refuses it or cannot be reached; the repository is as it was then.
         """
         try:
             from modeling_retrieveall.publishing.hub import push_adapter
         except ImportError as error:
-            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+            raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_adapter(self, repo_id, **arguments)
 
     def sentence_vectors(self) -> Tensor:
@@ -215,6 +227,24 @@ class LanguageAdapter:
                 raise AdapterError(str(error)) from error
         with called(self.path, self.snapshot):
             return read_lora(self.path, dtype)
+
+
+def check_only_adapter(folder: Path) -> None:
+    """Makes sure that nothing but an adapter is lost when a folder is replaced.
+
+    Raises:
+        FileExistsError: The folder holds something else, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file. Choose another output.")
+    names = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+    if names and MANIFEST not in names:
+        raise FileExistsError(f"{folder} exists and is no language adapter. Choose another output; it would be replaced.")
+    if others := [name for name in names if name not in ADAPTER_FILES and name not in _LEFT_BY_FILE_MANAGERS]:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''} beside the adapter, which would be lost "
+            "with it. Move that away, or choose another output."
+        )
 
 
 def readable_like(file: Path, model: Path) -> None:
@@ -279,7 +309,9 @@ def _read_examples(file: Path, labels: Sequence[str]) -> list[Example]:
             raise ValueError(f"a span of {spans} leaves its {len(row['tokens'])} words")
         if foreign := {span.label for span in spans} - set(labels):
             raise ValueError(f"an example has the label {min(foreign, key=str)!r}, which is none of {labels}")
-        examples.append(Example(Sentence.from_words(row["tokens"]), spans))
+        if (glued := row.get("glued")) is not None and len(glued) != len(row["tokens"]):
+            raise ValueError(f"an example has {len(row['tokens'])} words and says of {len(glued)} whether they are glued")
+        examples.append(Example(Sentence.from_words(row["tokens"], glued), spans))
     return examples
 
 
@@ -293,9 +325,10 @@ def _rows(file: Path) -> Iterator[dict[str, Any]]:
     fields = sorted(column.name for column in columns if column.path.startswith("spans."))
     if fields != ["end", "label", "start"]:
         raise ValueError(f"its spans have {fields}, not start, end and label")
+    glued = ["glued"] if any(column.path.startswith("glued.") for column in columns) else []  # earlier releases wrote none
     left = _MOST_EXAMPLE_BYTES
     with pq.ParquetFile(file, read_dictionary=strings, metadata=metadata) as table:
-        for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans"]):
+        for batch in table.iter_batches(batch_size=256, columns=["tokens", "spans", *glued]):
             left -= batch.nbytes + _characters(batch.column("tokens").flatten())
             left -= _characters(batch.column("spans").flatten().field("label"))
             if left < 0:
@@ -322,9 +355,13 @@ def _characters(strings: pa.DictionaryArray) -> int:
 
 def _write_examples(examples: Sequence[Example], file: Path) -> None:
     span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])
-    schema = pa.schema([("tokens", pa.list_(pa.string())), ("spans", pa.list_(span))])
+    schema = pa.schema([("tokens", pa.list_(pa.string())), ("spans", pa.list_(span)), ("glued", pa.list_(pa.bool_()))])
     rows = [
-        {"tokens": [word.text for word in example.sentence.words], "spans": [s._asdict() for s in example.spans]}
+        {
+            "tokens": [word.text for word in example.sentence.words],
+            "spans": [span._asdict() for span in example.spans],
+            "glued": [word.glued for word in example.sentence.words],
+        }
         for example in examples
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)

@@ -6,13 +6,14 @@
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedModel
 
 from .collection import Refusals, Source, load_adapters
 from .compatibility import check_hidden_size, check_manifest, check_weights
 from .configuration_retrieveall import RetrieveAllConfig
+from .errors import InputError
 from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
 from .lora_files import AdapterError
@@ -66,7 +67,7 @@ class Languages:
         """Takes a language away.
 
         Raises:
-            ValueError: There is no such language.
+            InputError: There is no such language.
         """
         self.check([language])
         del self.adapters[language]
@@ -80,10 +81,10 @@ class Languages:
         """Makes sure that there are such languages.
 
         Raises:
-            ValueError: There is one that is not.
+            InputError: There is one that is not.
         """
         if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
-            raise ValueError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {_listed(self.adapters)}.")
+            raise InputError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {_listed(self.adapters)}.")
 
     def add_all(self, sources: dict[str, Source], wanted: Sequence[str] | None, refusals: Refusals) -> None:
         """Adds the adapters of a model.
@@ -94,13 +95,13 @@ class Languages:
             refusals: Takes note of adapters on the Hub that cannot be used.
 
         Raises:
-            ValueError: A wanted language is not there.
+            InputError: A wanted language is not there.
             AdapterError: The adapter of a wanted language cannot be used, or none at all can.
         """
         asked = {wanted} if isinstance(wanted, str) else set(wanted or ())
         if missing := sorted(asked - sources.keys()):
             reasons = "".join(f"\n  skipped: {reason}" for reason in refusals.reasons)
-            raise ValueError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {_listed(sources)}.{reasons}")
+            raise InputError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {_listed(sources)}.{reasons}")
         chosen = sorted(sources if wanted is None else (asked | {SHARED_LANGUAGE}) & sources.keys())
         for language, adapter in load_adapters({language: sources[language] for language in chosen}, refusals).items():
             try:
@@ -112,6 +113,15 @@ class Languages:
         if refusals.reasons and (asked - self.adapters.keys() or not self.adapters):
             raise AdapterError("These adapters cannot be used:\n" + "\n".join(f"  {reason}" for reason in refusals.reasons))
         refusals.warn()
+
+    def make_resident(self, languages: Collection[str]) -> None:
+        """Reads the LoRA weights of languages into the bank, as far as they are not there.
+
+        Raises:
+            AdapterError: Weights are missing or damaged.
+            HubError: Weights cannot be fetched.
+        """
+        self.bank.make_resident(languages, lambda language: self.adapters[language].lora_weights(self.base.dtype))
 
     def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
         """Fetches the weights of languages that are needed for the first time; those that are of no use are removed.
@@ -132,7 +142,8 @@ class Languages:
             adapter = self.adapters[language]
             try:
                 check_weights(adapter, self.base, self.config.max_rank)
-                adapter.lora_weights(self.base.dtype)
+                # The weights stay where decoding needs them next, so that they are read once.
+                self.make_resident([language])
                 self._usable.add(language)
             except AdapterError as error:
                 if strict:

@@ -24,6 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .errors import InputError
+
 
 @dataclass(frozen=True)
 class LoraWeights:
@@ -138,12 +140,12 @@ class LoraBank:
         slots: Adapters kept resident; beyond it, the least recently used makes room.
 
     Raises:
-        ValueError: There is no slot.
+        InputError: There is no slot.
     """
 
     def __init__(self, base: nn.Module, slots: int) -> None:
         if slots < 1:
-            raise ValueError(f"adapter_slots is {slots}; give at least 1.")
+            raise InputError(f"adapter_slots is {slots}; give at least 1.")
         self.slots = slots
         self._modules = dict(base.named_modules())
         self._slot_of: OrderedDict[str, int] = OrderedDict()  # least recently used first
@@ -169,12 +171,12 @@ class LoraBank:
 
         Raises:
             KeyError: It is not resident.
-            ValueError: It would be the last slot that others can use.
+            InputError: It would be the last slot that others can use.
         """
         if name not in self._slot_of:
             raise KeyError(f"Adapter {name!r} is not resident. Load it before pinning it.")
         if len(self._pinned | {name}) >= self.slots:
-            raise ValueError(f"Cannot pin {name!r}: {len(self._pinned)} of {self.slots} slots are pinned, one must stay free.")
+            raise InputError(f"Cannot pin {name!r}: {len(self._pinned)} of {self.slots} slots are pinned, one must stay free.")
         self._pinned.add(name)
 
     def unpin(self, name: str) -> None:
@@ -185,7 +187,7 @@ class LoraBank:
         """Makes an adapter resident, in place of one of the same name.
 
         Raises:
-            ValueError: A tensor's module is not in the base, or its shape does not fit; nothing has changed then.
+            InputError: A tensor's module is not in the base, or its shape does not fit; nothing has changed then.
             RuntimeError: Rows are in force.
         """
         self._check_idle(name)
@@ -211,10 +213,10 @@ class LoraBank:
             read: Gives the weights of an adapter.
 
         Raises:
-            ValueError: There are more than slots for them.
+            InputError: There are more than slots for them.
         """
         if len(self._pinned | set(names)) > self.slots:
-            raise ValueError(
+            raise InputError(
                 f"{len(set(names))} adapters are needed at once, {len(self._pinned)} of {self.slots} slots are pinned. "
                 "Raise adapter_slots."
             )
@@ -292,7 +294,7 @@ class LoraBank:
         elif stack.a.shape[1] < a.shape[0]:
             self._stacks[module_name] = stack.widened(a.shape[0])
 
-    def _hook(self, module_name: str) -> Any:
+    def _hook(self, module_name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
         def add_delta(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             rows = self._rows
             gathered = rows and rows.gathered(module_name, self._stacks[module_name], output.device)
@@ -316,15 +318,15 @@ def check_fits(name: str, weights: LoraWeights, modules: dict[str, nn.Module]) -
         modules: The base's modules by name.
 
     Raises:
-        ValueError: A module is not in the base or no linear layer, or a shape does not fit it.
+        InputError: A module is not in the base or no linear layer, or a shape does not fit it.
     """
     for module_name, a in weights.a.items():
         b, module = weights.b[module_name], modules.get(module_name)
         if module is None or not hasattr(module, "in_features"):
-            raise ValueError(f"Adapter {name!r} has weights for {module_name!r}, which is no linear layer of the base LLM.")
+            raise InputError(f"Adapter {name!r} has weights for {module_name!r}, which is no linear layer of the base LLM.")
         expected: tuple[Any, Any] = (a.shape[0], module.in_features), (module.out_features, a.shape[0])
         if (tuple(a.shape), tuple(b.shape)) != expected:
-            raise ValueError(
+            raise InputError(
                 f"Adapter {name!r} has A {tuple(a.shape)} and B {tuple(b.shape)} for {module_name!r}, which takes "
                 f"{expected[0]} and {expected[1]}. It was trained on another base LLM."
             )

@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from .errors import RetrieveAllError
 from .lora_bank import LoraWeights
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -28,7 +29,7 @@ _LARGEST_UPDATE = 1e6  # |A| * |B| * scaling; 11 in the shipped adapters, and fl
 _MOST_PATTERNS, _MOST_CHOICES = 256, 10
 
 
-class AdapterError(ValueError):
+class AdapterError(RetrieveAllError, ValueError):
     """A folder that cannot serve as a language adapter; the message names it and what is wrong."""
 
 

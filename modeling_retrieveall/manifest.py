@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from .atomic import replacing
+from .errors import InputError
 from .lora_files import AdapterError
 from .prompting import PROMPT_VERSION
 
@@ -20,7 +22,7 @@ SHARED_LANGUAGE = "mul"
 """The shared multilingual adapter: BCP-47 for "multiple languages"."""
 
 _LONGEST_LABEL = 64
-_MOST_LABELS = 1000  # each is a branch of the grammar of every answer
+MOST_LABELS = 1000  # each is a branch of the grammar of every answer
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Writes it into an adapter's folder."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
-        (folder / MANIFEST).write_text(text, encoding="utf-8")
+        with replacing(folder / MANIFEST) as file:
+            file.write_text(text, encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -100,10 +103,10 @@ def check_language(language: object) -> None:
     """Makes sure that a language code can be one, for it names folders too.
 
     Raises:
-        ValueError: It does not have the form of a BCP-47 code.
+        InputError: It does not have the form of a BCP-47 code.
     """
     if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
-        raise ValueError(f"{reprlib.repr(language)} is no language code; write it like 'de', 'sw', 'zh-Hant' or 'mul'.")
+        raise InputError(f"{reprlib.repr(language)} is no language code; write it like 'de', 'sw', 'zh-Hant' or 'mul'.")
 
 
 def _check(manifest: Manifest) -> None:
@@ -124,8 +127,8 @@ def _check(manifest: Manifest) -> None:
             raise TypeError(f"{name} is {reprlib.repr(value)}")
     if not all(isinstance(figures, dict) for figures in manifest.metrics):
         raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of figures")
-    if len(manifest.entity_types) > _MOST_LABELS:
-        raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {_MOST_LABELS:,} are read")
+    if len(manifest.entity_types) > MOST_LABELS:
+        raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {MOST_LABELS:,} are read")
     for label in manifest.entity_types:
         check_label(label)
 
@@ -134,8 +137,8 @@ def check_label(label: object) -> None:
     """Makes sure that a label can stand in a prompt and be told from what stands around it.
 
     Raises:
-        ValueError: It is no string, empty, too long, or has a line break or one of the marks ``=`` and ``;``.
+        InputError: It is no string, empty, too long, or has a line break or one of the marks ``=`` and ``;``.
     """
     fits = isinstance(label, str) and 0 < len(label) <= _LONGEST_LABEL and label == label.strip() and label.isprintable()
     if not fits or re.search("[=;]", str(label)):
-        raise ValueError(f"{reprlib.repr(label)} in entity_types is no label; write it like 'PER' or 'creative work'")
+        raise InputError(f"{reprlib.repr(label)} in entity_types is no label; write it like 'PER' or 'creative work'")

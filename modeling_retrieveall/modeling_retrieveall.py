@@ -5,39 +5,44 @@
 [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
+from transformers.utils import CONFIG_NAME
 
-from .answering import Answerer
+from .answering import Answerer, LocalAnswerer
 from .answers import AnswerFormat
+from .atomic import check_sources, updating
 from .base_llm import load_base, pinned_revision
 from .collection import Refusals, find, locate
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import Window, checked_texts, entities_of
-from .entities import Entity
+from .entities import Entity, Sentence
+from .errors import InputError, InputTypeError, MissingPackageError
 from .extractor import Extractor
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
 from .languages import Languages
+from .origin import BaseOrigin, Origin, file_states
 from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .tokenization_retrieveall import write_tokenizer_pointer
+from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
 # What AutoModel passes on that means nothing here.
 _AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
 
 
-class RetrieveAllModel(PreTrainedModel):
+class RetrieveAllModel(TypedPreTrainedModel):
     """Named entity recognition in many languages with one frozen LLM.
 
     Build it with :meth:`from_pretrained`; :meth:`extract` is the whole of daily use.
@@ -48,17 +53,18 @@ class RetrieveAllModel(PreTrainedModel):
         tokenizer: The base's tokenizer.
     """
 
+    config: RetrieveAllConfig
     config_class = RetrieveAllConfig
     base_model_prefix = "base"
     _auto_class = "AutoModel"
 
     def __init__(self, config: RetrieveAllConfig, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(config)
-        _check_window(config, base)
-        self.base = base.eval()
+        self.base: PreTrainedModel = base.eval()
         self.tokenizer = tokenizer
         self.hub = Hub()
         self.home: Snapshot | None = None
+        self._base_origin: BaseOrigin | None = None
         self._languages = Languages(base, config)
         self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
         self.answers = AnswerFormat(tokenizer)
@@ -66,6 +72,12 @@ class RetrieveAllModel(PreTrainedModel):
         self.encoder = self._extractor.encoder
         self._head = LMHead(base)
         self.post_init()
+        config.set_in_use()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "config" and "config" in self.__dict__:
+            raise InputError("The configuration of a model cannot be replaced. Change its fields with model.config.change(...).")
+        super().__setattr__(name, value)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         """Nothing: the base is pretrained and the adapters are trained."""
@@ -91,7 +103,7 @@ class RetrieveAllModel(PreTrainedModel):
         strict: bool = False,
         revision: str | None = None,
         **arguments: Any,
-    ) -> "RetrieveAllModel":
+    ) -> Self:
         """Loads a base LLM and the adapters of a model. LoRA weights on the Hub are fetched when first routed to.
 
         Args:
@@ -132,9 +144,10 @@ class RetrieveAllModel(PreTrainedModel):
         known = found.config.base_revision if name == found.config.base_model else None
         revision = pinned_revision(name, known, hub)
         base, tokenizer = load_base(name, revision, hub, **arguments)
-        found.config.base_revision = found.config.base_revision or revision
+        if name == found.config.base_model:  # the adapters are of the base that the configuration names, not of its substitute
+            found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub, model.home = hub, found.home
+        model.hub, model.home, model._base_origin = hub, found.home, BaseOrigin(name, revision, arguments)
         model._languages.add_all(found.adapters, languages, refusals)
         model.eval()
         return model
@@ -145,25 +158,37 @@ class RetrieveAllModel(PreTrainedModel):
         Adapters of the Hub are pinned by their commits; those of folders are copied to ``adapters/<language>``. The folder loads
         with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
 
+        It may be the folder that the model was loaded from: adapters that lie in their places already stay as they are. Each
+        file and adapter is written aside and moved into place, and what else the folder holds is kept.
+
         Args:
             save_directory: The folder; made if missing.
             collection: Slug of the Hub collection from which the saved model takes further languages, instead of its own.
+
+        Raises:
+            InputError: The copy of an adapter would replace the files of another one that the model has loaded.
+            FileExistsError: The folder holds another model, such as the base LLM.
+            OSError: The folder cannot be written.
         """
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = deepcopy(self.config)
+        _check_holds_no_other_model(folder)
+        places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
+        for language, name in places.items():
+            check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
+        config = type(self.config).from_dict(self.config.to_dict())
         config.collection = collection or config.collection
         config.adapters = {
-            language: adapter.pin or adapter.copy_to(folder, f"adapters/{language}")
+            language: adapter.pin or adapter.copy_to(folder, places[language])
             for language, adapter in sorted(self.adapters.items())
         }
         config.architectures = [type(self).__name__]
         config.custom_pipelines = CUSTOM_PIPELINES
-        custom_object_save(self, folder, config=config)
-        write_tokenizer_pointer(folder)
-        config.save_pretrained(folder)
+        with updating(folder) as written:
+            custom_object_save(self, written, config=config)  # type: ignore[arg-type]
+            write_tokenizer_pointer(written)
+            config.save_pretrained(written)
 
-    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
+    def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:  # type: ignore[override]
         """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.
 
         Args:
@@ -180,8 +205,41 @@ class RetrieveAllModel(PreTrainedModel):
         try:
             from modeling_retrieveall.publishing.hub import push_model
         except ImportError as error:
-            raise ImportError("Publishing needs the package itself. Run: pip install retrieveall") from error
+            raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
         return push_model(self, repo_id, **arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Lets pickle and copy store what the model was loaded from, and load it again from there.
+
+        Raises:
+            TypeError: The model was built from parts in memory, or a server answers for it.
+        """
+        if self._base_origin is None:
+            raise InputTypeError(
+                "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
+                "Load a model in each process with RetrieveAllModel.from_pretrained."
+            )
+        if not isinstance(self._extractor.answerer, LocalAnswerer):
+            raise InputTypeError(
+                f"A {type(self._extractor.answerer).__name__} answers for this model, so it cannot be pickled or copied. Load a "
+                "model in each process with RetrieveAllModel.from_pretrained, and call answer_with there."
+            )
+        return _load_again, (self._origin(self._base_origin),)
+
+    def _origin(self, base: BaseOrigin) -> Origin:
+        adapters = {code: adapter.snapshot or adapter.path.absolute() for code, adapter in sorted(self.adapters.items())}
+        name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
+        # A quantised base has several dtypes, none of which it was loaded with.
+        dtype = {} if getattr(self.base, "is_quantized", False) else {"dtype": self.base.dtype}
+        return Origin(
+            base=BaseOrigin(name, base.revision, base.arguments | dtype),
+            device=None if "device_map" in base.arguments else str(self.base.device),
+            config={field: getattr(self.config, field) for field in sorted(RetrieveAllConfig.parameters())},
+            adapters=adapters,
+            hub=self.hub,
+            home=self.home,
+            files=file_states(name, adapters.values()),
+        )
 
     # Languages
 
@@ -231,7 +289,7 @@ class RetrieveAllModel(PreTrainedModel):
         languages: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         *,
-        words: Sequence[Sequence[str]] | None = None,
+        words: Sequence[Sequence[str] | Sentence] | None = None,
         threshold: float = 0.0,
         prior: Mapping[str, float] | None = None,
     ) -> list[list[Entity]]:
@@ -243,7 +301,8 @@ class RetrieveAllModel(PreTrainedModel):
             texts: A text or a list of texts, of any length.
             languages: The language of all texts or of each, instead of routing.
             batch_size: Sentences decoded together; the configuration's when not given.
-            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``.
+            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``. A ``Sentence`` is
+                taken as it is.
             threshold: Entities of a lower score are left out.
             prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out, and
                 no text is taken for one of an unknown language.
@@ -272,7 +331,7 @@ class RetrieveAllModel(PreTrainedModel):
         languages: str | Sequence[str] | None = None,
         batch_size: int | None = None,
         *,
-        words: Sequence[Sequence[str]] | None = None,
+        words: Sequence[Sequence[str] | Sentence] | None = None,
         threshold: float = 0.0,
         prior: Mapping[str, float] | None = None,
     ) -> list[Extraction]:
@@ -288,7 +347,7 @@ class RetrieveAllModel(PreTrainedModel):
         served = self._extractor.serve(listed, request)
         return [
             Extraction(
-                text if isinstance(text, str) else " ".join(text),
+                text if isinstance(text, str) else text.text,
                 entities_of(windows, threshold),
                 [self._explained(window) for window in windows],
             )
@@ -357,7 +416,7 @@ class RetrieveAllModel(PreTrainedModel):
 
     # Tensors in, tensors out
 
-    def generate(  # type: ignore[override]
+    def generate(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
@@ -382,13 +441,13 @@ class RetrieveAllModel(PreTrainedModel):
             TypeError: An argument makes no sense here.
         """
         if unsupported:
-            raise TypeError(
+            raise InputTypeError(
                 f"generate() got {', '.join(sorted(unsupported))}: answers are decoded greedily under a grammar that ends them. "
                 "Call generate(input_ids, attention_mask, languages=None, return_dict_in_generate=False)."
             )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
-        results = self.explain([self.tokenizer.decode(row, skip_special_tokens=True) for row in rows], languages)
+        results = self.explain([str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows], languages)
         answers = [[token for each in result.sentences for token in each.answer_ids] or self.answers.end for result in results]
         longest = max((len(answer) for answer in answers), default=0)
         pad = self.tokenizer.pad_token_id or 0
@@ -427,17 +486,33 @@ class RetrieveAllModel(PreTrainedModel):
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
-def _check_window(config: RetrieveAllConfig, base: PreTrainedModel) -> None:
-    """Makes sure that the longest prompt, and an answer as long as its sentence, fit the base's window."""
-    window = getattr(base.config.get_text_config(), "max_position_embeddings", None)
-    needed = config.max_example_tokens + 2 * config.max_sentence_tokens
-    if window is not None and needed > window:
-        raise ValueError(
-            f"The base LLM reads {window} tokens, but examples of {config.max_example_tokens}, a sentence of "
-            f"{config.max_sentence_tokens} and its answer may take {needed}. Lower max_example_tokens or max_sentence_tokens."
-        )
+def _check_holds_no_other_model(folder: Path) -> None:
+    """Refuses to write a configuration over that of another model, which would no longer load."""
+    file = folder / CONFIG_NAME
+    if file.is_file():
+        try:
+            kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+        except (ValueError, LookupError, TypeError):
+            kind = None
+        if kind != RetrieveAllConfig.model_type:
+            raise FileExistsError(f"{folder} holds a model of type {kind!r}, which would be lost. Choose another folder.")
+
+
+def _load_again(origin: Origin) -> RetrieveAllModel:
+    """Loads a model that was pickled or copied.
+
+    AutoModel makes a class of its own from RetrieveAllModel, which pickle does not find, so the class is not stored.
+    """
+    base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
+    model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
+    model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
+    model._languages.add_all(origin.adapters, None, Refusals(strict=True))
+    if origin.device:
+        model.to(origin.device)
+    model.eval()
+    return model
 
 
 def _check_threshold(threshold: float) -> None:
     if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold}; give a probability between 0 and 1.")
+        raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

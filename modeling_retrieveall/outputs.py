@@ -54,12 +54,12 @@ class ServedSentence:
     retrieved: Retrieved
     prompt_ids: list[int]
     answer_ids: list[int]
-    _decode: Callable[[list[int]], str] = field(repr=False, compare=False)
+    _decode: Callable[[list[int]], str | list[str]] = field(repr=False, compare=False)
 
     @property
     def prompt(self) -> str:
         """What the LLM was given, as text."""
-        return self._decode(self.prompt_ids)
+        return str(self._decode(self.prompt_ids))
 
 
 @dataclass(frozen=True, slots=True)

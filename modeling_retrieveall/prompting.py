@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from .answers import AnswerFormat
 from .entities import Example, Mention, Sentence
 
-PROMPT_VERSION = 1
-"""Raised whenever the wording or the tokens change: an adapter serves only the prompt it was trained on."""
+PROMPT_VERSION = 2
+"""Raised whenever the wording or the tokens change: an adapter serves only a prompt that it can read."""
+SERVED_VERSIONS = (1, 2)
+"""Version 1 differs in rare sentences alone: it did not say which occurrence of a mention is meant, read soft hyphens, and took a
+Korean word for one unit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,17 @@ class Router:
     def __init__(self, config: RetrieveAllConfig) -> None:
         self.config = config
         self.fallback: str | None = None
-        self._discriminant = Discriminant() if config.router != "vote" else None
-        self._votes = Votes(config.k_neighbours) if config.router != "discriminant" else None
+        # Both know every language, so that the configuration may choose another one at any time.
+        self._all_distances, self._all_votes = Discriminant(), Votes()
         self._scripts: dict[str, frozenset[str]] = {}
+
+    @property
+    def _discriminant(self) -> Discriminant | None:
+        return None if self.config.router == "vote" else self._all_distances
+
+    @property
+    def _votes(self) -> Votes | None:
+        return None if self.config.router == "discriminant" else self._all_votes
 
     @property
     def languages(self) -> list[str]:
@@ -99,16 +107,14 @@ class Router:
         self.remove(language)
         if len(vectors):
             self._scripts[language] = scripts
-            for scorer in (self._discriminant, self._votes):
-                if scorer:
-                    scorer.add(language, vectors)
+            for scorer in (self._all_distances, self._all_votes):
+                scorer.add(language, vectors)
 
     def remove(self, language: str) -> None:
         """Takes a language away, if it is there."""
         self._scripts.pop(language, None)
-        for scorer in (self._discriminant, self._votes):
-            if scorer:
-                scorer.remove(language)
+        for scorer in (self._all_distances, self._all_votes):
+            scorer.remove(language)
 
     def route(
         self,
@@ -146,7 +152,7 @@ class Router:
         if distances is not None:
             logs = logs + (-distances.square() / (2 * self.config.routing_temperature)).log_softmax(-1)
         if self._votes:
-            logs = logs + self._votes.posterior(sentences).double().log()
+            logs = logs + self._votes.posterior(sentences, self.config.k_neighbours).double().log()
         weights = [1.0 if prior is None else prior.get(language, 0.0) for language in self.languages]
         log_prior = torch.tensor(weights, dtype=torch.float64).log()
         texts = [list(positions) for _, positions in groupby(range(len(owners)), key=owners.__getitem__)]
@@ -194,8 +200,7 @@ class Router:
 
     def _nearest(self, distances: Tensor) -> Tensor:
         """``[sentences]``: distances from the nearest language, in standard deviations a dimension."""
-        assert self._discriminant
-        return distances.amin(-1) / sqrt(self._discriminant.dimensions)
+        return distances.amin(-1) / sqrt(self._all_distances.dimensions)
 
     def calibrate(self, held_out: Mapping[str, Tensor]) -> dict[str, float]:
         """Sets the temperature of highest likelihood, and the distance that one known sentence in a hundred exceeds.

@@ -1,9 +1,9 @@
 """The paper's vote: the k nearest examples of all languages, and the most frequent language wins (arXiv 2505.19128).
 
->>> votes = Votes(k_neighbours=10)
+>>> votes = Votes()
 >>> votes.add("de", german_vectors)
 >>> votes.add("es", spanish_vectors)
->>> votes.posterior(vectors)
+>>> votes.posterior(vectors, k_neighbours=10)
 tensor([[0.9, 0.1]])
 """
 
@@ -19,13 +19,9 @@ class Votes:
     """The examples of all languages, of which the nearest vote.
 
     Vectors are centred on the mean of the languages' means, so that a language of many examples does not pull the centre.
-
-    Args:
-        k_neighbours: Examples that vote.
     """
 
-    def __init__(self, k_neighbours: int) -> None:
-        self.k_neighbours = k_neighbours
+    def __init__(self) -> None:
         self._vectors: dict[str, Tensor] = {}
         self._pool: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -44,16 +40,24 @@ class Votes:
         self._vectors.pop(language, None)
         self._pool = None
 
-    def posterior(self, sentences: Tensor) -> Tensor:
-        """Shares of the votes, [sentences, languages] in the order of ``languages``, for sentence vectors [sentences, hidden]."""
+    def posterior(self, sentences: Tensor, k_neighbours: int) -> Tensor:
+        """Shares of the votes of the ``k_neighbours`` nearest examples.
+
+        Args:
+            sentences: ``[sentences, hidden]``: sentence vectors.
+            k_neighbours: Examples that vote.
+
+        Returns:
+            ``[sentences, languages]``, in the order of ``languages``.
+        """
         mean, pool, owners = self._pooled()
         similarities = normalize(sentences.float() - mean, dim=-1) @ pool.T
-        nearest = similarities.topk(min(self.k_neighbours, len(pool)), dim=-1)
+        nearest = similarities.topk(min(k_neighbours, len(pool)), dim=-1)
         votes = torch.zeros(len(sentences), len(self._vectors))
         votes.scatter_add_(1, owners[nearest.indices], torch.ones_like(nearest.values))
         # Ties go to the language of the nearer examples: their similarities break them without outweighing a vote.
         ties = torch.zeros_like(votes).scatter_add_(1, owners[nearest.indices], nearest.values + 1.0)
-        shares = votes + ties / (4.0 * self.k_neighbours) + _BEFOREHAND
+        shares = votes + ties / (4.0 * k_neighbours) + _BEFOREHAND
         return shares / shares.sum(-1, keepdim=True)
 
     def _pooled(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,8 +38,8 @@ TINY_CORPUS = [
 ]
 
 
-def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32, seed: int = 0) -> Path:
-    """A causal LM of two random layers with a byte-level tokenizer, as ``save_pretrained`` writes it."""
+def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
+    """A causal LM of random weights with a byte-level tokenizer, as ``save_pretrained`` writes it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -51,7 +51,7 @@ def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32,
         vocab_size=len(fast),
         hidden_size=hidden,
         intermediate_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         bos_token_id=1,

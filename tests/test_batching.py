@@ -1,5 +1,7 @@
 """All items are worked on, once, whatever the budget and however often memory runs out."""
 
+import itertools
+import time
 from collections.abc import Callable
 
 import pytest
@@ -60,6 +62,36 @@ def test_a_halved_budget_comes_back_with_good_batches_and_no_further() -> None:
     assert 32 <= budget.tokens < 64
     budget.run([8] * 400, work)
     assert budget.tokens == 64
+
+
+def test_a_hundred_thousand_items_take_no_longer_each_than_a_thousand() -> None:
+    def seconds(count: int) -> float:
+        lengths, begin = [7 + i % 50 for i in range(count)], time.perf_counter()
+        TokenBudget(64).run(lengths, lambda batch: None)
+        return (time.perf_counter() - begin) / count
+
+    assert seconds(100_000) < 20 * min(seconds(1000) for _ in range(3))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
+    languages=st.lists(st.sampled_from("abcd"), min_size=40, max_size=40),
+    failures=st.sets(st.integers(0, 30)),
+)
+def test_no_item_is_lost_or_done_twice_when_memory_runs_out_among_adapters(
+    lengths: list[int], languages: list[str], failures: set[int]
+) -> None:
+    done: list[int] = []
+    calls = itertools.count()
+
+    def work(batch: list[int]) -> None:
+        if next(calls) in failures and len(batch) > 1:
+            raise RuntimeError(OUT_OF_MEMORY)
+        assert len({languages[i] for i in batch}) <= 2
+        done.extend(batch)
+
+    TokenBudget(100).run(lengths, work, adapters=[(language,) for language in languages[: len(lengths)]], max_adapters=2)
+    assert sorted(done) == list(range(len(lengths)))
 
 
 def test_an_item_that_does_not_fit_alone_is_an_error_with_its_length() -> None:

@@ -15,13 +15,13 @@ from huggingface_hub import ModelCard, constants
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.collection import shipped_adapters
+from modeling_retrieveall.data.labelled import dataset_name
 from modeling_retrieveall.embedded import embedded_path
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.manifest import Manifest, read_manifest
 from modeling_retrieveall.publishing.cards import adapter_card, model_card
 from modeling_retrieveall.publishing.metadata import Dataset
 from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.data import dataset_name
 from tests.conftest import SENTENCES, example
 from tests.hub import LocalHub
 from tests.hub.cards import front_matter

@@ -58,6 +58,20 @@ def test_a_language_goes_to_the_hub_into_a_collection_and_into_somebody_elses_mo
     assert "ann/tiny-en" not in run("collection", "list", slug)[1]
 
 
+@pytest.mark.parametrize("title", ["немецкий", "德语", "الألمانية"])
+def test_a_collection_whose_title_has_no_latin_letters_is_used_like_any_other(
+    hub: LocalHub, run: Run, tiny_adapter: TINY, tmp_path: Path, title: str
+) -> None:
+    slug = publish(tiny_adapter, "de", title=title)
+    assert slug.startswith("ann/-")
+    for command in (("pull", slug, "--output", tmp_path / "out"), ("pull", slug), ("extract", "--model", slug, "--json", TEXT)):
+        code, _, problem = run(*command)
+        assert code == 0, problem
+    assert "ann/tiny-de" in run("collection", "list", slug)[1]
+    run("collection", "remove", slug, "ann/tiny-de")
+    assert run("collection", "add", slug, "ann/tiny-de")[0] == 0
+
+
 def test_a_model_goes_to_the_hub_from_a_folder_of_adapters(hub: LocalHub, run: Run, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
     assert run("push", slug, "ann/tiny-model", "--private")[0] == 0

@@ -9,8 +9,9 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.data.labelled import DatasetError, LabelledData, has_split, load_examples, sample, told_repairs, without
+from modeling_retrieveall.data.rows import Columns
 from modeling_retrieveall.entities import Example, Span
-from modeling_retrieveall.training.data import DatasetError, LabelledData, has_split, load_examples, sample, told_repairs, without
 
 from .conftest import SENTENCES, example
 
@@ -194,7 +195,7 @@ def test_the_scheme_of_the_tags_is_told_and_read(tmp_path: Path, tags: str, span
     assert (list(data.examples[0].spans), len(data.repairs), data.labels) == (spans, repairs, ["LOC", "PER"])
 
 
-@pytest.mark.parametrize("tag", ["PER", "X-PER", "B_PER", "B-", "7"])
+@pytest.mark.parametrize("tag", ["X-PER", "B-", "7"])
 def test_a_tag_of_no_scheme_is_named_with_how_to_write_it(tmp_path: Path, tag: str) -> None:
     with pytest.raises(
         DatasetError, match=rf"train.conll, line 3, word 'Bonn': tag '{tag}' is not BIO, IOB1 or BILOU. Write 'B-'"
@@ -292,6 +293,75 @@ def test_a_name_that_the_hub_does_not_know_says_what_to_give(monkeypatch: pytest
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(DatasetError, match=r"Could not load dataset 'no/such': no/such sw train was not found\. Give a Hub id"):
         load_examples("no/such:sw", "train")
+
+
+def test_a_configuration_and_a_revision_are_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def load_dataset(*names: Any, **options: Any) -> Dataset:
+        asked.append((names, options))
+        return Dataset.from_dict({"tokens": TOKENS, "tags": TAGS})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    for name in ("ann/ner", "ann/ner:de", "ann/ner@v1.0", "ann/ner:de@refs/pr/3", "ann/ner:de@refs/convert/parquet"):
+        assert_two_sentences(load_examples(name, "test"))
+    assert asked == [
+        (("ann/ner", None), {"split": "test"}),
+        (("ann/ner", "de"), {"split": "test"}),
+        (("ann/ner", None), {"split": "test", "revision": "v1.0"}),
+        (("ann/ner", "de"), {"split": "test", "revision": "refs/pr/3"}),
+        (("ann/ner", None), {"split": "test", "revision": "refs/convert/parquet", "data_dir": "de"}),
+    ]
+
+
+def test_a_dataset_that_needs_a_script_is_sent_to_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found conll2003.py")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DatasetError, match=r"its copy is conll2003:CONFIGURATION@refs/convert/parquet"):
+        load_examples("conll2003", "train")
+    with pytest.raises(DatasetError, match=r"its copy is tner/x:de@refs/convert/parquet"):
+        load_examples("tner/x:de", "train")
+
+
+@pytest.mark.parametrize("names", [("tokens", "tags"), ("words", "labels"), ("tokens", "ner"), ("words", "ner_tags")])
+def test_columns_of_parquet_may_have_other_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    columns = {names[0]: TOKENS, names[1]: TAGS, "pos_tags": TAGS, "id": [1, 2]}
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "train.parquet"))
+    data = load_examples(str(tmp_path), "train")
+    assert_two_sentences(data)
+    assert [row["id"] for row in data.rows] == [1, 2]
+
+
+def test_columns_of_parquet_can_be_named_and_numbers_too(tmp_path: Path) -> None:
+    columns = {"w": TOKENS, "t": numbered(TAGS), "ner_tags": numbered(TAGS)}
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "train.parquet"))
+    assert_two_sentences(load_examples(str(tmp_path), "train", Columns("w", "t", NAMES)))
+    write_named(tmp_path / "named" / "train.parquet")
+    with pytest.raises(DatasetError, match=r"names the tags of 'ner_tags' itself: O, B-PER"):
+        load_examples(str(tmp_path / "named"), "train", Columns(tag_names=NAMES))
+
+
+def test_only_the_names_of_its_own_tags_are_types_of_a_dataset(tmp_path: Path) -> None:
+    features = Features(
+        {
+            "tokens": List(Value("string")),
+            "chunk_tags": List(ClassLabel(names=["O", "B-NP"])),
+            "ner_tags": List(ClassLabel(names=NAMES)),
+        }
+    )
+    columns = {"tokens": TOKENS, "chunk_tags": [[0] * 5, [1, 1]], "ner_tags": numbered(TAGS)}
+    Dataset.from_dict(columns, features=features).to_parquet(str(tmp_path / "train.parquet"))
+    assert load_examples(str(tmp_path), "train").labels == ["LOC", "ORG", "PER"]
+
+
+def test_parquet_of_annotate_is_read(tmp_path: Path) -> None:
+    entity = {"text": "Nairobi", "label": "LOC", "start": 0, "end": 7, "score": 0.5}
+    columns = {"text": ["Nairobi!", "Hm."], "entities": [[entity], []], "language": ["sw", "sw"], "known": [True, True]}
+    Dataset.from_dict(columns).to_parquet(str(tmp_path / "train.parquet"))
+    data = load_examples(str(tmp_path), "train")
+    assert [e.spans for e in data.examples] == [(Span(0, 1, "LOC"),), ()] and data.predicted
 
 
 # The package's own sentences, and drawing from them

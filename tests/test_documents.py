@@ -61,7 +61,7 @@ def test_no_word_of_a_text_is_dropped_and_none_is_read_twice(reader: DocumentRea
 
 
 def test_the_words_of_a_sentence_stay_one_sentence(reader: DocumentReader) -> None:
-    (window,) = reader.windows(0, ["Bonn", ".", "Graz", "."], ["de"])
+    (window,) = reader.windows(0, Sentence.from_words(["Bonn", ".", "Graz", "."]), ["de"])
     assert window.text == "Bonn . Graz ."
 
 
@@ -263,7 +263,8 @@ def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader
 
 def test_only_texts_and_lists_of_words_are_read() -> None:
     assert checked_texts("Bonn", None) == ["Bonn"]
-    assert checked_texts(None, [["Bonn"], []]) == [["Bonn"], []]
+    assert checked_texts(None, [["Bonn"], []]) == [Sentence.from_words(["Bonn"]), Sentence.from_words([])]
+    assert checked_texts(None, [Sentence.from_text("Bonn")]) == [Sentence.from_text("Bonn")]
     with pytest.raises(TypeError, match=r"texts\[1\] is None"):
         checked_texts(["Bonn", None], None)  # type: ignore[list-item]
     assert torch.is_grad_enabled()

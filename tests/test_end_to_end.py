@@ -50,6 +50,20 @@ def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel
     assert model.extract(german, "de") == before
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "mention", "start"),
+    [
+        ("de", "Das Essen war kalt, klagte der Bürgermeister von Essen.", "Essen", 49),
+        ("de", "Essen ist eine Stadt; das Essen dort ist gut.", "Essen", 0),
+        ("en", "Reading books is fun in Reading, near Bath.", "Reading", 24),
+        ("en", "Paris is beautiful, and Paris is expensive.", "Paris", 0),
+    ],
+)
+def test_the_city_is_meant_and_not_the_meal(model: RetrieveAllModel, language: str, text: str, mention: str, start: int) -> None:
+    entities = model.extract(text, languages=language)[0]
+    assert [entity.start for entity in entities if entity.text == mention][:1] == [start]
+
+
 def test_generate_takes_tokens_and_gives_the_answer(model: RetrieveAllModel) -> None:
     batch = model.tokenizer(DEMO[:2], return_tensors="pt", padding=True)
     output = model.generate(**batch, languages=["de", "en"], return_dict_in_generate=True)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.data.tags import detect_scheme, spans_from_tags, split_tag
 from modeling_retrieveall.entities import (
     Entity,
     Example,
@@ -14,10 +15,7 @@ from modeling_retrieveall.entities import (
     Scheme,
     Sentence,
     Span,
-    detect_scheme,
     pieces,
-    spans_from_tags,
-    split_tag,
     tags_from_spans,
 )
 from tests.strategies import spans_within, texts, word_lists
@@ -105,7 +103,11 @@ def test_a_slice_keeps_the_offsets_into_the_whole_text(words: list[str]) -> None
         ("வேலூர் மாவட்டம்", ["வேலூர்", "மாவட்டம்"]),
         ("زار القاهرة، أمس", ["زار", "القاهرة", "،", "أمس"]),
         ("می‌خواهم", ["می‌خواهم"]),
-        ("서울에서 만나", ["서울에서", "만나"]),
+        ("서울에서 만나", ["서", "울", "에", "서", "만", "나"]),
+        ("スーパーの時々", ["ス", "ー", "パ", "ー", "の", "時", "々"]),
+        ("Donau\u00addampf\u200bschiff\u00ad", ["Donau\u00addampf\u200bschiff"]),
+        ("בירושלים ולעכו", ["ב", "ירושלים", "ו", "ל", "עכו"]),
+        ("وبالقاهرة في باريس", ["و", "ب", "القاهرة", "في", "باريس"]),
         ("Hi👨‍👩‍👧👍🏽🇩🇪!", ["Hi", "👨‍👩‍👧", "👍🏽", "🇩🇪", "!"]),
         ("Cafe\u0301 Zu\u0308rich", ["Cafe\u0301", "Zu\u0308rich"]),
         ("a\x00b\u202ec\ud800d", ["a", "b", "c", "d"]),

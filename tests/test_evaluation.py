@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
+from modeling_retrieveall.data.labelled import DatasetError
 from modeling_retrieveall.entities import Sentence, Span, tags_from_entities
 from modeling_retrieveall.outputs import ServedSentence
 from modeling_retrieveall.retrieval import Retrieved
-from modeling_retrieveall.training.data import DatasetError
 from modeling_retrieveall.training.evaluation import evaluate, evaluate_examples
 from tests.conftest import SENTENCES, example
 
@@ -24,10 +24,8 @@ class Oracle:
     def __init__(self, entities: list[list[Entity]]) -> None:
         self.entities = entities
 
-    def explain(self, words: list[list[str]], **_: object) -> list[Extraction]:
-        return [
-            Extraction(" ".join(row), found, [served(" ".join(row))]) for row, found in zip(words, self.entities, strict=True)
-        ]
+    def explain(self, words: list[Sentence], **_: object) -> list[Extraction]:
+        return [Extraction(row.text, found, [served(row.text)]) for row, found in zip(words, self.entities, strict=True)]
 
 
 def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:
@@ -40,6 +38,15 @@ def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:
     assert (report.precision, report.recall, report.f1) == (50.0, 33.33, 40.0)
     assert report.per_type["PER"] == {"f1": 100.0, "precision": 100.0, "recall": 100.0, "support": 1}
     assert report.routing_accuracy == 100.0
+
+
+def test_entities_in_sentences_without_one_are_counted_by_sentence() -> None:
+    examples = [example("guten Morgen"), example("es regnet"), example("es schneit"), example("Graz ruft", (0, 1, "LOC"))]
+    found = [[Entity("guten", "PER", 0, 5), Entity("Morgen", "LOC", 6, 12)], [], [], [Entity("ruft", "PER", 5, 9)]]
+    report = evaluate_examples(Oracle(found), examples, "de")  # type: ignore[arg-type]
+    assert (report.false_entity_rate, report.n_without_entities) == (33.33, 3)
+    report = evaluate_examples(Oracle(found[3:]), examples[3:], "de")  # type: ignore[arg-type]
+    assert (report.false_entity_rate, report.n_without_entities) == (None, 0)
 
 
 def test_no_entity_anywhere_gives_zeros_not_an_error() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
+from typer.testing import CliRunner
 
-from modeling_retrieveall import AdapterError, RetrieveAllConfig, RetrieveAllModel
+from modeling_retrieveall import AdapterError, HubError, RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.base_llm import load_base
+from modeling_retrieveall.cli import app
 from modeling_retrieveall.manifest import read_manifest
 from modeling_retrieveall.publishing.hub import push_adapter
 from modeling_retrieveall.tokenization_retrieveall import RetrieveAllTokenizer
@@ -40,7 +42,8 @@ def learn(base: str, tmp_path: Path) -> Learn:
     def learn(language: str, **settings: object) -> Path:
         fixed = {"init": "none", "epochs": 0, "max_train_examples": 10, "encoder_layer": 1, "mixed_precision": "no"}
         source, output = str(SENTENCES / f"{language}.conll"), str(tmp_path / f"{language}-{len(settings)}")
-        return train(TrainingArguments(language=language, dataset=[source], output=output, base="ann/base", **fixed | settings))
+        fixed |= {"base": "ann/base"} | settings
+        return train(TrainingArguments(language=language, dataset=[source], output=output, **fixed))
 
     return learn
 
@@ -75,6 +78,54 @@ def test_a_model_keeps_to_the_commit_of_its_base_and_further_languages_to_that_o
     with pytest.raises(AdapterError, match=f"has base revision '{newer}', the model '{base}'"):
         model.add_language(alone)
     assert model.add_language(learn("sw", base_revision=base)) == "sw"
+
+
+def test_a_base_whose_id_has_no_owner_is_pinned_like_any_other(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
+    hub.renamed["gpt2"] = "ann/base"
+    folder = learn("de", base="gpt2")
+    assert (read_manifest(folder).base_model, read_manifest(folder).base_revision) == ("gpt2", base)
+    push_adapter(folder, "ann/de")
+    card = ModelCard.load("ann/de")
+    assert card.data.base_model == "gpt2" and f'revision="{base}"' in card.text
+    newer = change_base()
+    assert RetrieveAllModel.from_pretrained("ann/de").config.base_revision == base
+    with pytest.raises(AdapterError, match=f"has base revision '{newer}', the model '{base}'"):
+        RetrieveAllModel.from_pretrained("ann/de").add_language(learn("en", base="gpt2"))
+    # Adapters of earlier releases did not record the commit of such a base.
+    earlier = copy_adapter(folder, tmp_path / "earlier", base_revision=None)
+    assert RetrieveAllModel.from_pretrained(earlier).config.base_revision == newer
+    assert RetrieveAllModel.from_pretrained("ann/de").add_language(earlier) == "de"
+
+
+@pytest.mark.parametrize("name", ["no-such-base", "ann/no-such-base"])
+def test_a_base_that_is_neither_here_nor_on_the_hub_is_said_so(hub: LocalHub, base: str, learn: Learn, name: str) -> None:
+    with pytest.raises(HubError, match=f"no folder {name} here, and no repository {name} on the Hub"):
+        RetrieveAllModel.from_pretrained(learn("de"), base_model=name)
+
+
+def test_a_base_from_the_hub_serves_adapters_that_were_trained_on_its_folder(
+    hub: LocalHub, base: str, tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tiny_adapter("de")
+    model = RetrieveAllModel.from_pretrained(folder, base_model="ann/base")
+    assert model.extract(TEXT, "de") == RetrieveAllModel.from_pretrained(folder).extract(TEXT, "de")
+    assert model.add_language(tiny_adapter("en")) == "en"
+    # The model is still one of the folder's base: its adapters are.
+    assert (model.config.base_model, model.config.base_revision) == (read_manifest(folder).base_model, None)
+    model.save_pretrained(tmp_path / "saved")
+    for substitute in (None, "ann/base"):
+        again = RetrieveAllModel.from_pretrained(tmp_path / "saved", base_model=substitute)
+        assert list(again.languages) == ["de", "en"]
+    run = CliRunner().invoke(app, ["extract", "--model", str(folder), "--base", "ann/base", "--json", TEXT])
+    assert run.exit_code == 0, run.output
+
+
+def test_a_base_in_a_folder_serves_adapters_that_were_trained_on_the_hubs(
+    hub: LocalHub, base: str, learn: Learn, tiny_base: Path
+) -> None:
+    model = RetrieveAllModel.from_pretrained(learn("de"), base_model=str(tiny_base))
+    assert (model.config.base_model, model.config.base_revision) == ("ann/base", base)
+    assert model.add_language(learn("en")) == "en"
 
 
 def test_a_private_base_is_reached_with_the_token_and_kept_in_the_cache_asked_for(

@@ -15,6 +15,7 @@ from modeling_retrieveall.hub_files import (
     Snapshot,
     is_collection,
     is_commit,
+    is_hub_id,
     is_repository,
 )
 from tests.hub import Kind, LocalHub
@@ -223,6 +224,16 @@ def test_a_snapshot_of_a_folder_reads_inside_it_and_says_where_it_is(commit: str
 )
 def test_names_are_told_apart_by_their_form(name: str, repository: bool, collection: bool) -> None:
     assert (is_repository(name), is_collection(name)) == (repository, collection)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert-base-cased", "ann/ner-de", "openai-community/gpt2", "a/b.c_d-e"])
+def test_a_repository_may_have_no_owner(name: str) -> None:
+    assert is_hub_id(name) and is_repository(name) == ("/" in name)
+
+
+@pytest.mark.parametrize("name", ["", "a/b/c", "gpt2\n", "ann/", "/gpt2", "./gpt2", "né/de", "a b", "owner/[x](y)", "-64f9"])
+def test_what_no_repository_is_called_is_none(name: str) -> None:
+    assert not is_hub_id(name) and not is_repository(name)
 
 
 @given(st.text(max_size=50))

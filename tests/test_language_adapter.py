@@ -296,3 +296,13 @@ def test_hashes_are_sorted_and_distinct() -> None:
     examples = [Example(Sentence.from_words([word]), ()) for word in ("Bonn", "Graz", "Bonn")]
     assert hash_sentences(examples).tolist() == sorted({sentence_hash("Bonn"), sentence_hash("Graz")})
     assert hash_sentences([]).dtype == torch.int64
+
+
+def test_an_adapter_of_a_relative_folder_is_found_after_the_process_has_moved(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_adapter("de")
+    monkeypatch.chdir(folder.parent)
+    adapter = LanguageAdapter.load(Path(folder.name))
+    monkeypatch.chdir(tmp_path)
+    assert adapter.source == folder.name and adapter.lora_weights(torch.float32).a

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
+from transformers.pipelines.token_classification import AggregationStrategy
 
 from modeling_retrieveall import RetrieveAllModel
 from tests.loud_adapters import write_loud_adapters
@@ -55,6 +56,11 @@ def test_a_text_gives_its_groups_and_their_languages(extractor: Any, expected: l
     assert {group["language"] for group in forced} == {"en"}
 
 
+@pytest.mark.parametrize("task", ["token-classification", "ner"])
+def test_the_example_that_the_hub_shows_works(folder: Path, expected: list[list[dict[str, Any]]], task: str) -> None:
+    assert_alike([pipeline(task, model=str(folder), trust_remote_code=True)(TEXTS[2])], [expected[2]])
+
+
 def test_lists_generators_and_datasets_give_the_same_in_order(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
     assert_alike(extractor(TEXTS, batch_size=4), expected)
     assert_alike(list(extractor(text for text in TEXTS)), expected)
@@ -77,9 +83,55 @@ def test_a_stream_is_read_as_its_results_are(extractor: Any) -> None:
     assert read == 32
 
 
+@pytest.mark.parametrize("task", ["ner", "token-classification", "retrieveall-ner"])
+def test_what_examples_of_other_models_pass_is_taken(task: str, folder: Path, expected: list[list[dict[str, Any]]]) -> None:
+    arguments = {"aggregation_strategy": "simple", "device": "cpu", "batch_size": 2, "num_workers": 0, "stride": 8}
+    extractor = pipeline(task, model=str(folder), trust_remote_code=True, **arguments)
+    assert_alike(extractor(TEXTS), expected)
+    assert list(extractor(TEXTS[2])[0]) == ["entity_group", "score", "word", "start", "end", "language"]
+
+
+def test_every_way_to_ask_for_groups_gives_the_same(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
+    for name in ("simple", "first", "average", "max"):
+        assert_alike([extractor(TEXTS[2], aggregation_strategy=name)], [expected[2]])
+        assert_alike([extractor(TEXTS[2], aggregation_strategy=AggregationStrategy(name))], [expected[2]])
+    assert_alike([extractor(TEXTS[2], grouped_entities=True, ignore_subwords=True)], [expected[2]])
+    for asked in ({"aggregation_strategy": "none"}, {"grouped_entities": False}):
+        with pytest.raises(ValueError, match="finds whole entities"):
+            extractor(TEXTS[2], **asked)
+    with pytest.raises(ValueError, match="aggregation_strategy is 'sample'; give one of 'simple'"):
+        extractor(TEXTS[2], aggregation_strategy="sample")
+
+
+def test_labels_are_ignored(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
+    label = expected[2][0]["entity_group"]
+    left = [[group for group in groups if group["entity_group"] != label] for groups in expected]
+    assert_alike(extractor(TEXTS, ignore_labels=[label]), left)
+    assert_alike(list(extractor(iter(TEXTS), ignore_labels=label)), left)
+
+
+def test_words_are_taken(extractor: Any, folder: Path) -> None:
+    words = [text.split() for text in TEXTS[2:4]]
+    entities = RetrieveAllModel.from_pretrained(folder).extract(words=words)
+    places = [[(entity.start, entity.end, entity.label) for entity in row] for row in entities]
+
+    def found(results: Any) -> list[list[tuple[int, int, str]]]:
+        return [[(group["start"], group["end"], group["entity_group"]) for group in groups] for groups in results]
+
+    assert found(extractor(words, is_split_into_words=True)) == places
+    assert found(extractor(iter(words), is_split_into_words=True)) == places
+    assert found(extractor(words[0], is_split_into_words=True)) == places[:1]  # a list of one, as in transformers
+    with pytest.raises(ValueError, match="delimiter is '_'"):
+        extractor(words, is_split_into_words=True, delimiter="_")
+
+
+def test_a_loaded_model_is_taken(folder: Path, expected: list[list[dict[str, Any]]]) -> None:
+    assert_alike(pipeline("retrieveall-ner", model=RetrieveAllModel.from_pretrained(folder))(TEXTS), expected)
+
+
 def test_an_argument_that_it_does_not_take_is_named(extractor: Any) -> None:
-    with pytest.raises(TypeError, match="The pipeline got aggregation_strategy; it takes batch_size"):
-        extractor(TEXTS[0], aggregation_strategy="simple")
+    with pytest.raises(TypeError, match="The pipeline got offset_mapping, top_k; it takes aggregation_strategy, batch_size"):
+        extractor(TEXTS[0], top_k=3, offset_mapping=[])
 
 
 def test_the_code_is_not_run_without_trust(folder: Path) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.publishing.sharing import share
-from modeling_retrieveall.training.data import load_examples
 from tests.conftest import SENTENCES
 
 

@@ -16,9 +16,9 @@ from benchmarks.study.adapters import Settings, _single, in_one_row, without_lor
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.unknown_languages import figures as unknown_figures
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.lora_bank import LoraBank
 from modeling_retrieveall.lora_files import read_lora
-from modeling_retrieveall.training.data import load_examples
 from tests.conftest import SENTENCES
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])

@@ -15,12 +15,12 @@ import torch
 from accelerate import Accelerator
 
 from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.labelled import DatasetError, load_examples
 from modeling_retrieveall.encoding import SentenceEncoder
 from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.training import lessons, trainer
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.augmentation import Sample
-from modeling_retrieveall.training.data import DatasetError
 from modeling_retrieveall.training.lessons import draw_lessons
 from modeling_retrieveall.training.loop import Loop, collate
 from modeling_retrieveall.training.trainer import train
@@ -142,6 +142,32 @@ def test_vectors_are_encoded_once(arguments: TrainingArguments, tmp_path: Path, 
     monkeypatch.setattr(SentenceEncoder, "encode", lambda *_: pytest.fail("the sentences were encoded again"))
     again = weights(train(replace(unmeasured, output=str(tmp_path / "again"))))
     assert all(torch.equal(first[name], tensor) for name, tensor in again.items())
+
+
+def test_the_cache_of_vectors_keeps_those_used_last(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRIEVEALL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lessons, "_WORTH_KEEPING", 1)
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    examples = load_examples(SW, "train").examples[:40]
+    folder = tmp_path / "cache" / "vectors"
+
+    def encode(number: int) -> str:
+        """Encodes other sentences; the name of the file that they are kept in."""
+        before = set(folder.glob("*"))
+        lessons.encoded(model, examples[number : number + 10])
+        return "".join(file.name for file in set(folder.glob("*")) - before)
+
+    names = [encode(number) for number in range(3)]
+    size = max(file.stat().st_size for file in folder.iterdir())
+    monkeypatch.setattr(lessons, "_MOST_CACHED_BYTES", 3 * size + size // 2)
+    assert encode(0) == ""  # found, so used last
+    names.append(encode(3))
+    assert {file.name for file in folder.iterdir()} == {names[0], names[2], names[3]}
+    monkeypatch.setattr(lessons, "_MOST_CACHED_BYTES", 1)
+    names.append(encode(4))
+    assert [file.name for file in folder.iterdir()] == [names[4]]
 
 
 def test_a_batch_that_does_not_fit_into_memory_says_what_to_lower(

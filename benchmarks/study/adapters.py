@@ -6,8 +6,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +15,8 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.atomic import creating
+from modeling_retrieveall.embedded import EMBEDDED_BASE
 from modeling_retrieveall.entities import Example, tags_from_entities
 from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
@@ -47,6 +48,7 @@ class Settings:
         languages: The languages that the joint adapter and `mul` are taught.
         epochs: Of every training, so that size alone makes the difference; ``None`` for what `retrieveall train` would choose.
             What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them.
+        base: The base LLM of all adapters.
     """
 
     data: Path
@@ -56,6 +58,7 @@ class Settings:
     limit: int
     languages: tuple[str, ...] = tuple(FOLDERS)
     epochs: int | None = 2
+    base: str = EMBEDDED_BASE
 
 
 def trained(name: str, language: str, settings: Settings, start: Path | None = None) -> Path:
@@ -74,6 +77,8 @@ def trained(name: str, language: str, settings: Settings, start: Path | None = N
     folder = settings.runs / f"{settings.size}-{settings.seed}" / called.replace(" ", "-") / ("mul" if shared else language)
     if not folder.is_dir():
         train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))
+    elif (base := read_manifest(folder).base_model) != settings.base:
+        raise typer.BadParameter(f"{folder} was trained on {base}, not on {settings.base}. Give that --base, or other --runs.")
     return folder
 
 
@@ -82,6 +87,7 @@ def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
         language=MUL,
         dataset=[str(settings.data / FOLDERS[language]) for language in settings.languages],
         output=str(folder),
+        base=settings.base,
         init="none",
         learning_rate=1e-3,
         batch_size=16,
@@ -103,6 +109,7 @@ def _single(name: str, language: str, folder: Path, settings: Settings, start: P
         language=language,
         dataset=[str(settings.data / FOLDERS[language])],
         output=str(folder),
+        base=settings.base,
         init=str(start) if start else "none",
         start_share=0.0 if name.endswith(WHOLE) else None,
         epochs=settings.epochs,
@@ -146,7 +153,7 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
     manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
     none = adapter.routing_vectors[:0]
     index = ExampleIndex.build(drawn.train, vectors)
-    with _aside(target) as folder:
+    with creating(target) as folder:
         LanguageAdapter(manifest, index, none, adapter.training_hashes, folder).save_knowledge(folder)
         for file in (LORA_CONFIG, LORA_WEIGHTS):
             shutil.copyfile(lora / file, folder / file)
@@ -156,7 +163,7 @@ def with_index_of(lora: Path, language: str, target: Path, settings: Settings, m
 def without_lora(adapter: Path, target: Path) -> Path:
     """A copy of an adapter whose LoRA does nothing: the base LLM with the same examples in its prompt."""
     if not target.is_dir():
-        with _aside(target) as folder:
+        with creating(target) as folder:
             shutil.copytree(adapter, folder)
             nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
             save_file(nothing, folder / LORA_WEIGHTS, metadata={"format": "pt"})
@@ -166,7 +173,7 @@ def without_lora(adapter: Path, target: Path) -> Path:
 def with_examples_shown(adapter: Path, target: Path) -> Path:
     """A copy of an adapter that was trained without examples, and which therefore asks for none, that is shown them."""
     if not target.is_dir():
-        with _aside(target) as folder:
+        with creating(target) as folder:
             shutil.copytree(adapter, folder)
             manifest = read_manifest(folder)
             replace(manifest, n_entities=Manifest.n_entities, n_sentences=Manifest.n_sentences).save(folder)
@@ -189,20 +196,11 @@ def in_one_row(first: Path, second: Path, target: Path) -> Path:
     columns = {name: torch.cat([one[name], other[name]], 1) / 2 for name in one if "lora_B" in name}
     config = json.loads((second / LORA_CONFIG).read_text(encoding="utf-8"))
     doubled = {**config, "r": 2 * config["r"], "lora_alpha": 2 * config["lora_alpha"]}
-    with _aside(target) as folder:
+    with creating(target) as folder:
         shutil.copytree(second, folder)
         save_file({**rows, **columns}, folder / LORA_WEIGHTS, metadata={"format": "pt"})
         (folder / LORA_CONFIG).write_text(json.dumps(doubled), encoding="utf-8")
     return target
-
-
-@contextmanager
-def _aside(target: Path) -> Iterator[Path]:
-    """A folder that becomes the target when all went well, so that an interrupt leaves no half of one."""
-    folder = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(folder, ignore_errors=True)
-    yield folder
-    folder.rename(target)
 
 
 def predictions(

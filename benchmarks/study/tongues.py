@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from modeling_retrieveall.data.labelled import load_examples, sample
 from modeling_retrieveall.entities import Example
-from modeling_retrieveall.training.data import load_examples, sample
 
 FOLDERS = {
     **{code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")},
@@ -23,6 +23,8 @@ FOLDERS = {
     "pt": "uner/pt_bosque",
 }
 """Where the data of each language lies, inside the folder of all data."""
+
+ALL = ",".join(FOLDERS)
 
 
 def hub_name(language: str) -> str:

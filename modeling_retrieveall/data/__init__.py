@@ -1,1 +1,1 @@
-"""Labelled data and texts in the formats that people have, in and out."""
+"""Labelled data in the formats that people and their tools have, read and written."""

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ..errors import RetrieveAllError
+
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -23,7 +25,7 @@ _UNMARKED = re.compile(rb"(?:[^\n]*\n\0)+[^\n]*|(?:[^\n]*\0\n)+[^\n]*|(?:[^\0]\0
 """UTF-16 without a mark: each line feed has a NUL byte beside it, or a line of Latin letters has one beside each."""
 
 
-class EncodingError(ValueError):
+class EncodingError(RetrieveAllError, ValueError):
     """A text file is in an encoding that its bytes do not tell; the message has the line."""
 
 

@@ -9,6 +9,7 @@ from html import escape
 
 import gradio as gr
 
+from ..errors import RetrieveAllError
 from ..modeling_retrieveall import RetrieveAllModel
 from ..outputs import entity_dict
 from .report import TEMPLATES, Colours, pieces
@@ -53,7 +54,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
     def extract(text: str, language: str) -> tuple[str, str]:
         try:
             result = model.explain(text, language or None)[0]
-        except (ValueError, OSError, ArithmeticError, MemoryError) as error:
+        except (RetrieveAllError, OSError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         highlighted = pieces(text, [entity_dict(entity) for entity in result.entities])
         return (

@@ -18,11 +18,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..errors import RetrieveAllError
 from .records import Row
 from .writers import to_json
 
 
-class JournalError(ValueError):
+class JournalError(RetrieveAllError, ValueError):
     """There is the journal of another job where this one's should be, or another process writes it."""
 
 

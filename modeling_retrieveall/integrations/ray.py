@@ -29,6 +29,7 @@ from ray.exceptions import RayTaskError
 from transformers.utils import logging
 
 from ..atomic import check_sources, move_into_place
+from ..errors import InputError
 from .annotation import BATCHES_AT_A_TIME, Annotated, Annotates, annotated, examine, local_paths
 from .journal import locked
 from .records import FORMATS, Record, Row, format_of, parse_row, read_records, read_tables, text_columns, text_of
@@ -82,7 +83,7 @@ def annotate_on_ray(
         FileNotFoundError: There is no source.
         FileExistsError: The target is there.
         JournalError: Another process writes the target, which is on this machine.
-        ValueError: This machine has too few cores or GPUs; or what the model raises.
+        InputError: This machine has too few cores or GPUs; or what the model raises.
     """
     suffix, files = format_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
@@ -174,7 +175,7 @@ def _cluster(address: str | None, needed: dict[str, float]) -> Iterator[None]:
         there = ray.cluster_resources()
         short = [f"{n:g} {name}s, but there are {there.get(name, 0):g}" for name, n in needed.items() if n > there.get(name, 0)]
         if short and address is None:  # a cluster may grow
-            raise ValueError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
+            raise InputError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
         with DataContext.current(_context()):
             yield
     finally:

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..data.text_files import lines
+from ..errors import RetrieveAllError
 
 Row = dict[str, Any]
 Text = str | list[str]
@@ -40,7 +41,7 @@ _TAG = re.compile(r"O|[BILOUESM][-_].+")
 _LINES_LOOKED_AT = 1000  # to tell what kind of lines a file has
 
 
-class RecordError(ValueError):
+class RecordError(RetrieveAllError, ValueError):
     """A file cannot be read as what its name says it is, or not be written as such; the message says where."""
 
 
@@ -214,7 +215,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
+        raise RecordError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return row
 
 

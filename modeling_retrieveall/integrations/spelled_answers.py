@@ -12,7 +12,8 @@ and llguidance read. For the sentence `Bonn, Graz`, whose entities can be places
     ...
     root ::= "\n" | from0
 
-A server may choose other tokens for the same characters than we would. What it answers is read character by character.
+A server may choose other tokens for the same characters than we would. What it answers is read character by character. It is
+not asked which occurrence of a mention is meant: that is the first one after the mention before.
 
 >>> spelled = SpelledFormat(model.answers)
 >>> sentence = Sentence.from_text("Bonn, Graz")
@@ -72,10 +73,8 @@ class SpelledFormat(AnswerFormat):
             before = whole
 
     def _decoded(self, tokens: Sequence[int]) -> str:
-        text: str = self.in_tokens.tokenizer.decode(
-            [*self._lead, *tokens], skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-        return text
+        ids = [*self._lead, *tokens]
+        return str(self.in_tokens.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def grammar_text(spelled: SpelledFormat, sentence: Sentence, labels: Sequence[str]) -> str:

@@ -19,12 +19,9 @@ from openai import APIError, OpenAI
 
 from ..answers import AnswerFormat
 from ..documents import Window
+from ..errors import ServerError
 from .spelled_answers import SpelledFormat, read_answer
 from .vllm_export import request_body
-
-
-class ServerError(OSError):
-    """The server cannot be reached, refuses, or answers what is no answer; the message says why."""
 
 
 class VLLMAnswerer:

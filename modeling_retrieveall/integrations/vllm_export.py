@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..atomic import check_sources, updating
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..documents import Window
 from ..embedded import EMBEDDED_BASE, resolve_base
@@ -31,6 +32,7 @@ from ..publishing.cards import VLLM_RANKS
 from .spelled_answers import SpelledFormat, grammar_text
 
 _URL = "/v1/completions"
+_SCRIPT, _ADAPTERS, _BASE, _REQUESTS = "serve.sh", "adapters", "base", "requests.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,29 +62,42 @@ def export(
         folder: Where to; made if missing.
         texts: Texts of any length to write requests for.
         languages: The language of all texts, instead of routing.
-        overwrite: Replace what an earlier export has left there.
+        overwrite: Replace what an earlier export has left there; other files stay.
 
     Raises:
-        FileExistsError: There is something in the folder.
+        FileExistsError: There is something in the folder, and ``overwrite`` is not set or it is not of an earlier export.
+        InputError: The export would replace an adapter that the model has loaded, or its base LLM.
         AdapterError: An adapter is damaged, or of a rank that vLLM does not serve.
     """
     folder = Path(folder)
-    if folder.exists() and not overwrite and (folder.is_file() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty. Give --overwrite to replace an earlier export, or another folder.")
+    sources = [*(adapter.path for adapter in model.adapters.values()), Path(resolve_base(model.config.base_model))]
+    check_sources(folder / _ADAPTERS, sources)
+    _check_folder(folder, overwrite)
     rank = max(map(_rank, model.adapters.values()))
-    shutil.rmtree(folder / "adapters", ignore_errors=True)
-    for language, adapter in model.adapters.items():
-        _copy_adapter(adapter, folder / "adapters" / language)
-    base = _base(model.config, folder)
-    script = folder / "serve.sh"
-    script.write_text(_launch(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
-    script.chmod(0o755)
-    spelled, count = SpelledFormat(model.answers), 0
-    with (folder / "requests.jsonl").open("w", encoding="utf-8", newline="\n") as stream:
-        for row in _requests(spelled, model.prepare(texts, languages)):
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-            count += 1
+    with updating(folder, sources) as written:
+        for language, adapter in model.adapters.items():
+            _copy_adapter(adapter, written / _ADAPTERS / language)
+        base = _base(model.config, written)
+        script = written / _SCRIPT
+        script.write_text(_launch(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
+        script.chmod(0o755)
+        spelled, count = SpelledFormat(model.answers), 0
+        with (written / _REQUESTS).open("w", encoding="utf-8", newline="\n") as stream:
+            for row in _requests(spelled, model.prepare(texts, languages)):
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
     return Exported(len(model.adapters), count)
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuses a folder in which something else than an earlier export would be replaced."""
+    if folder.is_file() or (folder.exists() and not overwrite and any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is not empty. Choose another folder, or set overwrite to replace an earlier export.")
+    there = [name for name in (_ADAPTERS, _BASE, _REQUESTS) if (folder / name).exists()]
+    if there and not (folder / _SCRIPT).is_file():
+        raise FileExistsError(
+            f"{folder} holds {', '.join(there)}, but is no earlier export: it has no {_SCRIPT}. Choose another."
+        )
 
 
 def request_body(spelled: SpelledFormat, window: Window) -> dict[str, Any]:
@@ -139,8 +154,11 @@ def _copy_adapter(adapter: LanguageAdapter, target: Path) -> None:
 def _base(config: RetrieveAllConfig, folder: Path) -> list[str]:
     """How the launch line names the base: the embedded LLM is on no Hub as the adapters know it, so its weights come along."""
     if config.base_model == EMBEDDED_BASE:
-        shutil.copytree(resolve_base(EMBEDDED_BASE), folder / "base", dirs_exist_ok=True)
-        return ["base"]
+        (folder / _BASE).mkdir()
+        for file in Path(resolve_base(EMBEDDED_BASE)).iterdir():
+            if file.is_file():  # the export itself may lie there
+                shutil.copyfile(file, folder / _BASE / file.name)
+        return [_BASE]
     path = Path(config.base_model).expanduser()
     if path.is_dir():
         return [str(path.resolve())]
@@ -155,7 +173,7 @@ def _launch(base: Sequence[str], languages: Sequence[str], rank: int, slots: int
         f"exec vllm serve {shlex.join(base)} --dtype bfloat16",
         "--generation-config vllm --logprobs-mode processed_logprobs --structured-outputs-config.backend guidance",
         f"--enable-lora --max-lora-rank {max_rank} --max-loras {min(len(languages), slots)} --max-cpu-loras {len(languages)}",
-        f"--lora-modules {shlex.join(f'{language}=adapters/{language}' for language in languages)}",
+        f"--lora-modules {shlex.join(f'{language}={_ADAPTERS}/{language}' for language in languages)}",
         '"$@"',
     ]
     head = "#!/bin/sh\n# Serves each adapter under the code of its language; further options of vLLM may be given.\n"

@@ -15,14 +15,16 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from ..atomic import replacing
 from ..collection import shipped_adapters
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB, GEMMA_NOTICE
 from ..entities import Example
-from ..hub_files import is_commit
+from ..errors import InputError
+from ..hub_files import is_commit, is_hub_id
 from ..language_adapter import LanguageAdapter
 from ..manifest import SHARED_LANGUAGE, Manifest
-from .metadata import base_on_hub, card_data, datasets_of, is_hub_id, markdown, measurements, number
+from .metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
 
 PLOT = "training.png"
 """The picture of its training in an adapter's folder, where there is one."""
@@ -58,7 +60,8 @@ _NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
 def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> Path:
     """Writes ``README.md`` into the adapter's folder and returns its path; for the arguments see :func:`adapter_card`."""
     path = adapter.path / "README.md"
-    adapter_card(adapter, repo_id, model_repo).save(path)
+    with replacing(path) as file:
+        adapter_card(adapter, repo_id, model_repo).save(file)
     return path
 
 
@@ -163,7 +166,7 @@ def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
     repo, _, commit = source.partition("@")
     pinned = is_commit(commit) and is_hub_id(repo)
     if not pinned and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", source):
-        raise ValueError(
+        raise InputError(
             f"{source!r} is no source of an adapter; give 'owner/name@<commit hash>' or a folder like 'adapters/de'."
         )
     overall = next((measured for measured in measurements(manifest) if measured.label is None), None)

@@ -9,6 +9,7 @@ import re
 from huggingface_hub import HfApi
 
 from ..collection import Refusals, read_items, read_manifest_of
+from ..errors import InputError
 from ..hub_files import Hub, Snapshot, explained, is_collection
 
 
@@ -22,7 +23,7 @@ def open_collection(name: str, api: HfApi, *, private: bool | None = None, descr
         description: What one that is created says of itself.
 
     Raises:
-        ValueError: The name is neither.
+        InputError: The name is neither.
         HubError: The Hub refuses it or cannot be reached.
     """
     check_collection(name)
@@ -44,14 +45,14 @@ def add_to_collection(slug: str, repository: str, hub: Hub, note: str | None = N
         note: A note beside it.
 
     Raises:
-        ValueError: The collection has another adapter of the language, and with two of them it would not load.
+        InputError: The collection has another adapter of the language, and with two of them it would not load.
         AdapterError: The repository holds no language adapter.
         HubError: The Hub refuses it or cannot be reached.
     """
     language = read_manifest_of(Snapshot(hub, repository, hub.resolve(repository))).language
     for snapshot, manifest in read_items(slug, hub, Refusals()).items():
         if manifest.language == language and snapshot.repository != repository:
-            raise ValueError(
+            raise InputError(
                 f"The collection {slug} has an adapter of {language!r}, {snapshot.repository}; with two it would not load. "
                 f"To put {repository} in its place, first run: retrieveall collection remove {slug} {snapshot.repository}"
             )
@@ -64,7 +65,7 @@ def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
     """Takes a repository off a collection; the repository itself stays.
 
     Raises:
-        ValueError: The collection does not list it.
+        InputError: The collection does not list it.
         HubError: The Hub refuses it or cannot be reached.
     """
     with explained(f"collection {slug}"):
@@ -74,16 +75,16 @@ def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
             api.delete_collection_item(slug, found[0].item_object_id)
     if not found:
         listed = ", ".join(item.item_id for item in items) or "nothing"
-        raise ValueError(f"The collection {slug} does not list {repository}. It lists {listed}.")
+        raise InputError(f"The collection {slug} does not list {repository}. It lists {listed}.")
 
 
 def check_collection(name: str) -> None:
     """Makes sure that a name is a slug, or ``"owner/Title"``; a slug that a terminal has shortened is neither.
 
     Raises:
-        ValueError: It is not.
+        InputError: It is not.
     """
     owner, _, title = name.partition("/")
     shortened = re.search(r"-[0-9a-f]{6,}(…|\.\.\.)?$", title) and not is_collection(name)
     if not owner or not title.strip() or shortened or "…" in title:
-        raise ValueError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")
+        raise InputError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")

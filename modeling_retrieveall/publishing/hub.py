@@ -7,6 +7,7 @@ Pushed(repository='someone/retrieveall-sw', commit='0f1c...', url='https://huggi
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from transformers import AutoConfig, AutoModelForCausalLM
+from yaml import YAMLError
 
 from ..compatibility import check_hidden_size, check_weights
 from ..configuration_retrieveall import RetrieveAllConfig
 from ..embedded import EMBEDDED_BASE, resolve_base
+from ..errors import InputError
 from ..hub_files import Hub, HubError, HubUnreachableError, Snapshot, explained, is_repository
 from ..language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
 from ..lora_files import AdapterError
@@ -78,14 +81,14 @@ def push_adapter(
 
     Raises:
         AdapterError: It does not load, so it is not pushed.
-        ValueError: The Hub does not accept the card's metadata, the repository is public and was meant to be private, or two
+        InputError: The Hub does not accept the card's metadata, the repository is public and was meant to be private, or two
             arguments exclude one another.
         HubError: The Hub refuses it or cannot be reached.
     """
     if collection:
         check_collection(collection)
     if collection and create_pr:
-        raise ValueError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
+        raise InputError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
     hub = Hub(token)
     _check_privacy(repo_id, private, hub)
     adapter = LanguageAdapter.load(adapter) if isinstance(adapter, str | Path) else adapter
@@ -126,11 +129,11 @@ def push_model(
         What was pushed.
 
     Raises:
-        ValueError: The Hub does not accept the card's metadata, or the repository is public and was meant to be private.
+        InputError: The Hub does not accept the card's metadata, or the repository is public and was meant to be private.
         HubError: The Hub refuses it or cannot be reached.
     """
     if not model.adapters:
-        raise ValueError("The model has no language to push. Add one: model.add_language(FOLDER).")
+        raise InputError("The model has no language to push. Add one: model.add_language(FOLDER).")
     hub = Hub(token)
     _check_privacy(repo_id, private, hub)
     slug = open_collection(collection, hub.api, private=private) if collection else None
@@ -187,7 +190,7 @@ def _check_privacy(repo_id: str, private: bool | None, hub: Hub) -> None:
         return
     with explained(repo_id):
         if hub.api.repo_exists(repo_id) and not hub.api.model_info(repo_id).private:
-            raise ValueError(
+            raise InputError(
                 f"{repo_id} is there already, and public: everybody could read what is pushed. Make it private in its settings, "
                 "push without private, or give another repository."
             )
@@ -197,7 +200,7 @@ def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: H
     """The card that somebody has edited, in the adapter's folder or on the Hub; else a new one that knows its repository."""
     file = adapter.path / CARD
     if file.is_file() and not is_generated(text := file.read_text(encoding="utf-8")):
-        return ModelCard(text, ignore_metadata_errors=False)
+        return _read_card(text, str(file))
     return _edited_card(repo_id, hub) or adapter_card(adapter, repo_id, model_repo)
 
 
@@ -212,7 +215,21 @@ def _edited_card(repo_id: str, hub: Hub) -> ModelCard | None:
     except HubError:
         return None  # no such repository yet, or no card in it
     text = (folder / CARD).read_text(encoding="utf-8")
-    return None if is_generated(text) else ModelCard(text, ignore_metadata_errors=False)
+    return None if is_generated(text) else _read_card(text, f"the card of {repo_id}")
+
+
+def _read_card(text: str, name: str) -> ModelCard:
+    with _card_errors(name):
+        return ModelCard(text, ignore_metadata_errors=False)
+
+
+@contextmanager
+def _card_errors(name: str) -> Iterator[None]:
+    """Names the card whose metadata the client, its YAML parser or the Hub do not accept."""
+    try:
+        yield
+    except (ValueError, YAMLError) as error:
+        raise InputError(f"{name} has metadata that the Hub does not accept: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -236,8 +253,8 @@ class _Commit:
     def push(self, api: HfApi, private: bool | None, create_pr: bool) -> CommitInfo:
         """Checks it, creates the repository if it is missing, and commits."""
         if not is_repository(self.repo_id):
-            raise ValueError(f"{self.repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
-        with explained(f"the card of {self.repo_id}"):
+            raise InputError(f"{self.repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
+        with explained(f"the card of {self.repo_id}"), _card_errors(f"the card of {self.repo_id}"):
             self.card.validate()
         with explained(self.repo_id):
             self._check_kind(api)
@@ -257,7 +274,7 @@ class _Commit:
         there = set(api.list_repo_files(self.repo_id))
         for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
             if mark in there and mark not in self.files:
-                raise ValueError(f"{self.repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
+                raise InputError(f"{self.repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
 
     def _additions(self) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
         yield CommitOperationAdd(CARD, str(self.card).encode("utf-8"))

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
-from ..hub_files import is_commit
+from ..hub_files import is_commit, is_hub_id
 from ..manifest import Manifest
 
-_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _ENOUGH = 50
 """Sentences; F1 on fewer says too little for the Hub's comparisons, and stands in the card's table alone."""
 _METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
@@ -149,11 +148,6 @@ def _emissions(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
         return None
     hardware = sorted({one_line(manifest.training.get("hardware", "unknown")) for manifest in manifests})
     return {"emissions": 1000 * sum(kilograms), "training_type": "fine-tuning", "hardware_used": "; ".join(hardware)}
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a model or data set on the Hub."""
-    return _HUB_ID.fullmatch(name) is not None
 
 
 def number(value: object) -> float | None:

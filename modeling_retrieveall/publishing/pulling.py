@@ -4,15 +4,16 @@
 ['de', 'en', 'mul']
 """
 
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
 
+from ..atomic import creating
 from ..base_llm import load_base, pinned_revision
 from ..collection import Refusals, find, load_adapters
+from ..errors import InputError
 from ..hub_files import Hub, HubFileMissingError, explained, is_collection, is_repository
 from ..language_adapter import PICTURED_FILES, LanguageAdapter
 from ..lora_files import AdapterError
@@ -32,13 +33,13 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
         The adapters, where they lie now.
 
     Raises:
-        ValueError: ``source`` names neither a repository nor a collection.
+        InputError: ``source`` names neither a repository nor a collection.
         FileExistsError: A folder is there already; it is not replaced.
         HubError: Something cannot be fetched.
         AdapterError: An adapter is of no use.
     """
-    if not is_repository(source):
-        raise ValueError(f"{source!r} is neither a repository nor a collection; write it like 'someone/retrieveall-sw'.")
+    if not (is_repository(source) or is_collection(source)):
+        raise InputError(f"{source!r} is neither a repository nor a collection; write it like 'someone/retrieveall-sw'.")
     hub, refusals = hub or Hub(), Refusals()
     found = find(source, hub, revision, refusals, {})
     adapters = load_adapters(found.adapters, refusals)
@@ -52,7 +53,7 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
     if output is not None:
         for language in adapters:
             if (output / language).exists():
-                raise FileExistsError(f"{output / language} is there already. Move it away, or give another --output.")
+                raise FileExistsError(f"{output / language} is there already. Move it away, or choose another output.")
         return [_copied(adapter, output / language) for language, adapter in adapters.items()]
     if not is_collection(source):
         with explained(source):
@@ -73,8 +74,6 @@ def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
         with suppress(HubFileMissingError):
             if adapter.snapshot:
                 adapter.snapshot.fetch({name: limit})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-        adapter.copy_to(Path(work), target.name)
-        (Path(work) / target.name).rename(target)  # all of it or nothing
+    with creating(target) as copy:  # all of it or nothing
+        adapter.copy_to(copy.parent, copy.name)
     return LanguageAdapter.load(target)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..atomic import check_sources, replacing
 from ..entities import Example
-from ..language_adapter import LanguageAdapter
+from ..errors import InputError
+from ..language_adapter import LanguageAdapter, check_only_adapter
 from ..lora_files import LORA_CONFIG, LORA_WEIGHTS
 from ..manifest import SHARED_LANGUAGE
 from ..modeling_retrieveall import RetrieveAllModel
@@ -27,30 +29,33 @@ def share(adapter_folder: Path, examples: Sequence[Example], output: Path, model
     Args:
         adapter_folder: The adapter, as trained.
         examples: Labelled sentences that may be shared.
-        output: The folder of the copy; replaced if it is there.
+        output: The folder of the copy, another one than the adapter's; an adapter that is there is replaced.
         model: A model of the adapter's base, which encodes the examples.
 
     Returns:
         The folder of the copy.
 
     Raises:
-        ValueError: An example has a label that the adapter does not give.
+        InputError: An example has a label that the adapter does not give, or the copy would replace the adapter itself.
+        FileExistsError: The output holds something else than an adapter.
     """
+    check_sources(output, [adapter_folder])
+    check_only_adapter(output)
     adapter = LanguageAdapter.load(adapter_folder)
     labels = {span.label for example in examples for span in example.spans}
     if foreign := sorted(labels - set(adapter.manifest.entity_types)):
-        raise ValueError(
+        raise InputError(
             f"The examples have labels {foreign}; the adapter gives {adapter.manifest.entity_types}. Use its labels."
         )
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
     # The shared adapter is no language, so nothing is routed to it by likeness.
     routing = adapter.sentence_vectors()[: 0 if adapter.language == SHARED_LANGUAGE else None]
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
-    for name in (LORA_CONFIG, LORA_WEIGHTS):
-        shutil.copyfile(adapter_folder / name, output / name)
     manifest = replace(adapter.manifest, metrics=[])
-    shared = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), routing, adapter.training_hashes, output)
-    shared.save_knowledge(output)
-    write_card(shared)
+    with replacing(output, [adapter_folder]) as folder:
+        folder.mkdir()
+        for name in (LORA_CONFIG, LORA_WEIGHTS):
+            shutil.copyfile(adapter_folder / name, folder / name)
+        shared = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), routing, adapter.training_hashes, folder)
+        shared.save_knowledge(folder)
+        write_card(shared)
     return output

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
 
+from ..data.rows import Columns
 from ..embedded import EMBEDDED_BASE
+from ..errors import InputError
 from ..manifest import check_language
 
 _EPOCHS, _STEPS = 2, 60
@@ -34,11 +36,19 @@ class TrainingArguments:
     )
     dataset: list[str] = field(
         metadata={
-            "help": "Hub id (name or name:configuration), directory of parquet or CoNLL files, or one such file; several for "
-            "`mul`, and one for each of several languages."
+            "help": "Hub id (name or name:configuration, with @revision if need be), directory with a file of each split, or one "
+            "file: CoNLL, JSON of doccano, Label Studio, Prodigy, spaCy or Hugging Face, parquet; several for `mul`, and one for "
+            "each of several languages."
         }
     )
     output: str = field(metadata={"help": "Folder of the finished adapter."})
+    tokens_column: str | None = _flag(
+        None, "Column of the words or texts: its name, or its number in a column file. When not given it is found."
+    )
+    tags_column: str | None = _flag(
+        None, "Column of the tags or labelled mentions: its name, or its number in a column file. When not given it is found."
+    )
+    tag_names: str | None = _flag(None, "What the numbers 0, 1, ... of the tags mean, as in `O,B-PER,I-PER`.")
     base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
     base_revision: str | None = _flag(
         None, "Branch, tag or commit hash of a base on the Hub; when not given that of --init, or else the newest."
@@ -122,25 +132,29 @@ class TrainingArguments:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name} is {value}; give at least {least}.")
+                raise InputError(f"{name} is {value}; give at least {least}.")
         for name in ("knowledge_share", "start_share", "warmup", "lora_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; give a share between 0 and 1.")
+                raise InputError(f"{name} is {value}; give a share between 0 and 1.")
         if self.quantize not in (None, "4bit", "8bit"):
-            raise ValueError(f"quantize is {self.quantize!r}; give 4bit or 8bit.")
+            raise InputError(f"quantize is {self.quantize!r}; give 4bit or 8bit.")
         if self.patience and not self.max_validation_examples:
-            raise ValueError("patience needs validation sentences to measure on; give max_validation_examples.")
+            raise InputError("patience needs validation sentences to measure on; give max_validation_examples.")
         languages = self.language.split(",")
         if len(languages) > 1 and len(languages) != len(self.dataset):
-            raise ValueError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
+            raise InputError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
         if self.overwrite and self.resume and len(languages) > 1:
-            raise ValueError(
+            raise InputError(
                 "Of several languages nobody knows which --overwrite had already replaced. Give --resume alone, which keeps all "
                 "finished ones, or --overwrite alone, which begins all anew."
             )
         if self.shard_languages and len(languages) == 1:
-            raise ValueError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
+            raise InputError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
+
+    def columns(self) -> Columns:
+        """Where words and labels stand in the datasets."""
+        return Columns.named(self.tokens_column, self.tags_column, self.tag_names)
 
     def epochs_for(self, sentences: int, processes: int = 1) -> int:
         """The epochs asked for, or those that suit the number of training sentences on so many processes.
@@ -181,7 +195,7 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
 
     Raises:
         SystemExit: Help was asked for, or a setting is missing or of another type; the parser has said so.
-        ValueError: A setting cannot be meant, or there is none of that name.
+        InputError: A setting cannot be meant, or there is none of that name.
 
     Examples:
         >>> parse_arguments(["--language", "sw", "--dataset", "sw.conll", "--output", "runs/sw"], "train").epochs_for(600)
@@ -196,14 +210,14 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArgume
             hint = f"Is {meant[0]} meant?" if meant else "--help lists all."
             if name in _OF_ALL_COMMANDS and program.startswith(_COMMAND):
                 hint = f"It stands before the command, as in {_COMMAND} {name} train."
-            raise ValueError(f"There is no setting {name}. {hint}")
+            raise InputError(f"There is no setting {name}. {hint}")
     from transformers import HfArgumentParser  # takes seconds, in which a mistyped setting would not be told
 
     usage = f"{program} --language LANGUAGE --dataset DATASET --output FOLDER [SETTINGS]"
     parser = HfArgumentParser(TrainingArguments, prog=program, usage=usage)  # type: ignore[arg-type]
     arguments, left = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
     if left:
-        raise ValueError(
+        raise InputError(
             f"{left[0]!r} belongs to no setting. Several languages are separated by commas; --help lists all settings."
         )
     read: TrainingArguments = arguments
@@ -215,7 +229,9 @@ _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
-_FREE_TO_CHANGE |= {"max_batch_tokens", "dataset", "base_revision"}  # what the latter two stand for is compared
+_FREE_TO_CHANGE |= {"max_batch_tokens"}
+# What these stand for is compared.
+_FREE_TO_CHANGE |= {"dataset", "tokens_column", "tags_column", "tag_names", "base_revision"}
 """Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
 
 _LEAST: dict[str, float] = {

@@ -22,6 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from ..atomic import move_into_place
+
 STATE, RUN = "state.json", "run.json"
 _LORA, _BEST, _START = "lora.safetensors", "best.safetensors", "start.safetensors"
 
@@ -87,13 +89,7 @@ class Checkpoints:
             save_file(self.start, unfinished / _START)
             if self._best is not None:
                 save_file(self._best, unfinished / _BEST)
-            # Renamed first: removing takes long enough to be killed in, and would leave half a checkpoint.
-            replaced = self.folder.with_name(f"{self.folder.name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
-            if self.folder.exists():
-                self.folder.rename(replaced)
-            unfinished.rename(self.folder)
-            shutil.rmtree(replaced, ignore_errors=True)
+            move_into_place(unfinished, self.folder)
         self._accelerator.wait_for_everyone()
 
     def read(self) -> State:

@@ -1,4 +1,4 @@
-"""Strict typed span F1 of a model on labelled sentences.
+"""Strict typed span F1 of a model on labelled sentences, and how often it finds an entity where there is none.
 
 >>> report = evaluate(model, "data/panx/de", "test", language="de")
 >>> report.f1, report.n_test, report.n_dropped
@@ -14,10 +14,12 @@ from typing import Any
 from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2
 
+from ..data.labelled import LabelledData, load_examples, sample, told_repairs
+from ..data.rows import Columns, DatasetError
 from ..entities import Example, tags_from_entities, tags_from_spans
 from ..language_adapter import sentence_hash
 from ..modeling_retrieveall import RetrieveAllModel
-from .data import DatasetError, load_examples, sample, told_repairs
+from .cutting import into_sentences
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Report:
         precision: Share of the extracted entities that are right.
         recall: Share of the labelled entities that were extracted.
         per_type: The same, and the number of labelled entities (``support``), for each entity type.
+        false_entity_rate: Share of the sentences without a labelled entity that get one; ``None`` if there is no such sentence.
+        n_without_entities: Sentences without a labelled entity.
         n_test: Sentences measured on.
         n_dropped: Sentences left out because an adapter of the model has seen them.
         routing_accuracy: Share of the sentences that were routed to ``language``; ``None`` with oracle routing.
@@ -39,6 +43,8 @@ class Report:
     precision: float
     recall: float
     per_type: dict[str, dict[str, float]] = field(default_factory=dict)
+    false_entity_rate: float | None = None
+    n_without_entities: int = 0
     n_test: int = 0
     n_dropped: int = 0
     routing_accuracy: float | None = None
@@ -60,6 +66,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    columns: Columns | None = None,
 ) -> Report:
     """Measures a model on one split of a dataset.
 
@@ -73,15 +80,16 @@ def evaluate(
         limit: Sentences at most, drawn by ``seed`` after duplicates are dropped.
         seed: Decides which sentences ``limit`` leaves.
         batch_size: As for :meth:`RetrieveAllModel.extract`.
+        columns: As for :func:`load_examples`.
 
     Raises:
         DatasetError: The data cannot be read, or nothing is left to measure on.
         ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
     """
-    data = load_examples(dataset, split)
-    examples = data.examples
-    if data.repairs:
-        warnings.warn(told_repairs(data.repairs), stacklevel=2)
+    data = load_examples(dataset, split, columns)
+    examples = into_sentences(data.examples, language, dataset)
+    for warning in [*([told_repairs(data.repairs)] if data.repairs else []), *data.notes, *_foreign(model, data)]:
+        warnings.warn(warning, stacklevel=2)
     # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.
     seen = set() if keep_duplicates else {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     fresh = [example for example in examples if sentence_hash(example.key) not in seen]
@@ -93,6 +101,19 @@ def evaluate(
     return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
 
 
+def _foreign(model: RetrieveAllModel, data: LabelledData) -> list[str]:
+    """What to tell of labels of the dataset that no adapter of the model gives."""
+    given = {label for adapter in model.adapters.values() for label in adapter.manifest.entity_types}
+    foreign = sorted({span.label for example in data.examples for span in example.spans} - given)
+    if not foreign:
+        return []
+    missed = "All its mentions" if not given & set(data.labels) else "Their mentions"
+    return [
+        f"The dataset has the labels {', '.join(foreign)}, which no adapter of the model gives (they give "
+        f"{', '.join(sorted(given))}). {missed} count as missed. Rename them, if they mean the same."
+    ]
+
+
 def evaluate_examples(
     model: RetrieveAllModel,
     examples: Sequence[Example],
@@ -102,20 +123,23 @@ def evaluate_examples(
     batch_size: int | None = None,
 ) -> Report:
     """Measures a model on examples; as :func:`evaluate`, without loading or dropping any."""
-    words = [[word.text for word in example.sentence.words] for example in examples]
+    sentences = [example.sentence for example in examples]
     began = time.perf_counter()
-    results = model.explain(words=words, languages=language if oracle_routing else None, batch_size=batch_size)
+    results = model.explain(words=sentences, languages=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
-    found = [tags_from_entities(r.entities, e.sentence) for e, r in zip(examples, results, strict=True)]
+    found = [tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)]
     scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
+    without = [bool(r.entities) for e, r in zip(examples, results, strict=True) if not e.spans]
     averages = {"micro avg", "macro avg", "weighted avg"}
     return Report(
         f1=_percent(overall["f1-score"]),
         precision=_percent(overall["precision"]),
         recall=_percent(overall["recall"]),
         per_type={label: _type_figures(row) for label, row in scores.items() if label not in averages},
+        false_entity_rate=_percent(sum(without) / len(without)) if without else None,
+        n_without_entities=len(without),
         n_test=len(examples),
         routing_accuracy=None if oracle_routing else _percent(sum(r.route.language == language for r in results) / len(results)),
         sentences_per_second=round(len(examples) / seconds, 2),

@@ -6,10 +6,10 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
@@ -17,15 +17,21 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..atomic import replacing
+from ..data.labelled import LabelledData, has_split, load_examples, sample, told_repairs, without
+from ..data.rows import DatasetError
 from ..embedded import cache_dir
 from ..encoding import SentenceVectors
 from ..entities import Example
+from ..manifest import MOST_LABELS, check_label
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
-from .data import DatasetError, has_split, load_examples, sample, told_repairs, without
+from .cutting import into_sentences
 
 _WORTH_KEEPING = 100
 """Sentences; fewer are encoded in a second or two."""
+_MOST_CACHED_BYTES = 4 << 30
+"""Of all vectors in the cache. A thousand sentences take about 25 MB with the embedded LLM."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Lessons:
         labels: The entity types of the dataset.
         duplicates: How many validation sentences were dropped because they are among both.
         repairs: Where the tags stand that are invalid in their scheme, with what was made of them.
+        notes: What else was changed or left out in reading.
     """
 
     name: str
@@ -47,6 +54,7 @@ class Lessons:
     labels: list[str]
     duplicates: int
     repairs: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """What is learned from and measured on, for a person who looks whether that is what was meant."""
@@ -57,7 +65,7 @@ class Lessons:
             f"{self.name}: {len(self.train)} sentences to learn from, {words} words each on average ({counted}); "
             f"{len(self.validation)} to measure on"
         )
-        return f"{summary}\n{told_repairs(self.repairs)}" if self.repairs else summary
+        return "\n".join([summary, *([told_repairs(self.repairs)] if self.repairs else []), *self.notes])
 
 
 def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
@@ -68,16 +76,21 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         arguments: How many, and by which seed.
 
     Raises:
-        DatasetError: The data cannot be read, or holds no entity.
+        DatasetError: The data cannot be read, holds no entity, or has a label that no adapter may have.
     """
-    data = load_examples(name, "train")
-    examples, limit, seed = data.examples, arguments.max_validation_examples, arguments.seed
-    duplicates, repairs = 0, data.repairs
+    data = load_examples(name, "train", arguments.columns())
+    _check_labels(name, data)
+    examples = into_sentences(data.examples, arguments.language, name)
+    limit, seed = arguments.max_validation_examples, arguments.seed
+    duplicates, repairs, notes = 0, data.repairs, data.notes
+    if len(examples) > len(data.examples):
+        notes = [*notes, f"blocks longer than a window were cut: {len(data.examples):,} blocks are {len(examples):,} sentences"]
     if not limit:
         validation: list[Example] = []
-    elif has_split(name, "validation"):
-        given = load_examples(name, "validation")
-        validation, repairs = given.examples, [*repairs, *given.repairs]
+    elif has_split(name, "validation", arguments.columns()):
+        given = load_examples(name, "validation", arguments.columns())
+        validation = into_sentences(given.examples, arguments.language, name)
+        repairs, notes = [*repairs, *given.repairs], [*notes, *given.notes]
     else:
         validation, examples, duplicates = _held_out(examples, seed)
     train = sample(examples, arguments.max_train_examples, seed)
@@ -85,7 +98,20 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
     fresh = without(validation, {example.key for example in train})
     duplicates += len(validation) - len(fresh)
-    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs, notes)
+
+
+def _check_labels(name: str, data: LabelledData) -> None:
+    """Refuses, before a base loads, what the finished adapter would be refused for."""
+    if len(data.labels) > MOST_LABELS:
+        raise DatasetError(f"{name} has {len(data.labels):,} labels; an adapter has at most {MOST_LABELS:,}. Are they labels?")
+    for label in data.labels:
+        try:
+            check_label(label)
+        except ValueError as error:
+            bearer = next((e for e in data.examples if any(span.label == label for span in e.spans)), None)
+            where = f" (in {bearer.key!r:.80})" if bearer else ""
+            raise DatasetError(f"{name}{where}: {error}. Rename it in the data.") from error
 
 
 def _held_out(examples: list[Example], seed: int) -> tuple[list[Example], list[Example], int]:
@@ -101,6 +127,8 @@ def encoded(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Senten
     """The vectors of sentences, from the cache if they were ever encoded before.
 
     Kept in half precision, and rounded to it when they are new: a run that finds them and one that makes them are the same.
+    The cache is the folder ``vectors`` of :func:`~modeling_retrieveall.embedded.cache_dir`. Above 4 GB the files that were
+    used least recently are removed.
 
     Args:
         model: A model of the base; its adapters do not matter.
@@ -111,6 +139,7 @@ def encoded(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Senten
     file = cache_dir() / "vectors" / f"{_fingerprint(model, examples)}.safetensors"
     try:
         stored = load_file(file)
+        file.touch()  # the time of its last use
         sentences, words = stored["sentences"].float(), stored["words"].float()
     except (OSError, SafetensorError, KeyError):
         fresh = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
@@ -142,10 +171,18 @@ def _weights_of(base: str) -> list[tuple[str, int, int]]:
 
 
 def _save(tensors: dict[str, torch.Tensor], file: Path) -> None:
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, unfinished)
-        unfinished.replace(file)
-    except (OSError, SafetensorError):
-        unfinished.unlink(missing_ok=True)  # a full disk costs the cache, not the run
+    with suppress(OSError, SafetensorError):  # a full disk costs the cache, not the run
+        with replacing(file) as path:
+            save_file(tensors, path)
+        _remove_oldest(file.parent, _MOST_CACHED_BYTES)
+
+
+def _remove_oldest(folder: Path, most_bytes: int) -> None:
+    """Removes the files that were used least recently, until the others fit; the newest one stays."""
+    files = sorted((file.stat().st_mtime_ns, file.stat().st_size, file) for file in folder.glob("*.safetensors"))
+    total = sum(size for _, size, _ in files)
+    for _, size, file in files[:-1]:
+        if total <= most_bytes:
+            return
+        file.unlink(missing_ok=True)
+        total -= size

@@ -10,7 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..language_adapter import LanguageAdapter
+from ..atomic import check_sources, check_writable, restore
+from ..errors import InputError
+from ..language_adapter import LanguageAdapter, check_only_adapter
 from ..lora_files import LORA_WEIGHTS
 from ..manifest import MANIFEST
 from .arguments import TrainingArguments
@@ -45,11 +47,18 @@ def check_output(run: TrainingArguments, alone: bool) -> None:
     Raises:
         FileExistsError: Something would be replaced, or there is nothing left to resume.
         FileNotFoundError: There is no checkpoint to resume from.
+        InputError: A dataset or the base LLM lies in the output.
+        OSError: The output cannot be written.
     """
-    output, checkpoint, interrupted = Path(run.output), checkpoint_of(run.output), is_interrupted(run.output)
-    finished = (output / MANIFEST).is_file()
+    output, checkpoint = Path(run.output), checkpoint_of(run.output)
+    for target in (output, checkpoint):
+        restore(target)
+    interrupted, finished = is_interrupted(run.output), (output / MANIFEST).is_file()
     if output.exists() and not finished and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is no language adapter. Choose another --output; it would be replaced.")
+    check_sources(output, [Path(name) for name in (*run.dataset, run.base) if Path(name).exists()])
+    check_only_adapter(output)
+    check_writable(output)
     if run.resume:
         if alone and finished and not interrupted:
             raise FileExistsError(f"{output} is finished; there is nothing to resume.")
@@ -92,18 +101,18 @@ def check_same_run(folder: Path, run: dict[str, Any]) -> None:
         run: The :func:`identity` of the run that wants to go on.
 
     Raises:
-        ValueError: It is of another run; the message says in what they differ.
+        InputError: It is of another run; the message says in what they differ.
     """
     try:
         before = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} was written by an older version. Give --overwrite without --resume to begin anew.") from error
+        raise InputError(f"{folder} was written by an older version. Give --overwrite without --resume to begin anew.") from error
     different = [_told(name, before.get(name), run[name]) for name in run if before.get(name) != run[name] and name != _LESSONS]
     # Settings such as max_train_examples change the sentences too.
     if before.get(_LESSONS) != run[_LESSONS] and not different:
         different = ["its sentences or their labels were others"]
     if different:
-        raise ValueError(
+        raise InputError(
             f"{folder} is of another run: {'; '.join(different)}. Give what was given then, or --overwrite without --resume "
             "to begin anew."
         )

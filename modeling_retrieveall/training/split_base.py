@@ -2,7 +2,7 @@
 
 accelerate launch --config_file examples/accelerate/fsdp.yaml -m modeling_retrieveall.training.trainer --patience 2 ...
 
-ValueError: FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --patience.
+InputError: FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --patience.
 """
 
 import os
@@ -10,6 +10,7 @@ import os
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
+from ..errors import InputError
 from .arguments import TrainingArguments
 
 _SPLITTERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
@@ -25,23 +26,23 @@ def check_split(run: TrainingArguments) -> None:
         run: The settings.
 
     Raises:
-        ValueError: A setting is among them.
+        InputError: A setting is among them.
     """
     launched = _launched()
     if launched and run.shard_languages:
-        raise ValueError(
+        raise InputError(
             f"{launched[0]} splits one model over all processes. Leave out --shard_languages, or launch without {launched[0]}."
         )
     if "FSDP" not in launched:
         return
     if run.quantize:
-        raise ValueError(
+        raise InputError(
             f"FSDP cannot split weights of {run.quantize}. Leave out --quantize, or launch with "
             "examples/accelerate/multi_gpu.yaml, which gives every GPU the whole base."
         )
     for name in ("patience", "checkpoint_steps"):
         if getattr(run, name):
-            raise ValueError(f"FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --{name}.")
+            raise InputError(f"FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --{name}.")
 
 
 def check_launch(accelerator: Accelerator) -> None:
@@ -51,16 +52,16 @@ def check_launch(accelerator: Accelerator) -> None:
         accelerator: Of this process.
 
     Raises:
-        ValueError: The launch is one of them, or Accelerate does not split although it was launched to.
+        InputError: The launch is one of them, or Accelerate does not split although it was launched to.
     """
     if "FSDP" in _launched() and not is_split(accelerator):
-        raise ValueError(
+        raise InputError(
             "FSDP was launched, but Accelerate splits models on GPUs alone. On CPUs launch with examples/accelerate/cpu.yaml."
         )
     if accelerator.distributed_type is DistributedType.DEEPSPEED and accelerator.state.deepspeed_plugin.zero_stage == 3:
-        raise ValueError("ZeRO 3 splits the base. Launch with examples/accelerate/fsdp.yaml, or with zero_stage 2.")
+        raise InputError("ZeRO 3 splits the base. Launch with examples/accelerate/fsdp.yaml, or with zero_stage 2.")
     if is_split(accelerator) and not accelerator.is_fsdp2:
-        raise ValueError("This is FSDP 1. Give fsdp_version: 2, as examples/accelerate/fsdp.yaml does.")
+        raise InputError("This is FSDP 1. Give fsdp_version: 2, as examples/accelerate/fsdp.yaml does.")
 
 
 def is_split(accelerator: Accelerator) -> bool:

@@ -11,10 +11,10 @@ The same from Python:
 """
 
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -23,11 +23,14 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic import replacing
 from ..base_llm import load_base, pinned_revision, quantization
 from ..cli_terminal import write_utf8
 from ..configuration_retrieveall import RetrieveAllConfig
+from ..data.labelled import dataset_name
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
+from ..errors import InputError
 from ..hub_files import Hub
 from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
 from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
@@ -39,9 +42,9 @@ from .arguments import TrainingArguments, parse_arguments
 from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
-from .data import dataset_name
+from .cutting import into_windows
 from .departure import averaged, departure
-from .evaluation import evaluate_examples
+from .evaluation import Report, evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
 from .loop import Loop
@@ -65,7 +68,7 @@ def train(arguments: TrainingArguments) -> Path:
         AdapterError: The adapter to start from does not fit.
         HubError: The adapter to start from is not on the Hub.
         FileNotFoundError: There is no checkpoint to resume from.
-        ValueError: The checkpoint is of another run; a share of the start is asked for, and there is none; the launch splits
+        InputError: The checkpoint is of another run; a share of the start is asked for, and there is none; the launch splits
             models, and the run asks for what cannot be done there.
         FileExistsError: The output folder holds something else than an adapter, or an adapter or interrupted run that
             ``overwrite`` does not give up; or what is resumed is finished.
@@ -82,7 +85,7 @@ def train(arguments: TrainingArguments) -> Path:
     starts = [find_start(run.init, run.language, run.base) for run in runs]
     for run, start in zip(runs, starts, strict=True):
         if run.start_share is not None and start is None:
-            raise ValueError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
+            raise InputError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
         if len(all_runs) > 1:
             if is_finished(run):
@@ -118,7 +121,7 @@ class _Training:
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
             if self.is_split:
-                raise ValueError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
+                raise InputError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
             check_same_run(checkpoint, this_run)
         if arguments.report_to != "none":
             self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
@@ -178,11 +181,15 @@ class _Training:
 
     def _add_group(self, examples: list[Example]) -> ExampleIndex:
         """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
-        answers = self.model.answers
-        limit = self.model.config.max_sentence_tokens
-        short = [e for e in examples if sum(map(len, answers.word_ids(e.sentence))) <= limit]
-        if len(short) < len(examples):
-            self.accelerator.print(f"{len(examples) - len(short)} sentences of more than {limit} tokens are left out.")
+        answers, limit = self.model.answers, self.model.config.max_sentence_tokens
+        short: list[Example] = []
+        cut = 0
+        for example in examples:
+            counts = [len(ids) for ids in answers.word_ids(example.sentence)]
+            cut += sum(counts) > limit
+            short += into_windows(example, counts, limit)
+        if cut:
+            self.accelerator.print(f"Sentences of more than {limit} tokens, which were cut as in use: {cut}.")
         vectors = encoded(self.model, short)
         index = ExampleIndex.build(short, vectors)
         self.sampler.add(short, vectors, index)
@@ -204,9 +211,12 @@ class _Training:
             self.model.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.model.base.enable_input_require_grads()
             self.model.train()  # the base has no dropout; only in training mode are its layers computed twice
-        lora = get_peft_model(self.model.base, config)
+        try:
+            lora = get_peft_model(self.model.base, config)
+        except ValueError as error:  # no module of the base has these names
+            raise AdapterError(f"No LoRA can be put on {arguments.base!r}: {error}") from error
         if self.start is not None:
-            loaded = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
+            loaded: Any = set_peft_model_state_dict(lora, load_file(self.start.path / LORA_WEIGHTS))
             if loaded.unexpected_keys:
                 raise AdapterError(
                     f"{self.start.source} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM lacks."
@@ -217,7 +227,6 @@ class _Training:
 
     def _finish(self, state: State, weights: dict[str, Tensor]) -> None:
         """Writes the adapter aside, measures it, and moves it into place."""
-        aside = self.output.with_name(f".{self.output.name}.unfinished")
         run = {
             "steps": state.step,
             "loss": _mean(state.losses),
@@ -225,19 +234,17 @@ class _Training:
             "loss_curve": state.curve,
             "f1_curve": state.f1,
         }
-        adapter = self._save(aside, weights, run)
-        if self.is_split:
-            measure = f"retrieveall evaluate --model {self.output} --language {self.arguments.language} --dataset ..."
-            self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
-        else:
-            self._measure(adapter)
-        draw_curve(state.curve, state.f1, max(state.epoch, 1), aside / PLOT)
-        write_card(adapter)
-        shutil.rmtree(self.output, ignore_errors=True)
-        aside.rename(self.output)
+        with replacing(self.output) as folder:
+            adapter = self._save(folder, weights, run)
+            if self.is_split:
+                measure = f"retrieveall evaluate --model {self.output} --language {self.arguments.language} --dataset ..."
+                self.accelerator.print(f"F1 is not measured where FSDP splits the base. Measure it with {measure}")
+            else:
+                self._measure(adapter)
+            draw_curve(state.curve, state.f1, max(state.epoch, 1), folder / PLOT)
+            write_card(adapter)
 
     def _save(self, folder: Path, weights: dict[str, Tensor], run: dict[str, Any]) -> LanguageAdapter:
-        shutil.rmtree(folder, ignore_errors=True)
         config = self.lora.peft_config["default"]
         # PEFT wrote the folder the base was loaded from, which is a path of this machine.
         config.base_model_name_or_path = EMBEDDED_ON_HUB if self.arguments.base == EMBEDDED_BASE else self.arguments.base
@@ -291,13 +298,10 @@ class _Training:
         fresh = [e for group in self.lessons for e in group.validation if sentence_hash(e.key) not in known]
         if not fresh:
             return None
-        folder = self.output.with_name(f".{self.output.name}.measured")
-        try:
-            return float(self._evaluated(self._save(folder, self._weights(), {}), fresh).f1)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with TemporaryDirectory() as folder:
+            return self._evaluated(self._save(Path(folder), self._weights(), {}), fresh).f1
 
-    def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Any:
+    def _evaluated(self, adapter: LanguageAdapter, examples: list[Example]) -> Report:
         """The adapter as it will serve: from its file, over the base without the LoRA in training."""
         training = self.model.training
         self.model.eval()
@@ -310,7 +314,7 @@ class _Training:
 
     def _manifest(self, run: dict[str, Any]) -> Manifest:
         arguments, config, processes = self.arguments, self.model.config, self.accelerator.num_processes
-        lora = self.lora.peft_config["default"]
+        lora = cast(LoraConfig, self.lora.peft_config["default"])
         shown = arguments.knowledge_share > 0
         cut_short = run.get("steps", 0) == arguments.max_steps
         return Manifest(
@@ -359,16 +363,19 @@ _KEPT = (
 
 
 def _accelerator(arguments: TrainingArguments) -> Accelerator:
-    accelerator = Accelerator(
-        mixed_precision=precision(arguments.mixed_precision),
-        # Not as a number, which a launch with DeepSpeed overrules.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation),
-        log_with=None if arguments.report_to == "none" else arguments.report_to,
-        project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision(arguments.mixed_precision),
+            # Not as a number, which a launch with DeepSpeed overrules.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation),
+            log_with=None if arguments.report_to == "none" else arguments.report_to,
+            project_config=ProjectConfiguration(logging_dir=f"{arguments.output}.logs"),
+        )
+    except ValueError as error:  # no such tracker, or a precision that is not for this hardware
+        raise InputError(f"Accelerate cannot run with mixed_precision and report_to as they are set: {error}") from error
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched > accelerator.num_processes:  # each would train alone, and all would write the same folder
-        raise ValueError(
+        raise InputError(
             f"{launched} processes were launched, but Accelerate sees {accelerator.num_processes}: it found no GPUs to connect "
             "them. On CPUs set ACCELERATE_USE_CPU=true."
         )

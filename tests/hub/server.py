@@ -15,6 +15,7 @@ import uvicorn
 
 from .collections import Collections
 from .faults import Call, Faults, Kind
+from .renamed import Renamed
 from .routes import application
 from .store import Store
 
@@ -36,12 +37,15 @@ class LocalHub:
         store: The repositories, for what has no route: to grant access to a gated one, to look at commits.
         collections: The collections.
         requests: All requests so far, in order.
+        renamed: The new name of each repository that has an old one too.
     """
 
     def __init__(self, tokens: dict[str, str]) -> None:
         self.store = Store()
         self.collections = Collections(self.store)
-        self._faults = Faults(application(self.store, self.collections, tokens))
+        self._renamed = Renamed(application(self.store, self.collections, tokens))
+        self.renamed = self._renamed.names
+        self._faults = Faults(self._renamed)
         self._socket = socket.create_server(("127.0.0.1", 0))
         # uvicorn sends head and body of an answer apart; the kernel would hold the second back for 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -61,6 +65,7 @@ class LocalHub:
         """Forgets all repositories, collections, requests and faults."""
         self.store.repositories.clear()
         self.collections.clear()
+        self.renamed.clear()
         self._faults.clear()
 
     def environment(self, token: str, home: Path) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""Datasets of the Hub and parquet files as records.
+
+>>> hub_dataset("unimelb-nlp/wikiann:sw@refs/convert/parquet")
+HubDataset(name='unimelb-nlp/wikiann', configuration='sw', revision='refs/convert/parquet')
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import MissingPackageError
+from .records import Record
+from .rows import DatasetError
+
+_PARQUET = "refs/convert/parquet"
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?::(?P<configuration>[^@/\\]+))?(?:@(?P<revision>.+))?")
+_ADVICE = "Give a Hub id (name, name:configuration or name@revision), a directory of labelled files, or one such file."
+
+
+class HubDataset(NamedTuple):
+    """A dataset of the Hub.
+
+    Attributes:
+        name: Its id.
+        configuration: Which of its configurations.
+        revision: A branch, tag or commit hash.
+    """
+
+    name: str
+    configuration: str | None
+    revision: str | None
+
+
+def hub_dataset(dataset: str) -> HubDataset | None:
+    """The parts of ``name:configuration@revision``; ``None`` when a text cannot be a dataset of the Hub."""
+    match = _HUB_ID.fullmatch(dataset)
+    return HubDataset(match["name"], match["configuration"], match["revision"]) if match else None
+
+
+def read_hub(dataset: str, split: str) -> tuple[list[tuple[Record, str]], dict[str, list[str]]]:
+    """The records of a split with their places, and the names of the tags in columns that have them.
+
+    Raises:
+        DatasetError: There is no such dataset, or it needs a script.
+    """
+    asked = hub_dataset(dataset)
+    assert asked is not None
+    chosen: dict[str, Any] = {"split": split}
+    configuration = asked.configuration
+    if asked.revision:
+        chosen["revision"] = asked.revision
+    if asked.revision == _PARQUET and configuration:
+        chosen["data_dir"], configuration = configuration, None  # there each configuration is a folder
+    try:
+        return _records(_load_dataset(asked.name, configuration, **chosen), dataset)
+    except DatasetError as error:
+        if "script" not in str(error):
+            raise
+        copy = f"{asked.name}:{configuration or 'CONFIGURATION'}@{_PARQUET}"
+        raise DatasetError(f"{error} It is read by a script, which no release runs any more; its copy is {copy}.") from error
+
+
+def read_parquet(files: Sequence[Path], source: str) -> tuple[list[tuple[Record, str]], dict[str, list[str]]]:
+    """As :func:`read_hub`, of parquet files.
+
+    Raises:
+        DatasetError: They are damaged.
+    """
+    return _records(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), source)
+
+
+def _records(table: Any, source: str) -> tuple[list[tuple[Record, str]], dict[str, list[str]]]:
+    features = {name: getattr(feature, "feature", feature) for name, feature in table.features.items()}
+    names = {name: list(feature.names) for name, feature in features.items() if getattr(feature, "names", None)}
+    columns = {name: table[name] for name in table.column_names}
+    rows = zip(*columns.values(), strict=True)
+    return [(dict(zip(columns, row, strict=True)), f"{source}, row {number}") for number, row in enumerate(rows)], names
+
+
+def _load_dataset(*args: Any, **kwargs: Any) -> Any:
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise MissingPackageError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
+    try:
+        return load_dataset(*args, **kwargs)
+    except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DatasetError(f"Could not load dataset {kwargs.get('data_files', args[0])!r}: {reason}. {_ADVICE}") from error
