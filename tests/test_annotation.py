@@ -258,7 +258,7 @@ def test_a_record_of_the_wrong_type_is_refused_before_any_work(tmp_path: Path) -
 
 def test_the_source_is_never_its_own_target(source: Path, tmp_path: Path) -> None:
     before = source.read_bytes()
-    with pytest.raises(ValueError, match="which is read, lies there"):
+    with pytest.raises(ValueError, match="cannot be replaced, because"):
         annotate(Capitals(), str(source), str(source), overwrite=True)
     assert source.read_bytes() == before
 

@@ -180,7 +180,7 @@ def test_files_of_one_source_may_lack_columns_that_others_have(cluster: None, tm
 def test_a_target_is_neither_read_nor_written_by_another_job(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").mkdir()
     source = jsonl(tmp_path / "all.jsonl" / "part-0.jsonl", [{"text": "Bonn"}])
-    with pytest.raises(ValueError, match="which is read, lies there"):
+    with pytest.raises(ValueError, match="cannot be replaced, because"):
         annotate_on_ray(Capitals, str(source), str(tmp_path / "all.jsonl"), overwrite=True)
     assert source.exists()
     with locked(tmp_path / "out.jsonl"), pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl"):

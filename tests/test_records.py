@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.data.conll import read_words
 from modeling_retrieveall.data.text_files import EncodingError
-from modeling_retrieveall.integrations.records import RecordError, conll_sentences, read_records
+from modeling_retrieveall.integrations.records import RecordError, read_records
 
 
 def texts(path: Path) -> list[Any]:
@@ -73,13 +74,28 @@ SENTENCES = [["Bonn", "ruft", "#"], ["Graz"]]
     ],
 )
 def test_words_are_found_in_column_files(content: str) -> None:
-    assert list(conll_sentences(content.split("\n"))) == SENTENCES
+    assert read_words(io.BytesIO(content.encode()), "in.conll") == SENTENCES
 
 
-def test_numbers_that_count_nothing_are_words() -> None:
-    assert list(conll_sentences(["1 CD O", "", "Bonn NNP O"])) == [["1"], ["Bonn"]]
-    assert list(conll_sentences(["1\tO", "2\tO"])) == [["1", "2"]]
-    assert list(conll_sentences(["1", "2"])) == [["1", "2"]]
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("1 CD O\n\nBonn NNP O\n", [["1"], ["Bonn"]]),
+        ("1\tO\n2\tO\n", [["1", "2"]]),
+        ("1\n2\n", [["1", "2"]]),
+        ("1\tBonn\n2\truft\n", [["Bonn", "ruft"]]),
+        ("Form\nist\n", [["Form", "ist"]]),
+    ],
+)
+def test_numbers_count_words_or_are_words(content: str, words: list[list[str]]) -> None:
+    assert read_words(io.BytesIO(content.encode()), "in.conll") == words
+
+
+def test_a_column_of_words_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "in.conll").write_text("d1\tBonn\tO\nd1\truft\tO\nd1\tan\tO\n", encoding="utf-8")
+    with pytest.raises(RecordError, match=r"which column holds the words\? .* Give --column with the number"):
+        texts(tmp_path / "in.conll")
+    assert [record.text for record in read_records(str(tmp_path / "in.conll"), "2")] == [["Bonn", "ruft", "an"]]
 
 
 @pytest.mark.parametrize("suffix", [".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv"])

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_retrieveall.data.text_files import lines
+from modeling_retrieveall.data.conll import read_words
 from modeling_retrieveall.integrations.annotation import annotate
-from modeling_retrieveall.integrations.records import Record, RecordError, conll_sentences, read_records
+from modeling_retrieveall.integrations.records import Record, RecordError, read_records
 from modeling_retrieveall.integrations.writers import check_words, conll_block, json_line
 from tests.test_annotation import Capitals, jsonl
 
@@ -156,7 +156,7 @@ def test_words_are_read_back_or_refused(words: list[str]) -> None:
         return
     block = conll_block(words, ["B-LOC"] * len(words))
     known = [word.encode("utf-8", "replace").decode() for word in words]
-    assert list(conll_sentences(lines(io.BytesIO(block), "out.conll"))) == [known]
+    assert read_words(io.BytesIO(block), "out.conll") == [known]
 
 
 def test_words_that_look_odd_but_can_be_read_back_are_written(tmp_path: Path) -> None:

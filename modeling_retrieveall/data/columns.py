@@ -81,9 +81,8 @@ def find_columns(table: Table, asked: Columns, notes: Notes) -> tuple[Column, Co
     Raises:
         DatasetError: There is no such column, or it is not clear which it is; the message has a line and a proposal.
     """
-    columns = [Column(_name(table, i), [line.cells[i] for line in table.lines]) for i in range(len(table.lines[0].cells))]
-    index = columns[0] if table.has_index else None
-    words = _asked(table, columns, asked.tokens, "tokens") if asked.tokens else _words(table, columns, index, asked.tags)
+    columns, index = _columns(table)
+    words = _found_words(table, asked, columns, index)
     others = [column for column in columns if column is not words and column is not index]
     choices = others + [key for column in others for key in _keys(table, column)]
     if asked.tags:
@@ -93,9 +92,31 @@ def find_columns(table: Table, asked: Columns, notes: Notes) -> tuple[Column, Co
     return words, _tags(table, choices, others, notes)
 
 
+def find_words(table: Table, asked: Columns) -> Column:
+    """The column of the words, in a file that may have no tags.
+
+    Raises:
+        DatasetError: There is no such column, or it is not clear which it is.
+    """
+    return _found_words(table, asked, *_columns(table))
+
+
+def _columns(table: Table) -> tuple[list[Column], Column | None]:
+    """All columns, and the one that counts the words if there is one."""
+    columns = [Column(_name(table, i), [line.cells[i] for line in table.lines]) for i in range(len(table.lines[0].cells))]
+    return columns, columns[0] if table.has_index else None
+
+
+def _found_words(table: Table, asked: Columns, columns: list[Column], index: Column | None) -> Column:
+    return _asked(table, columns, asked.tokens, "tokens") if asked.tokens else _words(table, columns, index, asked.tags)
+
+
 def has_index(lines: list[Line]) -> bool:
-    """Whether the first of three or more columns counts words: from 0 or 1 in each sentence, or through the file."""
-    if len(lines[0].cells) < 3 or not all(re.fullmatch(r"\d+([-.]\d+)?", line.cells[0]) for line in lines):
+    """Whether the first column counts words, from 0 or 1 in each sentence or through the file; of two, the other has no tags."""
+    rest = [cell for line in lines for cell in line.cells[1:]]
+    if not rest or (len(rest) == len(lines) and any(is_outside(cell) or is_prefixed(cell) for cell in rest)):
+        return False
+    if not all(re.fullmatch(r"\d+([-.]\d+)?", line.cells[0]) for line in lines):
         return False
     counted = [line for line in lines if line.cells[0].isdigit()]
     numbers = [int(line.cells[0]) for line in counted]

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from ..errors import InputError
-from .columns import Column, Line, Table, find_columns, has_index
+from .columns import Column, Line, Table, find_columns, find_words, has_index
 from .rows import Columns, DatasetError, Notes, TaggedRow
 from .subwords import CHARACTERS, kind_of_tokens
 from .tags import is_outside, is_prefixed
@@ -57,6 +57,25 @@ def read_conll(stream: BinaryIO, name: str, columns: Columns, notes: Notes) -> l
     return rows
 
 
+def read_words(stream: BinaryIO, name: str, column: str | None = None) -> list[list[str]]:
+    """The words of each sentence of a column file, which needs no tags.
+
+    Args:
+        stream: As for :func:`read_conll`.
+        name: As for :func:`read_conll`.
+        column: The name or number of the column that holds the words; found when not given.
+
+    Raises:
+        DatasetError: It is not clear which column holds the words.
+        EncodingError: The file is in another encoding than its byte order mark says.
+    """
+    table = _table(stream, name)
+    if not table.lines:
+        return []
+    words = zip(table.lines, find_words(table, Columns(tokens=column)).values, strict=True)
+    return [[word for _, word in block] for _, block in groupby(words, key=lambda pair: pair[0].block)]
+
+
 def _table(stream: BinaryIO, name: str) -> Table:
     """The lines that hold words, all with as many columns."""
     kept: list[Line] = []
@@ -75,11 +94,12 @@ def _table(stream: BinaryIO, name: str) -> Table:
     last_cells = {line.cells[-1] for line in kept if not line.cells[-1].isdigit()}
     for line in hashes:
         tag = line.cells[-1]
-        if len(line.cells) == (width or 2) and (is_outside(tag) or is_prefixed(tag) or tag in last_cells):
+        has_tag = is_outside(tag) or is_prefixed(tag) or tag in last_cells
+        if len(line.cells) == (width or 2) and (has_tag or width == 1):
             kept.append(line)
     kept = [Line(line.number, line.block, line.cells[:width] if width else line.cells) for line in kept]
     kept.sort(key=lambda line: line.number)
-    if header := _header(kept):
+    if width != 1 and (header := _header(kept)):
         kept, names = kept[1:], names or header
     if not kept or not has_index(kept):
         return Table(name, kept, names)

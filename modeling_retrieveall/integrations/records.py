@@ -24,6 +24,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..data.conll import read_words
+from ..data.rows import DatasetError
+from ..data.tags import is_outside, is_prefixed
 from ..data.text_files import lines
 from ..errors import RetrieveAllError
 
@@ -37,7 +40,6 @@ FORMATS = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".json": "JSON", ".c
 FORMATS |= dict.fromkeys((".conll", ".conllu", ".bio", ".iob", ".iob2", ".tsv"), _CONLL) | {".txt": "plain text"}
 """The suffix of a file, and what is read from it."""
 _COMPRESSED = {".gz", ".bz2", ".xz", ".zst"}
-_TAG = re.compile(r"O|[BILOUESM][-_].+")
 _LINES_LOOKED_AT = 1000  # to tell what kind of lines a file has
 
 
@@ -76,8 +78,10 @@ def read_records(path: str, column: str | None = None, text_only: bool = False) 
     with _opened(path) as stream:
         if kind == "parquet":
             rows = _parquet(stream, path, text_columns(column) if text_only else None)
+        elif kind == _CONLL:
+            rows = _conll(stream, path, column)
         else:
-            rows = {"JSON lines": _jsonl, "JSON": _json, "CSV": _csv, _CONLL: _conll, "plain text": _txt}[kind](stream, path)
+            rows = {"JSON lines": _jsonl, "JSON": _json, "CSV": _csv, "plain text": _txt}[kind](stream, path)
         for number, (row, written) in enumerate(rows, start=1):
             text = text_of(row, column, f"{path}, record {number}")
             row |= {name: None for name in text_columns(column) if _is_nan(row.get(name))}
@@ -275,19 +279,15 @@ def _csv(stream: BinaryIO, path: str) -> _Rows:
 
 
 def _txt(stream: BinaryIO, path: str) -> _Rows:
-    head, written = _looked_at(lines(stream, path))
-    columns = [columns for line in head if (columns := _columns(line))]
-    last = [line[-1] for line in columns if line[1:]]
-    same_number = len({len(line) for line in columns}) == 1
-    if len(columns) == len(last) > 1 and (all(map(_TAG.fullmatch, last)) or (same_number and "O" in last)):
-        raise RecordError(f"{path} has a word and a tag on each line, but .txt is read as plain text. Rename it to .conll.")
-    return (({_TEXT: line}, None) for line in written)
-
-
-def _looked_at(written: Iterator[str]) -> tuple[list[str], Iterator[str]]:
-    """The first lines of a file, to tell what kind of lines it has; and all of its lines."""
+    written = lines(stream, path)
     head = list(islice(written, _LINES_LOOKED_AT))
-    return head, chain(head, written)
+    columns = [line.split("\t") if "\t" in line else line.split() for line in head if line.strip()]
+    last = [line[-1] for line in columns if line[1:]]
+    tagged = all(is_outside(tag) or is_prefixed(tag) for tag in last)
+    same_number = len({len(line) for line in columns}) == 1
+    if len(columns) == len(last) > 1 and (tagged or (same_number and any(map(is_outside, last)))):
+        raise RecordError(f"{path} has a word and a tag on each line, but .txt is read as plain text. Rename it to .conll.")
+    return (({_TEXT: line}, None) for line in chain(head, written))
 
 
 # Parquet
@@ -330,72 +330,14 @@ def _type_for_json(kind: pa.DataType) -> pa.DataType:
 # CoNLL
 
 
-def _conll(stream: BinaryIO, path: str) -> _Rows:
-    head, written = _looked_at(lines(stream, path))
-    if format_of(path, FORMATS) == ".tsv" and head and not any(_TAG.fullmatch(line.split("\t")[-1]) for line in head):
-        raise RecordError(
-            f"{path} has no tags. Rename it to .csv if it is a table with a header, to .conll if it has words only."
-        )
-    return (({_WORDS: words}, None) for words in conll_sentences(written))
-
-
-def conll_sentences(written: Iterable[str]) -> Iterator[list[str]]:
-    r"""The words of each sentence: the first column of each line, or the second where the first one counts the words.
-
-    An empty line ends a sentence. Comments and lines of ``-DOCSTART-`` are passed over; a number sign is a word where a tag
-    follows it.
-
-    Examples:
-        >>> list(conll_sentences(["# 1", "Bonn\tO", "#\tO", "", "Graz\tO"]))
-        [['Bonn', '#'], ['Graz']]
-    """
-    head, written = _looked_at(iter(written))
-    counted = all(_is_counted(block) for block in _blocks(head))
-    for block in _blocks(written):
-        if words := _surface_words(block) if counted else [line[0] for line in block]:
-            yield words
-
-
-def _blocks(written: Iterable[str]) -> Iterator[list[list[str]]]:
-    """The columns of the lines between empty lines, without comments."""
-    block: list[list[str]] = []
-    for line in chain(written, [""]):
-        columns = _columns(line)
-        if not columns and block:
-            yield block
-            block = []
-        is_comment = line.startswith("#") and len(columns) > 1 and not _TAG.fullmatch(columns[-1])
-        if columns and columns[0] != "-DOCSTART-" and not is_comment:
-            block.append(columns)
-
-
-def _columns(line: str) -> list[str]:
-    """The columns of a line, separated by tabs or else by blanks; white space of other kinds belongs to words."""
-    if not line.strip():
-        return []
-    separated = line.rstrip("\t ").split("\t") if "\t" in line.strip() else line.split(" ")
-    return [column.strip(" ") for column in separated if "\t" in line or column]
-
-
-def _is_counted(block: list[list[str]]) -> bool:
-    """Whether the first column counts the words of a sentence, and the second one has no tags and so holds the words."""
-    lines = [line for line in block if not _NUMBERS.fullmatch(line[0])]
-    numbers = [line[0] for line in lines]
-    counts = numbers in ([str(n) for n in range(first, first + len(lines))] for first in (0, 1))
-    return counts and all(len(line) > 1 for line in lines) and not all(_TAG.fullmatch(line[1]) for line in lines)
-
-
-def _surface_words(block: list[list[str]]) -> list[str]:
-    """The words as the text has them: a token of several words is one, and empty nodes of CoNLL-U are none."""
-    words, end = [], -1
-    for line in block:
-        numbers = _NUMBERS.fullmatch(line[0])
-        if numbers and numbers[1] == "-":
-            end = int(numbers[2])
-        elif numbers or (line[0].isdigit() and int(line[0]) <= end):
-            continue
-        words.append(line[min(1, len(line) - 1)])
-    return words
-
-
-_NUMBERS = re.compile(r"\d+([-.])(\d+)")  # of the words of a token of CoNLL-U, or of an empty node
+def _conll(stream: BinaryIO, path: str, column: str | None) -> _Rows:
+    if format_of(path, FORMATS) == ".tsv":
+        cells = [cell for line in islice(lines(stream, path), _LINES_LOOKED_AT) for cell in line.split("\t")[1:]]
+        if cells and not any(is_outside(cell) or is_prefixed(cell) for cell in cells):
+            raise RecordError(f"{path} has no tags. Rename it to .csv if it is a table with a header, to .conll if it is CoNLL.")
+        stream.seek(0)
+    try:
+        sentences = read_words(stream, path, column)
+    except DatasetError as error:
+        raise RecordError(str(error).replace("--tokens-column", "--column")) from error
+    return (({column or _WORDS: words}, None) for words in sentences)
