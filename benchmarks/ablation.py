@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.options import Base, Data, Dtype, Epochs, Json, Languages, Limit, Runs, Size, benchmark
+from benchmarks.options import Base, Data, Dtype, Epochs, Json, KeepDuplicates, Languages, Limit, Runs, Size, benchmark
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
@@ -31,7 +31,7 @@ VARIANTS = {
 }
 
 
-@benchmark(mul=shipped_adapters() / "mul", languages="de", train_examples=8, epochs=1, limit=4)
+@benchmark(mul=shipped_adapters() / "mul", languages="de", train_examples=8, epochs=1, limit=4, keep_duplicates=True)
 def main(
     data: Data,
     mul: Annotated[Path, typer.Option(help="Folder of the shared adapter to start from.")],
@@ -41,6 +41,7 @@ def main(
     train_examples: Size = 600,
     epochs: Epochs = None,
     limit: Limit = 300,
+    keep_duplicates: KeepDuplicates = False,
     dtype: Dtype = "float32",
     json_file: Json = None,
 ) -> None:
@@ -63,20 +64,28 @@ def main(
             )
             if not folder.is_dir():
                 train(arguments)
-            row[name] = _f1(arguments, mul, bool(variant["retrieved"]), limit, dtype)
+            model = _model(arguments.output, mul, bool(variant["retrieved"]), dtype)
+            row[name] = evaluate(
+                model,
+                arguments.dataset[0],
+                "test",
+                language,
+                oracle_routing=True,
+                keep_duplicates=keep_duplicates,
+                limit=limit,
+            ).f1
             print(language, name, row[name], flush=True)
         rows.append(row)
     publish(f"F1, oracle routing, {train_examples} training sentences", _figures(rows), rows, json_file)
 
 
-def _f1(trained: TrainingArguments, mul: Path, retrieved: bool, limit: int, dtype: str) -> float:
-    model = RetrieveAllModel.from_pretrained(trained.output, dtype=getattr(torch, dtype))
+def _model(trained: str, mul: Path, retrieved: bool, dtype: str) -> RetrieveAllModel:
+    model = RetrieveAllModel.from_pretrained(trained, dtype=getattr(torch, dtype))
     # With `mul` beside it, all four are measured on the same sentences: those that neither of them was trained on.
     model.add_language(mul)
     if not retrieved:
         model.config.change({"n_entities": 0, "n_sentences": 0})
-    report = evaluate(model, trained.dataset[0], "test", trained.language, oracle_routing=True, limit=limit)
-    return report.f1
+    return model
 
 
 def _figures(rows: list[dict[str, Any]]) -> list[Figure]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.options import Data, Dtype, Json, Languages, Model, benchmark
+from benchmarks.options import Data, Dtype, Json, KeepDuplicates, Languages, Model, benchmark
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS, hub_name
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
@@ -27,7 +27,7 @@ def main(
     model: Model = "shipped",
     languages: Languages = "bg,de,en,es,ru,ta",
     limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Sentences that an adapter has seen, too.")] = False,
+    keep_duplicates: KeepDuplicates = False,
     dtype: Dtype = "float32",
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
     json_file: Json = None,

@@ -36,7 +36,7 @@ SEPARATE = {"separate": "from nothing", "RetrieveAll": "from mul+retrieved"}
 Row = dict[str, Any]
 
 
-@benchmark(languages="en,ru", counts="1,2", measured=1, size=8, limit=4)
+@benchmark(languages="en,ru", counts="1,2", measured=1, size=8, limit=2)
 def main(
     data: Data,
     runs: Runs = Path("runs/study"),

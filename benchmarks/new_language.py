@@ -27,7 +27,7 @@ STARTS = ("mul", "nothing")
 Row = dict[str, Any]
 
 
-@benchmark(languages="sw", sizes="0,8", taught="de,en", mul_size=8, epochs=1, limit=4)
+@benchmark(languages="sw", sizes="0,8", taught="de,en", mul_size=8, epochs=1, limit=2)
 def main(
     data: Data,
     runs: Runs = Path("runs/new_language"),

@@ -32,7 +32,7 @@ NEAREST_OF = 2
 Row = dict[str, Any]
 
 
-@benchmark(languages="da", taught="de,en", size=8, limit=4)
+@benchmark(languages="da", taught="de,en", size=8, limit=2)
 def main(
     data: Data,
     runs: Runs = Path("runs/unknown_languages"),

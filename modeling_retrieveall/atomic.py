@@ -33,7 +33,8 @@ def replacing(target: Path, sources: Iterable[Path] = ()) -> Iterator[Path]:
 
     After an error ``target`` is what it was before, and so it is when the process was killed: between the two renames of a
     folder the old version has another name, which :func:`restore` and the next call undo. Missing parent folders are made. A
-    symbolic link is followed: what it points to is replaced. A device or pipe, such as ``/dev/stdout``, is written to directly.
+    symbolic link is followed: what it points to is replaced. What cannot be renamed, such as ``/dev/stdout`` or a file that is
+    mounted by itself, is written to directly.
 
     Args:
         target: The file or folder to replace, or to create.
@@ -203,8 +204,8 @@ def _check_kind(finished: Path, target: Path) -> None:
 
 
 def _is_stream(target: Path) -> bool:
-    """Whether a path is a device or pipe, or leads to an open file by its number, as ``/dev/stdout`` does."""
-    special = target.exists() and not target.is_file() and not target.is_dir()
+    """Whether a path is a device, a pipe or a single mounted file, or leads to an open file by its number, as ``/dev/stdout``."""
+    special = target.exists() and not target.is_dir() and (not target.is_file() or os.path.ismount(target))
     return special or re.match(r"/(dev/(std|fd/)|proc/)", str(target)) is not None
 
 

@@ -9,8 +9,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from .entities import Entity, Sentence
+from .segmentation import STOPS
 
-_SENTENCE_ENDS = frozenset(".!?。！？।॥؟…።")
+_SENTENCE_ENDS = frozenset(STOPS)
 _OVERLAP = 1 / 8
 """Of a window: 32 of 256 tokens, more than any name but the longest."""
 

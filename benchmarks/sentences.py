@@ -1,0 +1,225 @@
+"""Cutting text into sentences: names that are cut, boundaries that are found, and speed.
+
+    python -m benchmarks.sentences --data ../shared/data --json benchmarks/results/sentences.json
+    python -m benchmarks.sentences --data ../shared/data --before benchmarks/results/sentences_before.json
+
+Every folder of the data is measured twice: *routed*, where the text may be in any of many languages, and *named*, where its
+language is given. `--before` shows the values of an earlier run beside the new ones.
+
+- **Cuts inside a name**, for each 10,000 labelled entities. Each test sentence is one text: once written as people write, and
+  once with a blank between all words. `wrapped` are texts of several sentences whose lines are wrapped at 40 and at 72 columns.
+- **Boundary F1** on pairs of neighbouring sentences that are joined to one text. `F1 of stops` is that of the pairs whose first
+  sentence ends with a full stop, question mark or the like; a pair without one can only be cut by chance.
+- **Lists**: the share of line ends that are cut in lists of the names of the corpus, four names in a list.
+"""
+
+import textwrap
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import regex
+import typer
+
+from benchmarks.options import Data, Json, benchmark
+from benchmarks.report import Figure, publish, read_rows
+from modeling_retrieveall.data.labelled import load_examples
+from modeling_retrieveall.entities import Example
+from modeling_retrieveall.segmentation import sentence_bounds
+
+SHIPPED = ("bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh")
+MANY = (
+    *SHIPPED,
+    "el",
+    "et",
+    "fa",
+    "fi",
+    "fr",
+    "he",
+    "hi",
+    "hu",
+    "id",
+    "it",
+    "ja",
+    "kk",
+    "ko",
+    "lv",
+    "nb",
+    "nn",
+    "pl",
+    "ro",
+    "si",
+    "sk",
+    "sl",
+    "sr",
+    "sv",
+    "th",
+    "tr",
+    "uk",
+)
+SILVER = ("panx", "panx40")
+"""Corpora of single lines that are labelled by machine: neighbouring lines are not neighbouring sentences."""
+Row = dict[str, Any]
+_STOP = regex.compile(r"""[.!?。！？．।॥؟۔።…‥][\p{Pe}\p{Pf}"'”’»]*$""")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text and its labelled names.
+
+    Attributes:
+        text: The text.
+        names: Where each name begins and ends in it.
+    """
+
+    text: str
+    names: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, example: Example, spaced: bool = False) -> "Written":
+        """A labelled sentence, written as people write or with a blank between all of its words."""
+        text, bounds = "", []
+        for word in example.sentence.words:
+            text += " " if text and (spaced or not word.glued) else ""
+            bounds.append((len(text), len(text) + len(word.text)))
+            text += word.text
+        return cls(text, [(bounds[span.start][0], bounds[span.end - 1][1]) for span in example.spans])
+
+    def __add__(self, other: "Written") -> "Written":
+        text = self.text + ("" if regex.search(r"[。！？]$", self.text) else " ")
+        return Written(text + other.text, self.names + [(len(text) + a, len(text) + b) for a, b in other.names])
+
+    def wrapped(self, width: int) -> "Written":
+        """The same text, with line ends in place of some blanks."""
+        lines = textwrap.wrap(self.text, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=False)
+        text = "".join(line[:-1] + "\n" if line.endswith(" ") else line for line in lines)
+        return Written(text, self.names)
+
+    def cut_names(self, languages: Sequence[str]) -> int:
+        """How many names have a cut inside."""
+        cuts = [end for _, end in sentence_bounds(self.text, languages)]
+        return sum(any(start < cut < end for cut in cuts) for start, end in self.names)
+
+
+@benchmark(number=20, megabytes=0.1)
+def main(
+    data: Data,
+    number: Annotated[int | None, typer.Option(help="Sentences of each corpus; all when not given.")] = None,
+    megabytes: Annotated[float, typer.Option(help="Size of the texts whose cutting is timed.")] = 1,
+    before: Annotated[Path | None, typer.Option(help="The JSON of an earlier run, to compare with.")] = None,
+    split: Annotated[str, typer.Option(help="The split that is measured.")] = "test",
+    only: Annotated[str, typer.Option(help="Folders whose name contains this.")] = "",
+    json_file: Json = None,
+) -> None:
+    folders = sorted(file.parent for file in data.glob(f"*/*/{split}.*") if only in str(file.relative_to(data)))
+    earlier = {row["corpus"]: row for row in read_rows(before)} if before else {}
+    rows = [_corpus(folder, split, number, earlier) for folder in folders]
+    publish(f"Sentences, {split} splits", figures(rows) + speed(megabytes), rows, json_file)
+
+
+def _corpus(folder: Path, split: str, number: int | None, earlier: dict[str, Row]) -> Row:
+    name, language = f"{folder.parent.name}/{folder.name}", folder.name.split("_")[0]
+    examples = load_examples(str(folder), split).examples[:number]
+    texts = [Written.of(example) for example in examples]
+    spaced = [Written.of(example, spaced=True) for example in examples]
+    wrapped = [text.wrapped(width) for width in (40, 72) for text in _joined(texts, 4)]
+    row: Row = {"corpus": name, "language": language, "entities": sum(len(text.names) for text in texts)}
+    for how, languages in (("routed", SHIPPED), ("of many", MANY), ("named", [language])):
+        row[f"cut {how}"] = sum(text.cut_names(languages) for text in texts)
+        row[f"spaced {how}"] = sum(text.cut_names(languages) for text in spaced)
+        row[f"wrapped {how}"] = sum(text.cut_names(languages) for text in wrapped)
+        if how != "of many":
+            every, stops = _boundary_f1(texts, languages)
+            row |= {f"F1 {how}": every, f"F1 of stops {how}": stops, f"lists {how}": _lists(texts, languages)}
+    for column in ("cut routed", "cut named", "F1 routed", "F1 named", "F1 of stops routed", "F1 of stops named"):
+        if name in earlier:
+            row[f"{column} before"] = earlier[name][column]
+    return row
+
+
+def _joined(texts: Sequence[Written], count: int) -> Iterator[Written]:
+    for start in range(0, len(texts), count):
+        first, *others = texts[start : start + count]
+        yield sum(others, first)
+
+
+def _boundary_f1(texts: Sequence[Written], languages: Sequence[str]) -> tuple[float, float]:
+    """F1 in per cent on all pairs of neighbours, and on those whose first sentence ends with a stop."""
+    counts = {False: [0, 0, 0], True: [0, 0, 0]}  # true cuts, false cuts, missed
+    for first, second in pairwise(texts):
+        joined = (first + second).text
+        cuts = {len(joined[:end].rstrip()) for _, end in sentence_bounds(joined, languages)} - {len(joined)}
+        right = len(first.text) in cuts
+        of_kind = counts[bool(_STOP.search(first.text))]
+        of_kind[0] += right
+        of_kind[1] += len(cuts) - right
+        of_kind[2] += not right
+    return _f1(*map(sum, zip(*counts.values(), strict=True))), _f1(*counts[True])
+
+
+def _f1(true: int, false: int, missed: int) -> float:
+    return round(200 * true / (2 * true + false + missed), 2) if true + false + missed else float("nan")
+
+
+def _lists(texts: Sequence[Written], languages: Sequence[str]) -> float:
+    """The share of line ends that are cut, in per cent, in lists of names."""
+    names = list(dict.fromkeys(text.text[start:end] for text in texts for start, end in text.names))
+    ends = cut = 0
+    for start in range(0, len(names) - 3, 4):
+        text = "\n".join(names[start : start + 4])
+        cuts = {end for _, end in sentence_bounds(text, languages)}
+        places = [place + 1 for place, letter in enumerate(text) if letter == "\n"]
+        ends += len(places)
+        cut += sum(place in cuts or place - 1 in cuts for place in places)
+    return round(100 * cut / ends, 2) if ends else float("nan")
+
+
+def figures(rows: Sequence[Row]) -> list[Figure]:
+    """What the goals are set for: the worst language, and the worst corpus of running text that people have labelled."""
+    of_language: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        of_language[row["language"]].append(row)
+    result = []
+    for column in ("cut", "spaced", "wrapped"):
+        for how in ("routed", "of many", "named"):
+            rates = {
+                code: 1e4 * sum(row[f"{column} {how}"] for row in theirs) / max(1, sum(row["entities"] for row in theirs))
+                for code, theirs in of_language.items()
+            }
+            worst = max(rates, key=lambda code: rates[code])
+            result.append(Figure(f"{column} {how}, worst: {worst}", round(rates[worst], 2), "of 10,000 names", 2, True))
+    running = [row for row in rows if row["corpus"].split("/")[0] not in SILVER]
+    for column in ("F1 of stops routed", "F1 of stops named"):
+        for row in sorted(running, key=lambda row: float(row[column]))[:3]:
+            result.append(Figure(f"{column}, {row['corpus']}", row[column], "%", 90))
+    return result
+
+
+def speed(megabytes: float) -> list[Figure]:
+    """How fast a text is cut, in characters."""
+    german = "Angela Merkel besuchte am 3. Mai Nairobi. Prof. Dr. Graz kam aus der Stadt. "
+    danish = "Mette Frederiksen besøgte den 3. maj Nairobi. Prof. Dr. Graz kom fra byen. "
+    texts: dict[str, tuple[str, Sequence[str]]] = {"de": (german, ["de"]), "da": (danish, ["da"]), "routed": (german, MANY)}
+    result = []
+    for name, (text, languages) in texts.items():
+        seconds = _seconds(lambda text=text, languages=languages: _cut(text, languages, megabytes))  # type: ignore[misc]
+        result.append(Figure(f"speed, {name}", round(megabytes / seconds, 3), "million characters/s"))
+    return result
+
+
+def _cut(text: str, languages: Sequence[str], megabytes: float) -> None:
+    sentence_bounds(text * int(1e6 * megabytes / len(text)), languages)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
