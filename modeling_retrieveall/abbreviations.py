@@ -19,7 +19,7 @@ _OF_LANGUAGE = {
     """,
     "companies": "inc corp bros assn assoc co intl univ dept dep dist div bhd sdn coop cia Ass Pol Soc Ltda Cie Etn Nig",
     "en": """
-        approx appt apt ave blvd bldg est vs etc viz fig figs vol vols ed eds rev nos art arts sec chap cf al ibid Jan jan feb
+        var approx appt apt ave blvd bldg est vs etc viz fig figs vol vols ed eds rev nos art arts sec chap cf al ibid Jan jan feb
         Mar apr Jun Jul aug sept oct nov dec Mon Tue tues thurs feat pop
     """,
     "de": """

@@ -237,7 +237,8 @@ def _is_clause(stop: _Stop) -> bool:
         return len(words) > 1 and not (_HAN_OR_KANA.match(stop.word[-1:]) and _HAN_OR_KANA.match(stop.following))
     if stop.mark == ".":
         is_row_of_words = len(words) == 1 and stop.is_before_one_word
-        return len(words) > 2 or is_row_of_words or (stop.goes_on_in_lower_case and not stop.following.isupper())
+        is_acronym = len(stop.following) > 1 and stop.following.isupper()
+        return len(words) > 2 or is_row_of_words or (stop.goes_on_in_lower_case and not is_acronym)
     lower = _LOWER_WORDS.findall(stop.before)
     if len(words) > 2 and (len(lower) > 1 or any(len(word) > 3 for word in lower)):
         return True
