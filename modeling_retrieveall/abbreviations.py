@@ -63,7 +63,7 @@ _OF_LANGUAGE = {
     """,
     "ro": "alin aprox bd cap cpt diac dl et ian jud lit lt mun obs pag prep prot publ reg",
     "fr": """
-        abbr adj apr.j.-c av.j.-c arr boul ch coll déc édit env éd ét exp ext fac fasc févr hab janv juil Me mlle mme mmes
+        sté abbr adj apr.j.-c av.j.-c arr boul ch coll déc édit env éd ét exp ext fac fasc févr hab janv juil Me mlle mme mmes
         p.ex part réf rem suiv tél trad
     """,
     "es": """
