@@ -13,7 +13,6 @@ language is given. `--before` shows the values of an earlier run beside the new 
 - **Lists**: the share of line ends that are cut in lists of the names of the corpus, four names in a list.
 """
 
-import textwrap
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -95,9 +94,13 @@ class Written:
 
     def wrapped(self, width: int) -> "Written":
         """The same text, with line ends in place of some blanks."""
-        lines = textwrap.wrap(self.text, width, break_long_words=False, break_on_hyphens=False, drop_whitespace=False)
-        text = "".join(line[:-1] + "\n" if line.endswith(" ") else line for line in lines)
-        return Written(text, self.names)
+        letters, start = list(self.text), 0
+        blanks = [place for place, letter in enumerate(letters) if letter == " "]
+        for blank, following in pairwise([*blanks, len(letters)]):
+            if following - start > width:
+                letters[blank] = "\n"
+                start = blank + 1
+        return Written("".join(letters), self.names)
 
     def cut_names(self, languages: Sequence[str]) -> int:
         """How many names have a cut inside."""
@@ -179,24 +182,32 @@ def _lists(texts: Sequence[Written], languages: Sequence[str]) -> float:
 
 
 def figures(rows: Sequence[Row]) -> list[Figure]:
-    """What the goals are set for: the worst language, and the worst corpus of running text that people have labelled."""
+    """What the goals are set for: the worst language, and the corpora of running text where fewest boundaries are found."""
     of_language: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         of_language[row["language"]].append(row)
-    result = []
-    for column in ("cut", "spaced", "wrapped"):
-        for how in ("routed", "of many", "named"):
-            rates = {
-                code: 1e4 * sum(row[f"{column} {how}"] for row in theirs) / max(1, sum(row["entities"] for row in theirs))
-                for code, theirs in of_language.items()
-            }
-            worst = max(rates, key=lambda code: rates[code])
-            result.append(Figure(f"{column} {how}, worst: {worst}", round(rates[worst], 2), "of 10,000 names", 2, True))
     running = [row for row in rows if row["corpus"].split("/")[0] not in SILVER]
+    result = []
+    for column in (f"{kind} {how}" for kind in ("cut", "spaced") for how in ("routed", "of many", "named")):
+        rates = {code: _rate(theirs, column) for code, theirs in of_language.items()}
+        worst = max(rates, key=lambda code: rates[code])
+        result.append(Figure(f"{column}, worst: {worst}", rates[worst], "of 10,000 names", 2, at_most=True))
+        others = sorted(code for code, rate in rates.items() if rate > 2)
+        result.append(
+            Figure(f"{column}, languages above: {' '.join(others) or 'none'}", len(others), "languages", 0, at_most=True)
+        )
+    if running:
+        result.append(Figure("wrapped routed, running text", _rate(running, "wrapped routed") / 2, "of 10,000 names"))
     for column in ("F1 of stops routed", "F1 of stops named"):
         for row in sorted(running, key=lambda row: float(row[column]))[:3]:
             result.append(Figure(f"{column}, {row['corpus']}", row[column], "%", 90))
     return result
+
+
+def _rate(rows: Sequence[Row], column: str) -> float:
+    """Names that are cut, of 10,000."""
+    names = sum(int(row["entities"]) for row in rows)
+    return round(1e4 * sum(int(row[column]) for row in rows) / max(1, names), 2)
 
 
 def speed(megabytes: float) -> list[Figure]:

@@ -19,7 +19,7 @@ _OF_LANGUAGE = {
     """,
     "companies": "inc corp bros assn assoc co intl univ dept dep dist div bhd sdn coop cia Ass Pol Soc Ltda Cie Etn Nig",
     "en": """
-        approx appt apt ave blvd bldg est vs etc viz fig figs vol vols ed eds rev nos art arts sec chap cf al ibid Jan jan feb
+        var approx appt apt ave blvd bldg est vs etc viz fig figs vol vols ed eds rev nos art arts sec chap cf al ibid Jan jan feb
         Mar apr Jun Jul aug sept oct nov dec Mon Tue tues thurs feat pop
     """,
     "de": """
@@ -63,7 +63,7 @@ _OF_LANGUAGE = {
     """,
     "ro": "alin aprox bd cap cpt diac dl et ian jud lit lt mun obs pag prep prot publ reg",
     "fr": """
-        abbr adj apr.j.-c av.j.-c arr boul ch coll déc édit env éd ét exp ext fac fasc févr hab janv juil Me mlle mme mmes
+        sté abbr adj apr.j.-c av.j.-c arr boul ch coll déc édit env éd ét exp ext fac fasc févr hab janv juil Me mlle mme mmes
         p.ex part réf rem suiv tél trad
     """,
     "es": """
@@ -122,7 +122,7 @@ _OF_LANGUAGE = {
     """,
     "gu pa": "ડૉ ડો શ્રી પ્રો ડબલ્યુ ਡਾ ਸ੍ਰੀ ਪ੍ਰੋ ਡਬਲਯੂ",
     "ta": """
-        டாக்டர் திரு திருமதி செல்வி பேரா கி.பி கி.மு இரா பரி சீனி செயிண்ட் டபிள்யூ டபிள்யு டவிள்யூ டபள்யூ ரூ எண் தொ பக் ஒய் வழ
+        டாக்டர் திரு திருமதி செல்வி பேரா கி.பி கி.மு இரா பரி சீனி செயிண்ட் டபிள்யூ டபிள்யு டவிள்யூ டபள்யூ டப்லியு ஹச் ரூ எண் தொ பக் ஒய் வழ
     """,
     "te kn ml": "డా డాక్టర్ శ్రీ ప్రొ డబ్ల్యు డబ్ల్యూ ಡಾ ಶ್ರೀ ಪ್ರೊ ಡಬ್ಲ್ಯು ಡಬ್ಲ್ಯೂ ഡോ പ്രൊഫ ശ്രീ ഡബ്ല്യു ഡബ്ല്യൂ അഡ്വ",
     "si": "ඩබ්ලිව් ඩබ්ලියු ඩබ් ආචාර්ය උදා පූජ්‍ය ගරු රු සී.ස ක්‍රි.ව ක්‍රි.පූ ප්‍රා ලේ ඉං",

@@ -28,7 +28,7 @@ _PARAGRAPH_END = "\u2029"
 _NARROW, _WIDEST = 40, 130
 """Columns of a text that was wrapped by a machine."""
 _HEADED = 60
-"""Columns of a text whose heading is a line of its own, at least; below it a short line is as likely a wrapped one."""
+"""Columns of a line that follows a heading, at least; before a shorter one a short line is as likely a wrapped one."""
 
 
 class Line:
@@ -105,14 +105,14 @@ class Paragraph:
 
     def _ends(self, line: Line, following: Line, is_prose: bool, following_ended: bool) -> bool:
         """Whether a sentence without a stop ends with this line; ``is_prose``: a stop comes later."""
-        if line.depth != following.depth or _BULLET.match(following.text):
+        wide = _NARROW <= self._width <= _WIDEST
+        full = (wide or self._is_filled) and line.is_full(following, self._width)
+        if line.depth != following.depth or ("\t" in line.text and "\t" in following.text):
             return True
-        if "\t" in line.text and "\t" in following.text:
+        if _BULLET.match(following.text) and not (wide and full and following.text[0] in "-–—"):
             return True
         if _NUMBERED.match(following.text) and self._is_numbered:
             return True
-        wide = _NARROW <= self._width <= _WIDEST
-        full = (wide or self._is_filled) and line.is_full(following, self._width)
         if self._is_form and (line.is_field or following.is_field) and not (full and not (line.is_field and following.is_field)):
             return True
         if following.continues() and not (self._is_lower and not is_prose):
@@ -130,16 +130,19 @@ class Paragraph:
             return True
         if are_items and not following_ended:
             return True
-        return line.is_item and self._width >= _HEADED and line.width < self._width / 2
+        return line.is_item and following.width >= max(_HEADED, 2 * line.width)
 
     @cached_property
     def _width(self) -> int:
-        return max(line.width for line in self.lines)
+        """The columns at which it was wrapped; a long address, which no program wraps, is not looked at."""
+        widths = [line.width for line in self.lines]
+        return max((width for width in widths if width <= _WIDEST), default=max(widths))
 
     @cached_property
     def _is_filled(self) -> bool:
-        """Whether all lines but the last are about as long as the paragraph is wide."""
-        return all(line.is_full(after, self._width) for line, after in pairwise(self.lines))
+        """Whether nearly all lines but the last are about as long as the paragraph is wide."""
+        full = [line.is_full(after, self._width) for line, after in pairwise(self.lines)]
+        return sum(full) >= 0.8 * len(full)
 
     @cached_property
     def _is_form(self) -> bool:

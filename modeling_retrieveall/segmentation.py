@@ -31,6 +31,9 @@ _LOWER_CASE_STARTS = frozenset(("en", "pcm"))
 _STOP = rf"(?:[{STOPS}]|(?<=\p{{Greek}});)"
 _CANDIDATE = regex.compile(rf"(?<stop>{_STOP}++(?:[ ]{_STOP}++)*+)(?<close>[\p{{Pe}}\p{{Pf}}\"'“]*+)(?<space>\s*+)")
 _WITHOUT_SPACE = frozenset("。！？｡।॥።။។")
+_IN_NAMES = frozenset(".!?…‥．！？‼⁇⁈⁉")
+_NAME_GOES_ON = frozenset(("Inc", "Corp", "Ltd", "LLC", "Co", "GmbH", "Jr", "Sr"))
+"""Words that begin no sentence, as in "Yahoo! Inc."."""
 _LINE_END = regex.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _CLOSING_QUOTE = regex.compile(r"\"++(?:\s++|$)")
 _QUOTES = regex.compile(r"\"++")
@@ -127,15 +130,14 @@ class _Stops:
         quotes = 0
         for match in _CANDIDATE.finditer(self.text, start, end):
             ends, begins = match.end("close"), match.end()
-            quotes += len(_QUOTES.findall(self.text, read, begins))
+            quotes += len(_QUOTES.findall(self.text[read:begins]))
             read = begins
-            if quotes % 2 and (quote := _CLOSING_QUOTE.match(self.text, begins, end)):
+            if quotes % 2 and self.text[begins : begins + 1] == '"' and (quote := _CLOSING_QUOTE.match(self.text, begins, end)):
                 ends, begins = begins + len(quote.group().rstrip()), quote.end()
             if begins < end and not match["space"] and match["stop"][-1] not in _WITHOUT_SPACE:
                 continue
-            stop = self._stop(
-                match.start(), match["stop"], sentence, begins, end, bool(_LINE_END.search(self.text, ends, begins))
-            )
+            at_line_end = bool(_LINE_END.search(self.text[ends:begins]))
+            stop = self._stop(match.start(), match["stop"], sentence, begins, end, at_line_end)
             if self._ends_sentence(stop, self.text[begins : min(begins + 1, end)]) and not self._is_in_title(sentence, match):
                 yield ends, begins
                 sentence = begins
@@ -144,19 +146,20 @@ class _Stops:
         before = self.text[max(sentence, at - _SENTENCE) : at]
         before = before[:-1] if before.endswith(" ") else before
         word = _WORD_BEFORE.search(before[-_QUOTED:])
-        following = _WORD_AFTER.match(self.text, begins, min(end, begins + _QUOTED))
+        after = self.text[begins : min(end, begins + _QUOTED)]  # a slice, as `regex` looks for literals up to the end
+        following = _WORD_AFTER.match(after)
         return _Stop(
             "".join(mark.split()),
             before,
             word.group().strip("'’-‐‑/·.") if word else "",
             following["word"] if following else "",
-            bool(following and _SECOND_LOWER.match(self.text, following.end(), end)),
-            bool(_ONE_WORD.match(self.text, begins, end)),
+            bool(following and _SECOND_LOWER.match(after, following.end())),
+            bool(_ONE_WORD.match(after)),
             at_line_end or begins >= end,
         )
 
     def _ends_sentence(self, stop: _Stop, next_character: str) -> bool:
-        if not stop.at_line_end and (not stop.following or next_character in ",;:)]}%(["):
+        if not stop.at_line_end and (not stop.following or next_character in ",;:)]}%([" or stop.following in _NAME_GOES_ON):
             return False
         if _LOWER.match(stop.following) and not (
             self.lower_case_starts and stop.mark in (".", "?") and stop.word.isalpha() and len(stop.word) > 2
@@ -172,7 +175,7 @@ class _Stops:
         opening = max((found.start() for found in _OPENING.finditer(before)), default=-1)
         if opening < 0 or match["close"] or _CLOSING.search(before, opening + 1):
             return False
-        return bool(_CLOSING.search(self.text, match.end(), match.end() + _QUOTED))
+        return bool(_CLOSING.search(self.text[match.end() : match.end() + _QUOTED]))
 
     def _is_abbreviation(self, stop: _Stop) -> bool:
         """Whether the full stop belongs to the word before it."""
@@ -230,14 +233,17 @@ def _is_without_vowel(word: str, lower: str) -> bool:
 
 def _is_clause(stop: _Stop) -> bool:
     """Whether there is a sentence before a stop: not in names such as "Oh! My Goddess" and "Live. Love. A$AP"."""
+    if stop.mark[-1] not in _IN_NAMES:
+        return True
     if stop.mark[-1] in _WITHOUT_SPACE:
-        return stop.mark[-1] not in "！？" or len(stop.before.strip()) >= 5
+        return len(stop.before.strip()) >= 5
     words = _WORD.findall(stop.before)
     if not _CASED.search(stop.before):
         return len(words) > 1 and not (_HAN_OR_KANA.match(stop.word[-1:]) and _HAN_OR_KANA.match(stop.following))
     if stop.mark == ".":
         is_row_of_words = len(words) == 1 and stop.is_before_one_word
-        return len(words) > 2 or is_row_of_words or (stop.goes_on_in_lower_case and not stop.following.isupper())
+        is_acronym = len(stop.following) > 1 and stop.following.isupper()
+        return len(words) > 2 or is_row_of_words or (stop.goes_on_in_lower_case and not is_acronym)
     lower = _LOWER_WORDS.findall(stop.before)
     if len(words) > 2 and (len(lower) > 1 or any(len(word) > 3 for word in lower)):
         return True

@@ -60,6 +60,14 @@ def test_no_word_of_a_text_is_dropped_and_none_is_read_twice(reader: DocumentRea
     assert [word for window in windows for word in window.sentence.words] == list(Sentence.from_text(text).words)
 
 
+def test_the_items_of_a_list_are_windows_whatever_the_languages_are(reader: DocumentReader) -> None:
+    text = "Angela Merkel\r\nOlaf Scholz\r\nBonn"
+    for languages in (["de"], ["da", "de", "en", "th", "zh"]):
+        assert [window.text for window in reader.windows(0, text, languages)] == ["Angela Merkel", "Olaf Scholz", "Bonn"]
+    (window,) = reader.windows(0, "Angela\r\nMerkel besuchte Nairobi.", ["de", "en"])
+    assert window.text == "Angela\r\nMerkel besuchte Nairobi."
+
+
 def test_the_words_of_a_sentence_stay_one_sentence(reader: DocumentReader) -> None:
     (window,) = reader.windows(0, Sentence.from_words(["Bonn", ".", "Graz", "."]), ["de"])
     assert window.text == "Bonn . Graz ."

@@ -56,6 +56,7 @@ def test_paragraphs_are_cut_independently_of_one_another(first: str, second: str
         ("ur", ["وہ لاہور میں ہے۔ ", "میں یہاں ہوں۔"]),
         ("my", ["သူ ရန်ကုန်မှာ နေတယ်။ ", "ငါ ဒီမှာ။"]),
         ("hy", ["Նա ապրում է Երևանում։ ", "Ես այստեղ եմ։"]),
+        ("hy", ["Տ. Ա. Պետրոսյան։ ", "Նա եկավ։"]),
         ("el", ["Πού είναι ο Γιώργος; ", "Ήρθε ο Νίκος."]),
         ("ar", ["أين يسكن أحمد؟ ", "يسكن في القاهرة."]),
         ("ka", ["თბილისი დიდი ქალაქია. ", "ის მტკვარზე მდებარეობს."]),
@@ -115,6 +116,8 @@ def test_every_language_has_its_own_stops(language: str, sentences: list[str]) -
         "Selskabet Novo A/S, bl.a. Hr. Jensen og f.eks. Fru Hansen.",
         "Firma BKT Sh.A. Tirana punon me z. Hoxha.",
         "Apple Inc. Chief Tim Cook met Acme Corp. Director Jones.",
+        "She works at Yahoo! Inc. and at Yum! Ltd..",
+        "Le Dr. Dupont et M. Martin de la Sté. Générale.",
         "Wlk. Brytania i woj. Mazowieckie mają prof. Kowalskiego przy ul. Długiej.",
         "Tp. Hồ Chí Minh và Ts. Nguyễn Văn An.",
         # ordinals
@@ -280,7 +283,7 @@ def test_time_is_linear_in_the_text(piece: str) -> None:
         sentence_bounds(piece * repeats, ["de"])
         return time.process_time() - start
 
-    assert seconds(20_000) < 40 * max(seconds(2_000), 0.005)
+    assert seconds(60_000) < 45 * max(seconds(3_000), 0.005)
 
 
 def test_danish_is_cut_as_fast_as_german() -> None:
