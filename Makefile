@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Pinned, and first: a looser range may bring gigabytes of CUDA packages to a machine without a GPU.
 TORCH ?= torch==2.13.0
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test test-slow lint setup clean
 
@@ -21,8 +22,9 @@ demo: setup
 	$(BIN)/retrieveall base
 	$(BIN)/retrieveall extract --file examples/demo.txt
 
+# A test file is run by one process. Each process has one thread, as waiting threads would slow the others down.
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
