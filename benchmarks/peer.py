@@ -62,11 +62,11 @@ def parsed(answer: str, sentence: Sentence, labels: Sequence[str]) -> list[Entit
     words = [word.text.replace("=", ":") for word in sentence.words]
     entities = []
     position = 0
-    for mention, label in re.findall(rf"(.*?) = ({'|'.join(map(re.escape, labels))})(?:;|\n|$)", answer):
+    for mention, number, label in re.findall(rf"(.*?) =(\d*) ({'|'.join(map(re.escape, labels))})(?:;|\n|$)", answer):
         bare = "".join(mention.split())
         runs = ((i, j) for i in range(position, len(words)) for j in range(i + 1, len(words) + 1))
-        found = next(((i, j) for i, j in runs if "".join("".join(words[i:j]).split()) == bare), None)
+        found = [(i, j) for i, j in runs if "".join("".join(words[i:j]).split()) == bare][: int(number or 1)]
         if bare and found:
-            position = found[1]
-            entities.append(sentence.entity(Span(*found, label), 1.0))
+            position = found[-1][1]
+            entities.append(sentence.entity(Span(*found[-1], label), 1.0))
     return entities

@@ -377,7 +377,7 @@ def test_a_parquet_extension_type_runs_no_code(world: World) -> None:
         table = pq.read_table(folder / EXAMPLES)
         evil = pickle.dumps(Executed(folder.parent / "executed"))
         named = {"ARROW:extension:name": "arrow.py_extension_type", "ARROW:extension:metadata": evil}
-        schema = pa.schema([table.schema.field(0).with_metadata(named), table.schema.field(1)])
+        schema = pa.schema([table.schema.field(0).with_metadata(named), *list(table.schema)[1:]])
         pq.write_table(table.cast(schema), folder / EXAMPLES)
 
     world.strike(extend)

@@ -47,7 +47,7 @@ def read_conll(stream: BinaryIO, name: str, columns: Columns, notes: Notes) -> l
     _note_glued_punctuation(table, words, notes)
     in_characters = kind_of_tokens([words.values]) == CHARACTERS  # of which a space may be one
     for line, word in zip(table.lines, words.values, strict=True):
-        if not word or (word.isspace() and not in_characters):
+        if not word or (word == " " and not in_characters):
             raise DatasetError(f"{name}, line {line.number}: {' '.join(line.cells)!r} is not a word and a tag. {_HOW}")
     rows = []
     cells = zip(table.lines, words.values, tags.values, strict=True)

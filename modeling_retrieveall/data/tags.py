@@ -30,7 +30,7 @@ class TagError(InputError):
         tag: The tag.
     """
 
-    def __init__(self, tag: str, message: str) -> None:
+    def __init__(self, message: str, tag: str = "") -> None:
         super().__init__(message)
         self.tag = tag
 
@@ -57,7 +57,7 @@ def canonical_tags(tags: Iterable[str]) -> dict[str, str]:
     if pattern is None:
         canonical = {tag: "O" if is_outside(tag) else f"I-{_bare(tag)}" for tag in distinct}
         if named and len(named) == len(distinct):
-            raise TagError(named[0], f"tag {named[0]!r} has no prefix, and no word is tagged 'O'. {_HOW}")
+            raise TagError(f"tag {named[0]!r} has no prefix, and no word is tagged 'O'. {_HOW}", named[0])
         return canonical
     separators = {match[2] for tag in named if (match := pattern.fullmatch(tag))}
     # A type may hold the others: "B-creative_work", "B-GPE:city".
@@ -77,7 +77,7 @@ def _spelling(named: list[str]) -> re.Pattern[str] | None:
 def _prefixed(tag: str, pattern: re.Pattern[str], separator: str) -> str:
     match = pattern.fullmatch(tag)
     if match is None or match[2] != separator or _SEVERAL.search(tag):
-        raise TagError(tag, f"tag {tag!r} is not BIO, IOB1 or BILOU, as others here are. {_HOW}")
+        raise TagError(f"tag {tag!r} is not BIO, IOB1 or BILOU, as others here are. {_HOW}", tag)
     prefix, label = (match[1], match[3]) if pattern is _FIRST else (match[3], match[1])
     return f"{_CANONICAL.get(prefix.upper(), prefix.upper())}-{label}"
 
@@ -85,7 +85,7 @@ def _prefixed(tag: str, pattern: re.Pattern[str], separator: str) -> str:
 def _bare(tag: str) -> str:
     if not is_bare(tag):
         nameless = "names no entity type" if re.fullmatch("[BILUESM]", tag) else "is not BIO, IOB1 or BILOU"
-        raise TagError(tag, f"tag {tag!r} {nameless}. {_HOW}")
+        raise TagError(f"tag {tag!r} {nameless}. {_HOW}", tag)
     return tag
 
 
