@@ -350,3 +350,29 @@ def plain(example: Example) -> tuple[str, list[tuple[str, str]]]:
 
 def test_spans_of_examples_are_plain() -> None:
     assert plain(Example(Sentence.from_words(["Bonn", "ruft"]), (Span(0, 1, "LOC"),))) == ("Bonnruft", [("Bonn", "LOC")])
+
+
+@pytest.mark.parametrize("kind", ["hypertextlabels", "paragraphlabels", "rectanglelabels"])
+def test_regions_of_pages_and_pictures_are_refused(tmp_path: Path, kind: str) -> None:
+    value = {"start": "/p[1]/text()[1]", "end": "/p[1]/text()[1]", "text": "Bonn", kind: ["LOC"]}
+    record = {"data": {"text": "<p>Bonn ruft.</p>"}, "annotations": [{"result": [{"value": value}]}]}
+    with pytest.raises(DatasetError, match="region of a page or picture"):
+        read(tmp_path, [record])
+
+
+def test_a_key_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text('{"text": "Bonn ruft.", "label": [[0, 4, "LOC"]], "label": []}\n')
+    with pytest.raises(DatasetError, match=r"line 1: the key 'label' occurs twice"):
+        load_examples(str(file), "train")
+
+
+def test_labels_of_single_tokens_are_not_read_as_types(tmp_path: Path) -> None:
+    tokens = [{"entity": "B-PER", "start": 0, "end": 6}, {"entity": "I-PER", "start": 7, "end": 13}]
+    with pytest.raises(DatasetError, match="neither a tag a word nor mentions"):
+        read(tmp_path, [{"text": "Angela Merkel ruft.", "entities": tokens}])
+
+
+def test_a_prediction_has_no_score_that_nobody_gave() -> None:
+    task = to_label_studio("Bonn", [Entity("Bonn", "LOC", 0, 4), Entity("Bonn", "LOC", 0, 4, 0.5)], {})
+    assert [region.get("score") for region in task["predictions"][0]["result"]] == [None, 0.5]

@@ -33,7 +33,9 @@ def tokens_of(answers: AnswerFormat, sentence: Sentence) -> list[int]:
         ([["在", "北京", "。"]], None),
         ([["A", "b"]], None),
         ([["#", "##"], ["C", "##"]], None),
-        ([["北"]], None),
+        ([["북"]], None),
+        ([["##berlin", "ist", "##schön"]], None),
+        ([["In", "##berlin"], ["St.", "Pauli"] * 60], None),
         ([], None),
     ],
 )

@@ -47,3 +47,9 @@ def test_utf_16_without_a_mark_is_refused(encoding, text):
 @given(text=st.text(st.characters(exclude_characters="\ufeff\x00", exclude_categories=["Cs"])))
 def test_lines_with_their_ends_are_the_text(encoding, text):
     assert "".join(lines(io.BytesIO(text.encode(encoding)), "a.txt", keep_ends=True)) == text
+
+
+def test_a_carriage_return_alone_ends_lines_where_there_is_no_line_feed():
+    assert list(lines(io.BytesIO("Köln O\rruft O\r\r".encode()), "a.txt")) == ["Köln O", "ruft O", ""]
+    assert list(lines(io.BytesIO(b"a\rb\nc"), "a.txt")) == ["a\rb", "c"]
+    assert "".join(lines(io.BytesIO(b"a\rb\r"), "a.txt", keep_ends=True)) == "a\rb\r"

@@ -67,9 +67,19 @@ def _is_json(line: str) -> bool:
     return True
 
 
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DatasetError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice in a record.")
+    return record
+
+
 def _parsed(text: str, name: str, number: int) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+    except DatasetError as error:
+        raise DatasetError(f"{name}, line {number}: {error}") from error
     except json.JSONDecodeError as error:
         line = text.split("\n")[error.lineno - 1]
         raise DatasetError(
@@ -133,8 +143,10 @@ def _label_studio(record: Record, place: str, column: str | None, notes: Notes) 
 def _regions(result: list[Any], place: str) -> list[Record]:
     """The labelled regions of an annotation; choices, relations and comments are not regions."""
     values = [item["value"] for item in result if isinstance(item, dict) and isinstance(item.get("value"), dict)]
+    for value in values:
+        # Those of pages, dialogues and pictures are called hypertextlabels, paragraphlabels, rectanglelabels, ...
+        other = any(name.endswith("labels") and name != "labels" for name in value)
+        if other or ("labels" in value and "start" in value and type(value["start"]) is not int):
+            raise DatasetError(f"{place}: {value!r:.80} is a region of a page or picture. Only those of plain text can be read.")
     regions = [value for value in values if "labels" in value and "start" in value]
-    for region in regions:
-        if type(region["start"]) is not int:
-            raise DatasetError(f"{place}: {region!r:.80} is a region of a page. Only those of plain text can be read.")
     return [{key: region[key] for key in ("start", "end", "text", "labels") if key in region} for region in regions]

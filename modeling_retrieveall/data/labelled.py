@@ -165,6 +165,8 @@ def _labelled(rows: list[Row], listed: Sequence[str], source: str, notes: Notes)
     scheme = detect_scheme([canonical[tag] for tag in row.tags] for row in tagged)
     labels = {tag.partition("-")[2] for tag in canonical.values()} - {""}
     kind = kind_of_tokens(row.words for row in tagged)
+    if kind:
+        notes.add(f"sentences split into {kind}, which were joined to words as people write them", tagged[0].place)
     examples, others, repairs = [], [], []
     for row in rows:
         if isinstance(row, TaggedRow):

@@ -176,7 +176,7 @@ def _fields(item: Any) -> tuple[Any, Any, Any, Any] | None:
     elif isinstance(item, dict):
         start = item.get("start", item.get("start_offset"))
         end = item.get("end", item.get("end_offset"))
-        label = next((item[name] for name in ("label", "labels", "type", "entity_group", "entity") if item.get(name)), None)
+        label = next((item[name] for name in ("label", "labels", "type", "entity_group") if item.get(name)), None)
         text = item.get("text")
     else:
         return None

@@ -24,6 +24,8 @@ _WITHOUT_SPACES = regex.compile(
 )
 _SHARE = 0.98
 """Of the tokens, to be those of sentences in characters. Other corpora have far fewer tokens of one character."""
+_SHARE_OF_PIECES = 0.01
+"""Of the tokens, to be those of a tokenizer that cuts rare words into pieces."""
 
 
 def kind_of_tokens(sentences: Iterable[Sequence[str]]) -> str | None:
@@ -32,14 +34,16 @@ def kind_of_tokens(sentences: Iterable[Sequence[str]]) -> str | None:
     >>> kind_of_tokens([["서울", "##에서"]]), kind_of_tokens([list("서울에서")]), kind_of_tokens([["서울에서", "만나"]])
     ('pieces', 'characters', None)
     """
-    tokens = single = unspaced = marked = 0
+    tokens = single = unspaced = marked = first = 0
     for sentence in sentences:
-        for token in sentence:
+        for position, token in enumerate(sentence):
             tokens += 1
             single += bool(_CHARACTER.fullmatch(token))
             unspaced += bool(_WITHOUT_SPACES.fullmatch(token[:1]))
-            marked += token.startswith(_MARK) and len(token) > len(_MARK)
-    if marked:
+            is_marked = token.startswith(_MARK) and len(token) > len(_MARK)
+            marked += is_marked
+            first += is_marked and position == 0  # a hashtag, as no piece of a word begins a sentence
+    if marked >= _SHARE_OF_PIECES * tokens and marked and not first:
         return PIECES
     return CHARACTERS if tokens > 1 and unspaced and single >= _SHARE * tokens else None
 

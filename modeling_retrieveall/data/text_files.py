@@ -33,8 +33,8 @@ def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]
     """The lines of a file, without their ends, read as they are asked for.
 
     The byte order mark decides between UTF-8, UTF-16 and UTF-32; without one the file is UTF-8. A byte order mark is no part
-    of a line, not even inside a file that was joined from several. Only a line feed ends a line, with or without a carriage
-    return before it: U+2028 and similar characters are characters of words.
+    of a line, not even inside a file that was joined from several. A line feed ends a line, with or without a carriage return
+    before it; a carriage return alone does in files without line feeds. U+2028 and similar characters are characters of words.
 
     Args:
         stream: The file, open for reading bytes.
@@ -49,17 +49,18 @@ def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]
     if not mark and b"\0" in head and _UNMARKED.fullmatch(head):
         raise EncodingError(f"{name} seems to be UTF-16 without a byte order mark. Save the file as UTF-8.")
     decoder = codecs.getincrementaldecoder(encoding)()
+    end = "\r" if b"\r" in head[:-1] and b"\n" not in head else "\n"
     number, parts, chunk, ended = 1, [""], head[len(mark) :], False  # the parts of a line that has not ended yet
     while not ended:
         more = stream.read(_CHUNK)
         ended = not more
         try:
-            first, *others = decoder.decode(chunk, final=ended).split("\n")
+            first, *others = decoder.decode(chunk, final=ended).split(end)
         except UnicodeDecodeError as error:
-            number += error.object[: error.start].count("\n".encode(encoding))
+            number += error.object[: error.start].count(end.encode(encoding))
             raise EncodingError(_message(name, number, encoding, error)) from error
         parts.append(first)
-        whole = [f"{''.join(parts)}\n", *(f"{line}\n" for line in others[:-1])] if others else []
+        whole = [f"{''.join(parts)}{end}", *(f"{line}{end}" for line in others[:-1])] if others else []
         number += len(whole)
         if others:
             parts = [others[-1]]
@@ -67,7 +68,7 @@ def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]
             whole.append(last)
         for line in whole:
             line = line.lstrip(_MARK)
-            yield line if keep_ends else line.removesuffix("\n").removesuffix("\r")
+            yield line if keep_ends else line.removesuffix(end).removesuffix("\r")
         chunk = more
 
 

@@ -87,7 +87,8 @@ def to_label_studio(text: str, entities: Sequence[Entity], row: Row, *, accepted
 def _region(entity: Entity, scored: bool) -> Record:
     value = {"start": entity.start, "end": entity.end, "text": entity.text, "labels": [entity.label]}
     region = {"from_name": "label", "to_name": "text", "type": "labels", "value": value}
-    return {**region, "score": entity.score} if scored else region
+    # The labels of people have no score, which is 1.
+    return {**region, "score": entity.score} if scored and entity.score < 1 else region
 
 
 def _triples(entities: Sequence[Entity]) -> list[list[Any]]:
