@@ -1,12 +1,15 @@
 """Every number of the method, with the reason for its default."""
 
+import json
 from collections.abc import Iterable, Mapping
 from copy import copy
 from difflib import get_close_matches
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedConfig
+from transformers.utils import CONFIG_NAME
 
 from .embedded import EMBEDDED_BASE
 from .errors import InputError, InputTypeError
@@ -244,3 +247,19 @@ class RetrieveAllConfig(PreTrainedConfig):
         for name in arguments:
             if similar := get_close_matches(name, sorted(ours), n=1, cutoff=0.85):
                 raise InputTypeError(f"from_pretrained() got {name!r}; did you mean {similar[0]!r}?")
+
+
+def check_holds_no_other_model(folder: Path) -> None:
+    """Refuses to write a configuration over that of another model, which would no longer load.
+
+    Raises:
+        FileExistsError: There is the configuration of another model.
+    """
+    file = folder / CONFIG_NAME
+    if file.is_file():
+        try:
+            kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
+        except (ValueError, LookupError, TypeError):
+            kind = None
+        if kind != RetrieveAllConfig.model_type:
+            raise FileExistsError(f"{folder} holds a model of type {kind!r}, which would be lost. Choose another folder.")

@@ -14,7 +14,7 @@ from .answers import AnswerFormat
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .entities import Entity, Sentence
-from .errors import InputTypeError
+from .errors import InputError, InputTypeError
 from .prompting import Prompt
 from .retrieval import Retrieved
 from .routing import Route
@@ -131,3 +131,13 @@ def checked_texts(texts: str | Sequence[str] | None, words: Sequence[Sequence[st
                 f"texts[{position}] is {text!r} ({type(text).__name__}), not a string. Give a string or a list of strings."
             )
     return listed
+
+
+def check_threshold(threshold: float) -> None:
+    """Refuses a score that no entity has.
+
+    Raises:
+        InputError: It is no probability.
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

@@ -5,7 +5,6 @@
 [[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,16 +14,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
-from transformers.utils import CONFIG_NAME
 
 from .answering import Answerer, LocalAnswerer
 from .answers import AnswerFormat
 from .atomic import check_sources, updating
 from .base_llm import load_base, pinned_revision
 from .collection import Refusals, find, locate
-from .configuration_retrieveall import RetrieveAllConfig
+from .configuration_retrieveall import RetrieveAllConfig, check_holds_no_other_model
 from .decoding import LMHead
-from .documents import Window, checked_texts, entities_of
+from .documents import Window, check_threshold, checked_texts, entities_of
 from .entities import Entity, Sentence
 from .errors import InputError, InputTypeError, MissingPackageError
 from .extractor import Extractor
@@ -171,7 +169,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             OSError: The folder cannot be written.
         """
         folder = Path(save_directory)
-        _check_holds_no_other_model(folder)
+        check_holds_no_other_model(folder)
         places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
         for language, name in places.items():
             check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
@@ -227,7 +225,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return _load_again, (self._origin(self._base_origin),)
 
     def _origin(self, base: BaseOrigin) -> Origin:
-        adapters = {code: adapter.snapshot or adapter.path.absolute() for code, adapter in sorted(self.adapters.items())}
+        adapters = {code: adapter.snapshot or adapter.path for code, adapter in sorted(self.adapters.items())}
         name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
         # A quantised base has several dtypes, none of which it was loaded with.
         dtype = {} if getattr(self.base, "is_quantized", False) else {"dtype": self.base.dtype}
@@ -320,7 +318,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
             'Wangari Maathai'
         """
-        _check_threshold(threshold)
+        check_threshold(threshold)
         listed = checked_texts(texts, words)
         served = self._extractor.serve(listed, self._extractor.request(len(listed), languages, batch_size, prior))
         return [entities_of(windows, threshold) for windows in served]
@@ -341,7 +339,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
             Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
         """
-        _check_threshold(threshold)
+        check_threshold(threshold)
         listed = checked_texts(texts, words)
         request = self._extractor.request(len(listed), languages, batch_size, prior, explained=True)
         served = self._extractor.serve(listed, request)
@@ -486,18 +484,6 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
 
 
-def _check_holds_no_other_model(folder: Path) -> None:
-    """Refuses to write a configuration over that of another model, which would no longer load."""
-    file = folder / CONFIG_NAME
-    if file.is_file():
-        try:
-            kind = json.loads(file.read_text(encoding="utf-8"))["model_type"]
-        except (ValueError, LookupError, TypeError):
-            kind = None
-        if kind != RetrieveAllConfig.model_type:
-            raise FileExistsError(f"{folder} holds a model of type {kind!r}, which would be lost. Choose another folder.")
-
-
 def _load_again(origin: Origin) -> RetrieveAllModel:
     """Loads a model that was pickled or copied.
 
@@ -511,8 +497,3 @@ def _load_again(origin: Origin) -> RetrieveAllModel:
         model.to(origin.device)
     model.eval()
     return model
-
-
-def _check_threshold(threshold: float) -> None:
-    if not 0 <= threshold <= 1:
-        raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, Features, Sequence, Value
+from typer.testing import CliRunner
 
 from benchmarks.sentences import Written, main
 from modeling_retrieveall.entities import Example, Sentence, Span
@@ -17,8 +18,10 @@ def test_the_benchmark_runs_at_its_smallest_size(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     rows = {"tokens": [SENTENCE] * 8, "ner_tags": [[1, 2, *([0] * (len(SENTENCE) - 2))]] * 8}
     Dataset.from_dict(rows, features=FEATURES).to_parquet(folder / "test.parquet")
-    main(tmp_path, quick=True, before=None, split="test", only="", json_file=tmp_path / "first.json")
-    main(tmp_path, quick=True, before=tmp_path / "first.json", split="test", only="", json_file=tmp_path / "second.json")
+    options = ["--quick", "--data", str(tmp_path), "--json"]
+    before = ["--before", str(tmp_path / "first.json")]
+    for arguments in ([*options, str(tmp_path / "first.json")], [*options, str(tmp_path / "second.json"), *before]):
+        assert CliRunner().invoke(main, arguments).exit_code == 0
     (row,) = json.loads((tmp_path / "second.json").read_text(encoding="utf-8"))["rows"]
     assert (row["corpus"], row["language"], row["entities"]) == ("news/de", "de", 8)
     assert row["cut routed"] == row["spaced named"] == row["wrapped of many"] == 0
