@@ -81,7 +81,7 @@ class Paragraph:
 
     A line end ends a sentence where the next line begins with a bullet, where both lines are fields of a form, and where the
     lines are items: no stop comes after them in the paragraph, or both lines are short and like names. It does not where the
-    line is as long as the paragraph is wide, or the next line goes on in lower case.
+    line is as long as the paragraph is wide, or the next line continues in lower case.
     """
 
     def __init__(self, lines: list[Line]) -> None:

@@ -89,7 +89,7 @@ def read_records(path: str, column: str | None = None, text_only: bool = False) 
 
 
 def read_tables(path: str, rows: int = ROWS_AT_A_TIME) -> Iterator[pa.Table]:
-    """The rows of a parquet file as tables of at most so many rows, with all their types."""
+    """The rows of a parquet file as tables of a limited number of rows, with all their types."""
     with _opened(path) as stream:
         for batch in _parquet_file(stream, path).iter_batches(rows):
             yield pa.Table.from_batches([batch])

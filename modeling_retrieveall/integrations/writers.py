@@ -166,7 +166,7 @@ _JSON_CAN = "Give an output that ends with .jsonl."
 
 
 def _in_parts(records: Iterable[Record]) -> Iterator[tuple[list[Record], int]]:
-    """So many records at a time, and the number of the first of them."""
+    """Records in parts of a given size, and the number of the first record of each part."""
     waiting, first = iter(records), 1
     while part := list(islice(waiting, ROWS_AT_A_TIME)):
         yield part, first
