@@ -86,7 +86,7 @@ def _annotate_here(
         try:
             return job.run(loaded, batch_size, **settings)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt("What is finished is kept; the same command goes on.") from None
+            raise KeyboardInterrupt("What is finished is kept; the same command resumes.") from None
 
 
 def _between(workers: str) -> tuple[int, int]:

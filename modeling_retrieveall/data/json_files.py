@@ -67,19 +67,24 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
+def without_repeated_keys(pairs: list[tuple[str, Any]]) -> Record:
+    """An object of JSON, for ``object_pairs_hook``; of a key that occurs twice one value would be lost.
+
+    Raises:
+        DatasetError: A key occurs twice.
+    """
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
-        raise DatasetError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice in a record.")
+        raise DatasetError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return record
 
 
 def _parsed(text: str, name: str, number: int) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_without_repeated_keys)
+        return json.loads(text, object_pairs_hook=without_repeated_keys)
     except DatasetError as error:
-        raise DatasetError(f"{name}, line {number}: {error}") from error
+        raise DatasetError(f"{name}, line {number}: {error} in a record.") from error
     except json.JSONDecodeError as error:
         line = text.split("\n")[error.lineno - 1]
         raise DatasetError(

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..data.conll import read_words
+from ..data.json_files import without_repeated_keys
 from ..data.rows import DatasetError
 from ..data.tags import is_outside, is_prefixed
 from ..data.text_files import lines
@@ -215,20 +216,12 @@ def parse_row(text: str, where: str) -> Row:
     return row
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise RecordError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
-    return row
-
-
 def _number(written: str) -> float | Decimal:
     number = float(written)
     return Decimal(written) if math.isinf(number) else number
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number)
+_DECODER = json.JSONDecoder(object_pairs_hook=without_repeated_keys, parse_float=_number)
 _BETWEEN = re.compile(r"\s*")
 _BETWEEN_LISTED = re.compile(r"\s*(?:,\s*|$)")
 _LINE_ENDS = re.compile(r"\s*[\r\n]\s*")  # between the parts of an object: inside of strings they are escaped

@@ -121,7 +121,7 @@ class _Training:
         checkpoint = checkpoint_of(arguments.output)
         if arguments.resume:
             if self.is_split:
-                raise InputError(f"FSDP cannot go on from {checkpoint}. Launch as it was, or remove that folder to begin anew.")
+                raise InputError(f"FSDP cannot resume from {checkpoint}. Launch as before, or remove that folder to restart.")
             check_same_run(checkpoint, this_run)
         if arguments.report_to != "none":
             self.accelerator.init_trackers("training", {name: str(value) for name, value in asdict(arguments).items()})
