@@ -123,27 +123,75 @@ def evaluate_examples(
     batch_size: int | None = None,
 ) -> Report:
     """Measures a model on examples; as :func:`evaluate`, without loading or dropping any."""
+    return predict(model, examples, language, oracle_routing=oracle_routing, batch_size=batch_size).report()
+
+
+def predict(
+    model: RetrieveAllModel,
+    examples: Sequence[Example],
+    language: str,
+    *,
+    oracle_routing: bool = False,
+    batch_size: int | None = None,
+) -> "Predictions":
+    """Extracts the entities of examples, for figures about them.
+
+    Args:
+        model: The model.
+        examples: The labelled sentences.
+        language: Their language.
+        oracle_routing: Serve all sentences by the adapter of ``language`` instead of routing them.
+        batch_size: As for :meth:`RetrieveAllModel.extract`.
+    """
     sentences = [example.sentence for example in examples]
     began = time.perf_counter()
     results = model.explain(words=sentences, languages=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
-    expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
-    found = [tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)]
-    scores: dict[str, Any] = classification_report(expected, found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
-    overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
-    without = [bool(r.entities) for e, r in zip(examples, results, strict=True) if not e.spans]
-    averages = {"micro avg", "macro avg", "weighted avg"}
-    return Report(
-        f1=_percent(overall["f1-score"]),
-        precision=_percent(overall["precision"]),
-        recall=_percent(overall["recall"]),
-        per_type={label: _type_figures(row) for label, row in scores.items() if label not in averages},
-        false_entity_rate=_percent(sum(without) / len(without)) if without else None,
-        n_without_entities=len(without),
-        n_test=len(examples),
-        routing_accuracy=None if oracle_routing else _percent(sum(r.route.language == language for r in results) / len(results)),
-        sentences_per_second=round(len(examples) / seconds, 2),
+    return Predictions(
+        labelled=[tags_from_spans(example.spans, len(example.sentence.words)) for example in examples],
+        found=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
+        routed_right=None if oracle_routing else [result.route.language == language for result in results],
+        seconds=seconds,
     )
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model has found in labelled sentences.
+
+    Attributes:
+        labelled: The BIO tags of each sentence, as labelled.
+        found: The BIO tags of each sentence, as extracted.
+        routed_right: Whether each sentence was routed to its language; ``None`` with oracle routing.
+        seconds: Time of the extraction.
+    """
+
+    labelled: list[list[str]]
+    found: list[list[str]]
+    routed_right: list[bool] | None
+    seconds: float
+
+    def report(self) -> Report:
+        """The figures over all sentences."""
+        scores: dict[str, Any] = classification_report(
+            self.labelled, self.found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
+        )
+        overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
+        pairs = zip(self.labelled, self.found, strict=True)
+        without = [set(found) != {"O"} for labelled, found in pairs if set(labelled) == {"O"}]
+        averages = {"micro avg", "macro avg", "weighted avg"}
+        right = self.routed_right
+        return Report(
+            f1=_percent(overall["f1-score"]),
+            precision=_percent(overall["precision"]),
+            recall=_percent(overall["recall"]),
+            per_type={label: _type_figures(row) for label, row in scores.items() if label not in averages},
+            false_entity_rate=_percent(sum(without) / len(without)) if without else None,
+            n_without_entities=len(without),
+            n_test=len(self.labelled),
+            routing_accuracy=None if right is None else _percent(sum(right) / len(right)),
+            sentences_per_second=round(len(self.labelled) / self.seconds, 2),
+        )
 
 
 def _percent(share: float) -> float:

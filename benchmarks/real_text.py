@@ -1,0 +1,131 @@
+"""F1 and false entities on human-labelled running text, beside PAN-X lines, with the language given and routed.
+
+    python -m benchmarks.real_text --data ../shared/data --json benchmarks/results/real_text.json
+
+The rows that the file has already are not measured again.
+"""
+
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.corpus import adapter_of, test_sets
+from benchmarks.intervals import f1_interval, span_counts
+from benchmarks.options import Data, Dtype, Limit, Model, Rows, benchmark
+from benchmarks.report import Figure, publish, read_rows, write_json
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled import sample
+from modeling_retrieveall.entities import Example
+from modeling_retrieveall.language_adapter import sentence_hash
+from modeling_retrieveall.training.evaluation import predict
+
+Row = dict[str, Any]
+SILVER = ("panx/", "panx40/")
+OWN_CORPORA = (
+    *("uner/da_ddt", "germeval2014/de", "uner/en_ewt", "uner/hr_set", "norne/nb", "uner/pt_bosque", "factrueval/ru"),
+    *("uner/sk_snk", "uner/sr_set", "uner/sv_talbanken", "multiner/ta", "uner/zh_gsd", "turku/fi"),
+)
+"""Test sets of the corpora that shipped adapters learned from."""
+OTHER_CORPORA = (*("conll2003/de", "uner/de_pud", "conll2003/en", "uner/en_pud", "conll2002/es", "slavicner/ru", "slavicner/bg"),)
+"""Test sets of languages whose shipped adapters learned from another corpus."""
+PANX_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")
+
+
+@benchmark(limit=3)
+def main(
+    data: Data,
+    model: Model = "shipped",
+    corpora: Annotated[str, typer.Option(help="Test sets, such as `uner/hr_set,panx/de`; all when not given.")] = "",
+    routing: Annotated[str, typer.Option(help="`given`, `routed`, or both.")] = "given,routed",
+    limit: Limit = 1000,
+    dtype: Dtype = "float32",
+    json_file: Rows = Path("benchmarks/results/real_text.json"),
+) -> None:
+    rows = read_rows(json_file)
+    done = {(row["corpus"], row["language"]) for row in rows}
+    wanted = set(filter(None, corpora.split(",")))
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
+    seen = {known for adapter in loaded.adapters.values() for known in adapter.known_hashes()}
+    for corpus, examples in test_sets(data):
+        if wanted and corpus not in wanted:
+            continue
+        fresh = sample([example for example in examples if sentence_hash(example.key) not in seen], limit, 0)
+        for way in routing.split(","):
+            if fresh and (corpus, way) not in done:
+                rows.append(_row(loaded, corpus, fresh, way))
+                print(rows[-1], flush=True)
+                write_json([], rows, json_file)
+    write_json(figures(rows), rows, json_file)
+    publish("Human-labelled text, and PAN-X lines", figures(rows), rows, None)
+
+
+def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str) -> Row:
+    """The figures of one test set; labels that no adapter for it gives are not asked for."""
+    adapter = adapter_of(model, corpus)
+    given = set(model.adapters[adapter].manifest.entity_types)
+    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in given)) for e in examples]
+    predictions = predict(model, asked, adapter, oracle_routing=way == "given")
+    report = predictions.report()
+    low, high = f1_interval(span_counts(predictions))
+    return {
+        "corpus": corpus,
+        "adapter": adapter,
+        "language": way,
+        "F1": report.f1,
+        "low": low,
+        "high": high,
+        "precision": report.precision,
+        "recall": report.recall,
+        "without a name": report.n_without_entities,
+        "of these with a false one, %": report.false_entity_rate,
+        "routed right, %": report.routing_accuracy,
+        "sentences": report.n_test,
+        "sentences/s": report.sentences_per_second,
+    }
+
+
+def figures(rows: list[Row]) -> list[Figure]:
+    """The means that the project's goals are about, of what has been measured."""
+    given = {row["corpus"]: row for row in rows if row["language"] == "given"}
+    routed = {row["corpus"]: row for row in rows if row["language"] == "routed"}
+    own = [name for name in OWN_CORPORA if name in given]
+    other = [name for name in OTHER_CORPORA if name in given]
+    panx = [f"panx/{language}" for language in PANX_LANGUAGES if f"panx/{language}" in given]
+    both = [name for name in own if name in routed]
+    result: list[Figure] = []
+    if own:
+        result += [
+            Figure(f"mean F1 of {len(own)} corpora that adapters learned from", _mean(given, own, "F1"), "%", 76.0),
+            Figure("lowest of them", min(given[name]["F1"] for name in own), "%", 60.0),
+            *_false_entities(given, own, 6.0, 10.0),
+        ]
+    if other:
+        result += [Figure("lowest F1 of other corpora", min(given[name]["F1"] for name in other), "%", 60.0)]
+        result += _false_entities(given, other, None, 12.0)
+    if panx:
+        result.append(Figure(f"mean F1 of {len(panx)} languages of PAN-X", _mean(given, panx, "F1"), "%", 80.0))
+    if both and (right := _mean(given, both, "F1")):
+        result.append(Figure("F1 routed, as a share of F1 with the language given", _mean(routed, both, "F1") / right, "", 0.98))
+    return result
+
+
+def _false_entities(rows: dict[str, Row], names: list[str], goal: float | None, most: float) -> list[Figure]:
+    name = "of these with a false one, %"
+    rates = [rows[corpus][name] for corpus in names if rows[corpus][name] is not None]
+    if not rates:
+        return []
+    return [
+        Figure("sentences without a name that get one, mean", round(mean(rates), 2), "%", goal, at_most=True),
+        Figure("sentences without a name that get one, highest", max(rates), "%", most, at_most=True),
+    ]
+
+
+def _mean(rows: dict[str, Row], names: list[str], figure: str) -> float:
+    return float(round(mean(rows[name][figure] for name in names), 2))
+
+
+if __name__ == "__main__":
+    main()
