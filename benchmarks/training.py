@@ -7,6 +7,7 @@ Each side runs in a process of its own, one after the other, so that the peaks o
 """
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -92,9 +93,10 @@ def _write_samples(source: str, sentences: int, knowledge_share: float, base: st
     model = RetrieveAllModel(RetrieveAllConfig(), *load_base(base, dtype=native_dtype()))
     examples = sample(load_examples(source, "train").examples, sentences, 0)
     vectors = encoded(model, examples)
-    sampler = KnowledgeSampler(model.answers, model.config, knowledge_share, seed=0)
+    labels = sorted({span.label for example in examples for span in example.spans})
+    sampler = KnowledgeSampler(model.answers, model.config, knowledge_share, tags_share=0, labels=labels, seed=0)
     sampler.add(examples, vectors, ExampleIndex.build(examples, vectors))
-    file.write_text(json.dumps([asdict(drawn) for drawn in sampler.epoch(0)]))
+    file.write_text(json.dumps([asdict(drawn) for batch in sampler.epoch(0, BATCH) for drawn in batch]))
 
 
 def _run(side: str, file: Path, base: str, held_out: int) -> dict[str, Any]:
@@ -127,8 +129,11 @@ class _Given:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def epoch(self, number: int) -> list[Sample]:
-        return self._samples
+    def count_batches(self, size: int) -> int:
+        return math.ceil(len(self) / size)
+
+    def epoch(self, number: int, size: int) -> list[list[Sample]]:
+        return [self._samples[at : at + size] for at in range(0, len(self), size)]
 
 
 def _train_ours(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample]) -> None:
@@ -164,8 +169,9 @@ def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
 @torch.no_grad()
 def _loss(model: RetrieveAllModel, samples: Sequence[Sample]) -> float:
     """The mean loss of the answers' tokens, by the same code for both sides."""
-    losses = [float(model(**collate([drawn])).loss) * len(drawn.answer) for drawn in samples]
-    return sum(losses) / sum(len(drawn.answer) for drawn in samples)
+    tokens = [sum(label != -100 for label in drawn.labels) for drawn in samples]
+    losses = [float(model(**collate([drawn])).loss) * count for drawn, count in zip(samples, tokens, strict=True)]
+    return sum(losses) / sum(tokens)
 
 
 def _peak_gb() -> float:

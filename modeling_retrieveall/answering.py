@@ -4,7 +4,7 @@
 >>> model.extract("Angela Merkel besuchte Nairobi.")
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from transformers import PreTrainedModel
@@ -17,10 +17,18 @@ from .documents import Window
 from .grammar import AnswerGrammar
 from .languages import Languages
 from .occurrences import OccurrenceChooser
+from .prompting import DECODINGS, Decoding
+from .tagging import Tagger
 
 
 class Answerer(Protocol):
-    """What answers windows; it calls for nothing but their prompts, routes and labels."""
+    """What answers windows; it calls for nothing but their prompts, routes and labels.
+
+    Attributes:
+        decodings: The ways in which it can answer.
+    """
+
+    decodings: Sequence[Decoding]
 
     def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
         """Makes sure that it can answer for languages, as :meth:`Languages.drop_unusable` does.
@@ -57,7 +65,9 @@ class LocalAnswerer:
     """
 
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
+        self.decodings: Sequence[Decoding] = DECODINGS
         self.decoder = AnswerDecoder(base, languages.bank)
+        self._tagger = Tagger(base, languages.bank, answers)
         self._occurrences = OccurrenceChooser(self.decoder, answers)
         self._languages = languages
         self._answers = answers
@@ -79,7 +89,7 @@ class LocalAnswerer:
             done([windows[i] for i in batch])
 
         self._budget.run(
-            [len(window.prompt.ids) if window.prompt else 0 for window in windows],
+            [len(window.prompt) if window.prompt else 0 for window in windows],
             answer_batch,
             max_rows=batch_size,
             adapters=[window.route.adapters for window in windows],
@@ -87,8 +97,23 @@ class LocalAnswerer:
         )
 
     def _answer(self, batch: list[Window]) -> None:
-        """Decodes a batch of windows, each with its own adapters."""
+        """Answers a batch of windows, each with its own adapters."""
         self._languages.make_resident(sorted({name for window in batch for name in window.route.adapters}))
+        self._tag([window for window in batch if window.decoding == "tags"])
+        self._generate([window for window in batch if window.decoding == "generation"])
+
+    def _tag(self, batch: list[Window]) -> None:
+        if not batch:
+            return
+        prompts = [window.prompt for window in batch if window.prompt]
+        sentences, labels = [window.sentence for window in batch], [window.labels for window in batch]
+        answers = self._tagger.tag(prompts, sentences, labels, [window.route.mixture for window in batch])
+        for window, answer in zip(batch, answers, strict=True):
+            window.answer = answer
+
+    def _generate(self, batch: list[Window]) -> None:
+        if not batch:
+            return
         prompts = [window.prompt.ids for window in batch if window.prompt]
         grammars = [AnswerGrammar(self._answers, window.sentence, window.labels) for window in batch]
         mixtures = [window.route.mixture for window in batch]

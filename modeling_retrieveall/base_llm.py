@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
@@ -109,6 +110,13 @@ def native_dtype(device: str = "cpu") -> torch.dtype:
     else:
         native = device == "cpu" and torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def decoder_layers(base: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of a causal LM, ``None`` if they stand in no list."""
+    depth = base.config.get_text_config().num_hidden_layers
+    stacks = [m for m in base.get_decoder().modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
+    return stacks[0] if stacks else None
 
 
 def input_device(base: PreTrainedModel) -> torch.device:

@@ -13,9 +13,14 @@ from transformers.utils import CONFIG_NAME
 
 from .embedded import EMBEDDED_BASE
 from .errors import InputError, InputTypeError
+from .prompting import DECODINGS
 
 _LARGEST, _MOST_SLOTS = 1_000_000, 4096
-_CHOICES = {"router": ("discriminant", "vote", "combined"), "when_unknown": ("nearest", "mul", "both", "error", "empty")}
+_CHOICES = {
+    "decoding": ("auto", *DECODINGS),
+    "router": ("discriminant", "vote", "combined"),
+    "when_unknown": ("nearest", "mul", "both", "error", "empty"),
+}
 _AT_LEAST_ONE = (
     "routing_temperature",
     "k_neighbours",
@@ -59,6 +64,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         entity_threshold: An entity is shown when its similarity exceeds mean + ``entity_threshold`` * std of all; 1.0 leaves
             about the best sixth to choose from, so a sentence with nothing near it is shown nothing.
         sentence_threshold: The same for sentences.
+        decoding: How the LLM answers: with ``"tags"``, one for each word and all in one pass; by ``"generation"`` of the
+            entities, token by token; or ``"auto"``, as the manifest of each adapter prefers.
         router: ``"discriminant"``, linear discriminant analysis over the sentence vectors; ``"vote"``, the paper's nearest
             examples; or ``"combined"``, the product of both posteriors: the best calibrated, and no worse in anything that
             ``benchmarks.routing`` measures.
@@ -112,6 +119,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         n_sentences: int = 2,
         entity_threshold: float = 1.0,
         sentence_threshold: float = 1.0,
+        decoding: str = "auto",
         router: str = "combined",
         routing_temperature: float = 8.0,
         k_neighbours: int = 10,
@@ -139,6 +147,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         self.n_sentences = n_sentences
         self.entity_threshold = entity_threshold
         self.sentence_threshold = sentence_threshold
+        self.decoding = decoding
         self.router = router
         self.routing_temperature = routing_temperature
         self.k_neighbours = k_neighbours

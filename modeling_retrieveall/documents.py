@@ -15,7 +15,7 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .entities import Entity, Sentence
 from .errors import InputError, InputTypeError
-from .prompting import Prompt
+from .prompting import Decoding, Prompt
 from .retrieval import Retrieved
 from .routing import Route
 from .segmentation import sentence_bounds
@@ -31,6 +31,7 @@ class Window:
         sentence: Its words, with offsets into the text.
         word_ids: The tokens of each word.
         labels: The entity types that may stand in its answer.
+        decoding: How it is answered.
     """
 
     owner: int
@@ -40,6 +41,7 @@ class Window:
     posterior: dict[str, float] = field(default_factory=dict)
     retrieved: Retrieved = field(default_factory=lambda: Retrieved([], []))
     labels: list[str] = field(default_factory=list)
+    decoding: Decoding = "generation"
     prompt: Prompt | None = None
     answer: Answer | None = None
 

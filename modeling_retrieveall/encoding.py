@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .base_llm import input_device
+from .base_llm import decoder_layers, input_device
 from .batching import TokenBudget
 from .errors import InputError
 
@@ -65,7 +65,7 @@ class SentenceEncoder:
             )
         self.layer = layer
         self._base = base
-        self._stop_at = _embeddings_or_layer(base, self.decoder, layer, depth)
+        self._stop_at = _embeddings_or_layer(base, layer, depth)
         bos = base.config.get_text_config().bos_token_id
         self._bos = [] if bos is None else [bos]
         self._budget = TokenBudget(max_batch_tokens)
@@ -120,12 +120,11 @@ def _stop(module: nn.Module, args: Any, output: Any) -> None:
     raise _LayerReached(output[0] if isinstance(output, tuple) else output)
 
 
-def _embeddings_or_layer(base: PreTrainedModel, decoder: nn.Module, layer: int, depth: int) -> nn.Module:
+def _embeddings_or_layer(base: PreTrainedModel, layer: int, depth: int) -> nn.Module:
     if layer == 0:
         embeddings: nn.Module = base.get_input_embeddings()
         return embeddings
-    stacks = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
-    if not stacks:
+    layers = decoder_layers(base)
+    if layers is None:
         raise InputError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
-    wanted: nn.Module = stacks[0][layer - 1]
-    return wanted
+    return layers[layer - 1]

@@ -25,7 +25,7 @@ from .encoding import SentenceEncoder, SentenceVectors
 from .entities import Sentence
 from .errors import InputError, InputTypeError, RetrieveAllError
 from .languages import Languages
-from .prompting import PromptWriter
+from .prompting import Decoding, PromptWriter
 from .retrieval import Retrieved, nearest
 from .routing import Route
 
@@ -47,12 +47,14 @@ class Request:
         batch_size: Sentences decoded together.
         prior: Weights of languages before any text is read; those not named are ruled out, and so are unknown ones.
         explained: Whether prompts and retrieved examples are kept once they have served.
+        decoding: How sentences are answered, instead of what the configuration says.
     """
 
     languages: Sequence[str] | None
     batch_size: int
     prior: Mapping[str, float] | None = None
     explained: bool = False
+    decoding: Decoding | None = None
 
 
 class Extractor:
@@ -90,6 +92,7 @@ class Extractor:
         batch_size: int | None = None,
         prior: Mapping[str, float] | None = None,
         explained: bool = False,
+        decoding: Decoding | None = None,
     ) -> Request:
         """What a caller of ``extract`` asks for so many texts, once it is known to make sense.
 
@@ -108,7 +111,7 @@ class Extractor:
             raise InputError("Give the languages of the texts or a prior, not both.")
         if prior is not None:
             _check_weights(prior)
-        request = Request(forced, size, prior, explained)
+        request = Request(forced, size, prior, explained, decoding)
         self._check_languages(request)
         return request
 
@@ -223,13 +226,16 @@ class Extractor:
             if not window.route.adapters:
                 continue
             window.labels = self._labels(window.route)
+            window.decoding = self._decoding(window.route, request.decoding or self.config.decoding)
             window.retrieved = self._retrieve(window.route, query)
             window.prompt = writer.write(
                 window.sentence,
                 [hit.item for hit in window.retrieved.mentions],
                 [hit.item for hit in window.retrieved.examples],
+                window.decoding,
             )
-            check_window(len(window.prompt.ids) + sum(map(len, window.word_ids)), self.config, self._base)
+            answer = sum(map(len, window.word_ids)) if window.decoding == "generation" else 0
+            check_window(len(window.prompt) + answer, self.config, self._base)
 
     def _route(self, windows: list[Window], vectors: list[SentenceVectors], prior: Mapping[str, float] | None) -> None:
         sentences = torch.stack([each.sentence for each in vectors])
@@ -256,6 +262,20 @@ class Extractor:
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self._languages.adapters[name].manifest.entity_types})
+
+    def _decoding(self, route: Route, asked: str) -> Decoding:
+        """How a sentence is answered: as its adapters prefer, if that is not asked for, and the answerer can."""
+        manifests = [self._languages.adapters[name].manifest for name in route.adapters]
+        learned = [way for way in manifests[0].decodings if all(way in manifest.decodings for manifest in manifests)]
+        possible = [way for way in learned if way in self.answerer.decodings and asked in ("auto", way)]
+        if not possible:
+            ways = " and ".join(learned) or "no common way"
+            raise InputError(
+                f"The adapters of {', '.join(route.adapters)} have learned to answer by {ways}; decoding is {asked!r}, and "
+                f"{type(self.answerer).__name__} answers by {' and '.join(self.answerer.decodings)}. Choose another "
+                "decoding, or train the adapters for it."
+            )
+        return possible[0]
 
     def _sentence_vectors(self, language: str, texts: Sequence[str]) -> Tensor:
         """``[sentences, hidden]``: vectors of the texts that have words, each read as one sentence, as far as a window goes."""

@@ -14,7 +14,7 @@ from typing import Any
 from .atomic import replacing
 from .errors import InputError
 from .lora_files import AdapterError
-from .prompting import PROMPT_VERSION
+from .prompting import DECODINGS, PROMPT_VERSION, Decoding
 
 MANIFEST = "retrieveall.json"
 SCHEMA_VERSION = 1
@@ -37,6 +37,7 @@ class Manifest:
         hidden_size: Width of the LLM's hidden states, and so of all vectors.
         encoder_layer: Layer the vectors were read from.
         prompt_version: The prompt it was trained with.
+        decodings: The ways of answering that it has learned, the one to prefer first.
         n_entities: Retrieved entities in a prompt at most; 0 when it was trained without.
         n_sentences: Retrieved sentences in a prompt at most; 0 when it was trained without.
         initialised_from: The adapter it started from, such as ``"someone/retrieveall-mul@1f0c..."``, or ``None``.
@@ -52,6 +53,7 @@ class Manifest:
     hidden_size: int
     encoder_layer: int
     prompt_version: int = PROMPT_VERSION
+    decodings: list[Decoding] = field(default_factory=lambda: ["generation"])
     n_entities: int = 6
     n_sentences: int = 2
     initialised_from: str | None = None
@@ -120,6 +122,7 @@ def _check(manifest: Manifest) -> None:
         "entity_types": list,
         "training": dict,
         "metrics": list,
+        "decodings": list,
     }
     for name, kind in expected.items():
         value = getattr(manifest, name)
@@ -127,6 +130,8 @@ def _check(manifest: Manifest) -> None:
             raise TypeError(f"{name} is {reprlib.repr(value)}")
     if not all(isinstance(figures, dict) for figures in manifest.metrics):
         raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of figures")
+    if not manifest.decodings or not all(decoding in DECODINGS for decoding in manifest.decodings):
+        raise ValueError(f"decodings is {reprlib.repr(manifest.decodings)}; it lists some of {', '.join(DECODINGS)}")
     if len(manifest.entity_types) > MOST_LABELS:
         raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {MOST_LABELS:,} are read")
     for label in manifest.entity_types:

@@ -32,6 +32,8 @@ from .languages import Languages
 from .origin import BaseOrigin, Origin, file_states
 from .outputs import Extraction, RetrieveAllOutput, ServedSentence
 from .pipeline_retrieveall import CUSTOM_PIPELINES
+from .prompting import Decoding
+from .tagging import read_without_lora
 from .tokenization_retrieveall import write_tokenizer_pointer
 from .typed_model import TypedPreTrainedModel
 
@@ -347,7 +349,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             Extraction(
                 text if isinstance(text, str) else text.text,
                 entities_of(windows, threshold),
-                [self._explained(window) for window in windows],
+                [ServedSentence.of(window, self.answers) for window in windows],
             )
             for text, windows in zip(listed, served, strict=True)
         ]
@@ -358,15 +360,23 @@ class RetrieveAllModel(TypedPreTrainedModel):
         languages: str | Sequence[str] | None = None,
         *,
         prior: Mapping[str, float] | None = None,
+        decoding: Decoding | None = None,
     ) -> list[list[Window]]:
         """As :meth:`extract` up to the prompts: the sentences of each text as they would be answered.
+
+        Args:
+            texts: As for :meth:`extract`.
+            languages: As for :meth:`extract`.
+            prior: As for :meth:`extract`.
+            decoding: How the LLM will answer, instead of what the configuration says.
 
         Examples:
             >>> model.prepare("Angela Merkel besuchte Nairobi.")[0][0].labels
             ['LOC', 'ORG', 'PER']
         """
         listed = checked_texts(texts, None)
-        return self._extractor.prepare(listed, self._extractor.request(len(listed), languages, prior=prior))
+        request = self._extractor.request(len(listed), languages, prior=prior, decoding=decoding)
+        return self._extractor.prepare(listed, request)
 
     def answer_with(self, answerer: Answerer) -> None:
         """Lets something else answer than the base LLM here, such as a server; it routes, retrieves and prompts as before.
@@ -397,20 +407,6 @@ class RetrieveAllModel(TypedPreTrainedModel):
             {'routing_temperature': 8.0, 'max_distance': 1.93}
         """
         return self._extractor.calibrate(texts)
-
-    def _explained(self, window: Window) -> ServedSentence:
-        prompt_ids = window.prompt.ids if window.prompt else []
-        likeliest = sorted(window.posterior.items(), key=lambda pair: -pair[1])
-        return ServedSentence(
-            window.sentence.words[0].start,
-            window.sentence.words[-1].end,
-            window.route,
-            {language: probability for language, probability in likeliest if probability},
-            window.retrieved,
-            prompt_ids,
-            window.answer.ids if window.answer else self.answers.end,
-            self.tokenizer.decode,
-        )
 
     # Tensors in, tensors out
 
@@ -461,7 +457,15 @@ class RetrieveAllModel(TypedPreTrainedModel):
             scores=[[entity.score for entity in result.entities] for result in results],
         )
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None) -> CausalLMOutput:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        candidates: Tensor | None = None,
+        prefix_ids: Tensor | None = None,
+        prefix_mask: Tensor | None = None,
+    ) -> CausalLMOutput:
         """The base LLM over prompts and answers: the loss that a language is learned by.
 
         The LM head is multiplied at the answer's positions alone; over the whole vocabulary it would cost more than all layers.
@@ -469,19 +473,32 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             input_ids: ``[batch, tokens]``: prompt and answer.
             attention_mask: ``[batch, tokens]``: 0 at padding, which stands on the right.
-            labels: ``[batch, tokens]``: the answer's tokens, -100 elsewhere.
+            labels: ``[batch, tokens]``: what the LLM should predict after the token before, -100 where that does not matter.
+            candidates: ``[n]``: the tokens among which it predicts, sorted; the whole vocabulary when not given.
+            prefix_ids: ``[batch, prefix]``: what the base reads before, without the LoRA that is trained.
+            prefix_mask: ``[batch, prefix]``: 0 at its padding, which stands on the right.
 
         Returns:
-            The loss and the logits ``[answer_tokens, vocabulary]`` when there are labels, else logits
+            The loss and the logits ``[answer_tokens, vocabulary or n]`` when there are labels, else logits
             ``[batch, tokens, vocabulary]``.
         """
-        states = self.base.get_decoder()(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        decoder = self.base.get_decoder()
+        before: dict[str, Any] = {"use_cache": False}
+        if prefix_ids is not None and prefix_mask is not None:
+            before = read_without_lora(decoder, prefix_ids, prefix_mask, input_ids.shape[1])
+            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+            attention_mask = torch.cat([prefix_mask, attention_mask], 1)
+        states = decoder(input_ids=input_ids, attention_mask=attention_mask, **before).last_hidden_state
         if labels is None:
             return CausalLMOutput(logits=self._head.full(states))
-        targets = labels[:, 1:]
-        answer = targets != -100
-        logits = self._head.full(states[:, :-1][answer])
-        return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets[answer]), logits=logits)
+        shifted = labels[:, 1:]
+        asked = shifted != -100
+        targets, at_targets = shifted[asked], states[:, :-1][asked]
+        if candidates is None:
+            logits = self._head.full(at_targets)
+        else:
+            logits, targets = self._head(at_targets, candidates), torch.searchsorted(candidates, targets)
+        return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets), logits=logits)
 
 
 def _load_again(origin: Origin) -> RetrieveAllModel:

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 from transformers.utils import ModelOutput
 
+from .answers import AnswerFormat
+from .documents import Window
 from .entities import Entity, Example, Mention
 from .retrieval import Hit, Retrieved
 from .routing import Route
@@ -55,6 +57,22 @@ class ServedSentence:
     prompt_ids: list[int]
     answer_ids: list[int]
     _decode: Callable[[list[int]], str | list[str]] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, window: Window, answers: AnswerFormat) -> "ServedSentence":
+        """How a window was served that was not made to forget it."""
+        words = window.sentence.words
+        likeliest = sorted(window.posterior.items(), key=lambda pair: -pair[1])
+        return cls(
+            words[0].start,
+            words[-1].end,
+            window.route,
+            {language: probability for language, probability in likeliest if probability},
+            window.retrieved,
+            [*window.prompt.prefix, *window.prompt.ids] if window.prompt else [],
+            window.answer.ids if window.answer else answers.end,
+            answers.tokenizer.decode,
+        )
 
     @property
     def prompt(self) -> str:

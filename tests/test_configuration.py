@@ -62,6 +62,7 @@ LIVE: dict[str, Any] = {
     "max_distance": 0.0,
     "max_example_tokens": 5,
     "max_sentence_tokens": 12,
+    "decoding": "generation",
 }
 FIXED: dict[str, Any] = {
     "base_model": "someone/other",
@@ -125,6 +126,7 @@ def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path,
     with pytest.raises(UnknownLanguageError):
         model.extract(TEXTS)
     sizes: list[int] = []
+    model.config.decoding = "generation"
     decoder = model._extractor.answerer.decoder
     decode = decoder.decode
 

@@ -91,7 +91,8 @@ def test_a_trained_adapter_knows_its_language_labels_and_sentences(loaded_tiny_a
     assert loaded_tiny_adapter.language == "de"
     assert loaded_tiny_adapter.manifest.entity_types == ["LOC", "ORG", "PER"]
     assert len(loaded_tiny_adapter.index.examples) == 20
-    assert loaded_tiny_adapter.known_hashes() == {sentence_hash(e.key) for e in loaded_tiny_adapter.index.examples}
+    # Sentences without an entity were added in training; they are known, and are no examples.
+    assert loaded_tiny_adapter.known_hashes() >= {sentence_hash(e.key) for e in loaded_tiny_adapter.index.examples}
 
 
 def test_an_adapter_without_examples_or_mentions_is_saved_and_loaded(folder: Path) -> None:

@@ -101,7 +101,7 @@ def with_vllm(folder: Path, command: str) -> dict[str, str]:
 def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Path, folder: Path) -> None:
     rows = requests(served)
     assert [row["custom_id"] for row in rows] == ["0-0", "2-0", "2-1", "3-0"]
-    local = RetrieveAllModel.from_pretrained(folder)
+    local = RetrieveAllModel.from_pretrained(folder, decoding="generation")
     sentences = [sentence for result in local.explain(TEXTS) for sentence in result.sentences]
     assert [row["body"]["prompt"] for row in rows] == [sentence.prompt_ids for sentence in sentences]
     assert [row["body"]["model"] for row in rows] == [sentence.route.adapters[0] for sentence in sentences]
@@ -112,7 +112,7 @@ def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Pat
 
 def test_of_several_adapters_the_heaviest_answers(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, adapters_per_sentence=2, min_weight=0.0, when_unknown="nearest")
-    window = model.prepare(TEXTS[0])[0][0]
+    window = model.prepare(TEXTS[0], decoding="generation")[0][0]
     assert len(window.route.mixture) == 2
     assert request_body(SpelledFormat(model.answers), window)["model"] == max(window.route.mixture.items(), key=lambda m: m[1])[0]
 

@@ -11,7 +11,7 @@ same characters, and its scores share the probability out among those tokens as 
 row of M, the heaviest answers alone. vLLM itself was not run; see :mod:`vllm_export`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +20,7 @@ from openai import APIError, OpenAI
 from ..answers import AnswerFormat
 from ..documents import Window
 from ..errors import ServerError
+from ..prompting import Decoding
 from .spelled_answers import SpelledFormat, read_answer
 from .vllm_export import request_body
 
@@ -38,6 +39,7 @@ class VLLMAnswerer:
     """
 
     def __init__(self, url: str, answers: AnswerFormat, api_key: str = "none") -> None:
+        self.decodings: Sequence[Decoding] = ("generation",)
         self.url = url
         self._client = OpenAI(base_url=url, api_key=api_key)
         self._spelled = SpelledFormat(answers)

@@ -83,7 +83,7 @@ def export(
         script.chmod(0o755)
         spelled, count = SpelledFormat(model.answers), 0
         with (written / _REQUESTS).open("w", encoding="utf-8", newline="\n") as stream:
-            for row in _requests(spelled, model.prepare(texts, languages)):
+            for row in _requests(spelled, model.prepare(texts, languages, decoding="generation")):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
     return Exported(len(model.adapters), count)

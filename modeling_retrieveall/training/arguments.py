@@ -15,6 +15,7 @@ from ..data.rows import Columns
 from ..embedded import EMBEDDED_BASE
 from ..errors import InputError
 from ..manifest import check_language
+from ..prompting import DECODINGS, Decoding
 
 _EPOCHS, _STEPS = 2, 60
 
@@ -101,15 +102,31 @@ class TrainingArguments:
     gradient_checkpointing: bool = _flag(
         False, "Compute activations twice instead of keeping them: a third slower, far less memory."
     )
+    torch_compile: bool = _flag(
+        False, "Compile the layers of the base with torch.compile: faster after some minutes. It needs a C++ compiler."
+    )
     warmup: float = _flag(0.06, "Share of the steps in which the rate rises.")
     max_gradient_norm: float = _flag(1.0, "Gradients are clipped to this norm.")
     knowledge_share: float = _flag(
         0.5, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
     )
+    tags_share: float = _flag(
+        0.75,
+        "Share of samples that are answered by tags, all read in one pass; the others are answered by generation, token by "
+        "token. At 1 the adapter cannot generate, as it does on a vLLM server; at 0 it cannot tag.",
+    )
+    empty_share: float = _flag(
+        0.25,
+        "Share of sentences without an entity. Where the data has fewer, parts of its sentences between the entities are added, "
+        "and sentences that ship with the package. 0 adds none.",
+    )
     n_entities: int = _flag(6, "Retrieved entities in a prompt at most.")
     n_sentences: int = _flag(2, "Retrieved sentences in a prompt at most.")
     encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
     max_train_examples: int | None = _flag(None, "Sentences drawn from each dataset; all when not given.")
+    max_index_examples: int | None = _flag(
+        None, "Training sentences kept as examples to retrieve from, drawn from each dataset; all when not given."
+    )
     max_validation_examples: int = _flag(200, "Sentences on which F1 is measured at the end; 0 measures nothing.")
     shard_languages: bool = _flag(
         False,
@@ -133,7 +150,9 @@ class TrainingArguments:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; give at least {least}.")
-        for name in ("knowledge_share", "start_share", "warmup", "lora_dropout"):
+        if not 0 <= self.empty_share < 1:
+            raise InputError(f"empty_share is {self.empty_share}; give a share of at least 0 and below 1.")
+        for name in ("knowledge_share", "tags_share", "start_share", "warmup", "lora_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise InputError(f"{name} is {value}; give a share between 0 and 1.")
@@ -141,6 +160,11 @@ class TrainingArguments:
             raise InputError(f"quantize is {self.quantize!r}; give 4bit or 8bit.")
         if self.patience and not self.max_validation_examples:
             raise InputError("patience needs validation sentences to measure on; give max_validation_examples.")
+        if self.gradient_checkpointing and self.tags_share:
+            raise InputError(
+                "gradient_checkpointing keeps nothing of the first copy of a sentence, which tags are read from. Lower "
+                "max_batch_tokens instead, or set tags_share to 0."
+            )
         languages = self.language.split(",")
         if len(languages) > 1 and len(languages) != len(self.dataset):
             raise InputError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
@@ -166,6 +190,15 @@ class TrainingArguments:
             return self.epochs
         steps_of_an_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation * processes)))
         return max(_EPOCHS, math.ceil(_STEPS / steps_of_an_epoch))
+
+    def decodings(self) -> list[Decoding]:
+        """The ways of answering that are learned, the one to prefer first.
+
+        >>> TrainingArguments(language="sw", dataset=["sw.conll"], output="runs/sw", tags_share=1).decodings()
+        ['tags']
+        """
+        shares: dict[Decoding, float] = {"tags": self.tags_share, "generation": 1 - self.tags_share}
+        return [decoding for decoding in DECODINGS if shares[decoding]]
 
     def decisive(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one it goes on from, or it would be neither.
@@ -229,7 +262,7 @@ _ALIKE = 0.7
 """How alike a mistyped setting and the one that is meant are at least."""
 
 _FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
-_FREE_TO_CHANGE |= {"max_batch_tokens"}
+_FREE_TO_CHANGE |= {"max_batch_tokens", "torch_compile"}
 # What these stand for is compared.
 _FREE_TO_CHANGE |= {"dataset", "tokens_column", "tags_column", "tag_names", "base_revision"}
 """Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
@@ -248,6 +281,7 @@ _LEAST: dict[str, float] = {
     "n_sentences": 0,
     "encoder_layer": 0,
     "max_train_examples": 1,
+    "max_index_examples": 1,
     "max_validation_examples": 0,
     "checkpoint_steps": 0,
 }

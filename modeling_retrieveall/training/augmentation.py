@@ -8,6 +8,7 @@ see their knowledge is drawn afresh every epoch.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from ..answers import AnswerFormat
 from ..configuration_retrieveall import RetrieveAllConfig
@@ -15,17 +16,27 @@ from ..encoding import SentenceVectors
 from ..entities import Example, Mention
 from ..prompting import PromptWriter
 from ..retrieval import ExampleIndex, Retrieved
+from ..tagging import TagFormat, tag_numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One training sequence: the loss falls on ``answer`` alone."""
+    """One training sequence.
 
-    prompt: list[int]
-    answer: list[int]
+    Attributes:
+        ids: Tokens that the LLM reads.
+        labels: For each of them, the token to be predicted after the token before; -100 where the loss does not fall.
+        candidates: The tokens among which it is predicted, sorted; none for the whole vocabulary.
+        prefix: Tokens before ``ids`` that the base LLM reads without the LoRA.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    candidates: tuple[int, ...] = ()
+    prefix: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.prompt) + len(self.answer)
+        return len(self.prefix) + len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,6 @@ class _Lesson:
 
     example: Example
     retrieved: Retrieved
-    answer: list[int]
 
 
 class KnowledgeSampler:
@@ -45,51 +55,92 @@ class KnowledgeSampler:
         config: Numbers of retrieval and prompt, those that inference will use.
         knowledge_share: Share of samples that see retrieved examples; the others see the sentence alone, so that the model
             learns to read, not only to look up.
+        tags_share: Share of samples that are answered by tags; the others are answered by generation.
+        labels: The entity types of all examples.
         seed: With the epoch, decides every draw.
     """
 
-    def __init__(self, answers: AnswerFormat, config: RetrieveAllConfig, knowledge_share: float, seed: int) -> None:
+    def __init__(
+        self,
+        answers: AnswerFormat,
+        config: RetrieveAllConfig,
+        knowledge_share: float,
+        tags_share: float,
+        labels: Sequence[str],
+        seed: int,
+    ) -> None:
         self._answers = answers
         self._config = config
         self._writer = PromptWriter(answers, config.max_example_tokens)
         self._knowledge_share = knowledge_share
+        self._tags_share = tags_share
+        self._labels = sorted(labels)
+        self._tag_tokens = TagFormat(answers).tokens(self._labels) if tags_share else []
         self._seed = seed
         self._lessons: list[_Lesson] = []
 
     def add(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors], index: ExampleIndex) -> None:
-        """Adds the examples of a language, which retrieve from that language's index."""
+        """Adds the examples of a language, which retrieve from that language's index.
+
+        Args:
+            examples: The examples.
+            vectors: The vectors of each; with a ``knowledge_share`` of 0 none are needed.
+            index: The index.
+        """
+        if self._knowledge_share == 0:
+            self._lessons += [_Lesson(example, Retrieved([], [])) for example in examples]
+            return
         config = self._config
+        numbers = config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold
         for example, query in zip(examples, vectors, strict=True):
-            retrieved = Retrieved([], [])
-            if self._knowledge_share > 0:
-                retrieved = index.search(
-                    query,
-                    config.n_entities,
-                    config.n_sentences,
-                    config.entity_threshold,
-                    config.sentence_threshold,
-                    exclude=example.key,
-                )
-            self._lessons.append(_Lesson(example, retrieved, self._answers.answer_ids(example.sentence, example.spans)))
+            self._lessons.append(_Lesson(example, index.search(query, *numbers, exclude=example.key)))
 
     def __len__(self) -> int:
         return len(self._lessons)
 
-    def epoch(self, number: int) -> list[Sample]:
-        """The samples of one epoch, in random order."""
-        rng = random.Random(f"{self._seed} {number}")
-        samples = [self._sample(lesson, rng) for lesson in self._lessons]
-        rng.shuffle(samples)
-        return samples
+    def count_batches(self, size: int) -> int:
+        """The number of batches of an epoch."""
+        tagged = self._count_tagged()
+        return ceil(tagged / size) + ceil((len(self) - tagged) / size)
 
-    def _sample(self, lesson: _Lesson, rng: random.Random) -> Sample:
-        mentions: list[Mention] = []
-        examples: list[Example] = []
-        if rng.random() < self._knowledge_share:
-            mentions = [hit.item for hit in lesson.retrieved.mentions]
-            examples = [hit.item for hit in lesson.retrieved.examples]
-        prompt = self._writer.write(lesson.example.sentence, mentions, examples)
-        return Sample(prompt.ids, lesson.answer)
+    def epoch(self, number: int, size: int) -> list[list[Sample]]:
+        """The batches of one epoch, in random order; all samples of a batch are answered in the same way.
+
+        Args:
+            number: The epoch.
+            size: Samples of a batch.
+        """
+        rng = random.Random(f"{self._seed} {number}")
+        lessons = rng.sample(self._lessons, len(self))
+        tagged = self._count_tagged()
+        batches = []
+        for part, sampled in ((lessons[:tagged], self._tagged), (lessons[tagged:], self._generated)):
+            batches += [[sampled(lesson, rng) for lesson in part[at : at + size]] for at in range(0, len(part), size)]
+        rng.shuffle(batches)
+        return batches
+
+    def _count_tagged(self) -> int:
+        return round(self._tags_share * len(self))
+
+    def _tagged(self, lesson: _Lesson, rng: random.Random) -> Sample:
+        example = lesson.example
+        prompt = self._writer.write(example.sentence, *self._shown(lesson, rng), decoding="tags")
+        ids = [*prompt.ids, *self._answers.end]
+        labels = [-100] * len(ids)
+        for end, tag in zip(prompt.word_ends, tag_numbers(example.spans, len(prompt.word_ends), self._labels), strict=True):
+            labels[end + 1] = self._tag_tokens[tag]
+        return Sample(ids, labels, tuple(sorted(self._tag_tokens)), prompt.prefix)
+
+    def _generated(self, lesson: _Lesson, rng: random.Random) -> Sample:
+        prompt = self._writer.write(lesson.example.sentence, *self._shown(lesson, rng)).ids
+        answer = self._answers.answer_ids(lesson.example.sentence, lesson.example.spans)
+        return Sample(prompt + answer, [-100] * len(prompt) + answer)
+
+    def _shown(self, lesson: _Lesson, rng: random.Random) -> tuple[list[Mention], list[Example]]:
+        """The retrieved examples that a sample sees."""
+        if rng.random() >= self._knowledge_share:
+            return [], []
+        return [hit.item for hit in lesson.retrieved.mentions], [hit.item for hit in lesson.retrieved.examples]
 
 
 _MOST_PADDING = 0.25

@@ -27,6 +27,7 @@ from ..manifest import MOST_LABELS, check_label
 from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
 from .cutting import into_sentences
+from .empty_sentences import empty_sentences
 
 _WORTH_KEEPING = 100
 """Sentences; fewer are encoded in a second or two."""
@@ -41,6 +42,7 @@ class Lessons:
     Attributes:
         name: The dataset, as it was given.
         train: The sentences to learn from.
+        empty: Sentences without an entity that were added to those; they are learned from, and never retrieved.
         validation: The sentences to be measured on.
         labels: The entity types of the dataset.
         duplicates: How many validation sentences were dropped because they are among both.
@@ -54,6 +56,7 @@ class Lessons:
     labels: list[str]
     duplicates: int
     repairs: list[str]
+    empty: list[Example] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -97,8 +100,21 @@ def draw_lessons(name: str, arguments: TrainingArguments) -> Lessons:
     if not any(example.spans for example in train):
         raise DatasetError(f"{name} has {len(train)} training sentences and no entity in them: there is nothing to learn.")
     fresh = without(validation, {example.key for example in train})
+    empty = empty_sentences(train, arguments.empty_share, arguments.language, seed)
+    if empty:
+        notes = [*notes, _told_empty(train, empty)]
     duplicates += len(validation) - len(fresh)
-    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs, notes)
+    return Lessons(name, train, sample(fresh, limit, seed), data.labels, duplicates, repairs, empty, notes)
+
+
+def _told_empty(train: list[Example], empty: list[Example]) -> str:
+    """What to tell of sentences that were added."""
+    without_entity = sum(not example.spans for example in train)
+    return (
+        f"{without_entity} of {len(train)} sentences hold no entity. An adapter that learns from such data finds entities where "
+        f"there are none, so {len(empty)} sentences without one were added: parts of these sentences, and sentences that ship "
+        "with the package. --empty_share 0 adds none."
+    )
 
 
 def _check_labels(name: str, data: LabelledData) -> None:

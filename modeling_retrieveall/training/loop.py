@@ -26,6 +26,7 @@ from ..modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
 from .augmentation import KnowledgeSampler, Sample, parts_of_like_length
 from .checkpoints import Checkpoints, Interrupts, State
+from .compilation import layers_of
 from .split_base import is_split
 
 _POINTS_OF_THE_CURVE = 50
@@ -75,6 +76,7 @@ class Loop:
         self._is_split = is_split(accelerator)
         # Both gather weights or gradients in every pass, of which all processes must therefore make equally many.
         self._in_one_part = self._is_split or accelerator.distributed_type is DistributedType.DEEPSPEED
+        self._layers = layers_of(model.base, arguments.torch_compile)
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         # Only now, for FSDP puts others in their place.
         self.trainable = _trainable(lora)
@@ -145,7 +147,7 @@ class Loop:
             # Processes exchange gradients once a step, after its last part.
             accelerator.sync_gradients = is_step and is_last
             with nullcontext() if is_last else accelerator.no_sync(self.model):
-                with accelerator.autocast():
+                with self._layers, accelerator.autocast():
                     of_part = self.model(**part).loss * (count / sum(answers))
                 accelerator.backward(of_part)
             loss += float(of_part.detach())
@@ -161,7 +163,7 @@ class Loop:
                 if self._in_one_part
                 else f"a lower --max_batch_tokens (now {arguments.max_batch_tokens})"
             )
-        if not arguments.gradient_checkpointing:
+        if not arguments.gradient_checkpointing and not arguments.tags_share:
             remedies.append("--gradient_checkpointing")
         if not arguments.quantize and not self._is_split:
             remedies.append("--quantize 4bit")
@@ -216,14 +218,13 @@ class Loop:
 
     def _count_steps(self) -> int:
         processes: int = self.accelerator.num_processes
-        batches = math.ceil(math.ceil(len(self.sampler) / self.arguments.batch_size) / processes)
+        batches = math.ceil(self.sampler.count_batches(self.arguments.batch_size) / processes)
         steps = self.epochs * math.ceil(batches / self.arguments.gradient_accumulation)
         return max(1, min(steps, self.arguments.max_steps or steps))
 
     def _loader(self) -> Iterator[list[Part]]:
         """The batches of the epoch that fall to this process and are not done yet."""
-        samples, size = self.sampler.epoch(self.state.epoch), self.arguments.batch_size
-        batches: Any = [samples[at : at + size] for at in range(0, len(samples), size)]
+        batches: Any = self.sampler.epoch(self.state.epoch, self.arguments.batch_size)
         loader: Any = self.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=self._parts))
         return iter(skip_first_batches(loader, self.state.batch) if self.state.batch else loader)
 
@@ -251,11 +252,20 @@ def _trainable(lora: PeftModel) -> list[torch.nn.Parameter]:
 
 
 def collate(batch: list[Sample]) -> Part:
-    """Samples as tensors [batch, tokens], padded on the right; labels are -100 but at the answers."""
-    longest = max(map(len, batch))
-    padding = [longest - len(s) for s in batch]
-    return {
-        "input_ids": torch.tensor([s.prompt + s.answer + [0] * p for s, p in zip(batch, padding, strict=True)]),
-        "attention_mask": torch.tensor([[1] * len(s) + [0] * p for s, p in zip(batch, padding, strict=True)]),
-        "labels": torch.tensor([[-100] * len(s.prompt) + s.answer + [-100] * p for s, p in zip(batch, padding, strict=True)]),
+    """Samples as tensors ``[batch, tokens]``, padded on the right; all are answered in the same way."""
+    part = {
+        "input_ids": _padded([sample.ids for sample in batch], 0),
+        "attention_mask": _padded([[1] * len(sample.ids) for sample in batch], 0),
+        "labels": _padded([sample.labels for sample in batch], -100),
     }
+    if batch[0].candidates:
+        part["candidates"] = torch.tensor(batch[0].candidates)
+    if batch[0].prefix:
+        part["prefix_ids"] = _padded([list(sample.prefix) for sample in batch], 0)
+        part["prefix_mask"] = _padded([[1] * len(sample.prefix) for sample in batch], 0)
+    return part
+
+
+def _padded(rows: list[list[int]], padding: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])

@@ -83,7 +83,9 @@ def identity(
         base_revision: The commit of a base on the Hub.
         processes: How many share the steps.
     """
-    sentences = repr([(example.key, example.spans) for group in lessons for example in [*group.train, *group.validation]])
+    sentences = repr(
+        [(example.key, example.spans) for group in lessons for example in [*group.train, *group.empty, *group.validation]]
+    )
     return {
         **run.decisive(),
         "base_revision": base_revision,

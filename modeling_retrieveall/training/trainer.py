@@ -27,7 +27,7 @@ from ..atomic import replacing
 from ..base_llm import load_base, pinned_revision, quantization
 from ..cli_terminal import write_utf8
 from ..configuration_retrieveall import RetrieveAllConfig
-from ..data.labelled import dataset_name
+from ..data.labelled import dataset_name, sample
 from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..entities import Example
 from ..errors import InputError
@@ -129,8 +129,10 @@ class _Training:
             self.accelerator.print(group.summary())
         self.model = self._model()
         config = self.model.config
-        self.sampler = KnowledgeSampler(self.model.answers, config, arguments.knowledge_share, arguments.seed)
-        self.indices = [self._add_group(group.train) for group in lessons]
+        self.labels = sorted({label for group in lessons for label in group.labels})
+        shares = arguments.knowledge_share, arguments.tags_share
+        self.sampler = KnowledgeSampler(self.model.answers, config, *shares, self.labels, arguments.seed)
+        self.indices = [self._add_group(group) for group in lessons]
         self.lora: PeftModel = self._lora()
         self.checkpoints = Checkpoints(checkpoint, this_run, self.accelerator, self.lora)
 
@@ -179,8 +181,17 @@ class _Training:
         # Quantised it lies there already; split it never does as a whole, and its sentences are encoded where it was loaded.
         return model if arguments.quantize or self.is_split else model.to(self.accelerator.device)
 
-    def _add_group(self, examples: list[Example]) -> ExampleIndex:
-        """Encodes the examples of one dataset, indexes them, and hands them to the sampler."""
+    def _add_group(self, group: Lessons) -> ExampleIndex:
+        """Encodes the sentences of one dataset, indexes those that are its own, and hands all to the sampler."""
+        train, empty = self._windows(group.train), self._windows(group.empty)
+        kept = sample(train, self.arguments.max_index_examples, self.arguments.seed)
+        index = ExampleIndex.build(kept, encoded(self.model, kept))
+        for examples in (train, empty):
+            self.sampler.add(examples, encoded(self.model, examples) if self.arguments.knowledge_share else [], index)
+        return index
+
+    def _windows(self, examples: list[Example]) -> list[Example]:
+        """The examples, cut where they are longer than a window."""
         answers, limit = self.model.answers, self.model.config.max_sentence_tokens
         short: list[Example] = []
         cut = 0
@@ -190,10 +201,7 @@ class _Training:
             short += into_windows(example, counts, limit)
         if cut:
             self.accelerator.print(f"Sentences of more than {limit} tokens, which were cut as in use: {cut}.")
-        vectors = encoded(self.model, short)
-        index = ExampleIndex.build(short, vectors)
-        self.sampler.add(short, vectors, index)
-        return index
+        return short
 
     def _lora(self) -> PeftModel:
         arguments = self.arguments
@@ -266,7 +274,7 @@ class _Training:
 
     def _training_hashes(self) -> Tensor:
         """Of the sentences trained on, here and by the adapter that the run started from."""
-        hashes = hash_sentences(example for group in self.lessons for example in group.train)
+        hashes = hash_sentences(example for group in self.lessons for example in [*group.train, *group.empty])
         if self.start is None:
             return hashes
         return torch.tensor(sorted({*hashes.tolist(), *self.start.training_hashes.tolist()}))
@@ -319,7 +327,8 @@ class _Training:
         cut_short = run.get("steps", 0) == arguments.max_steps
         return Manifest(
             language=arguments.language,
-            entity_types=sorted({label for group in self.lessons for label in group.labels}),
+            entity_types=self.labels,
+            decodings=arguments.decodings(),
             base_model=arguments.base,
             base_revision=config.base_revision,
             hidden_size=self.model.base.config.get_text_config().hidden_size,
@@ -330,6 +339,7 @@ class _Training:
             training={
                 "datasets": [dataset_name(name) for name in arguments.dataset],
                 "sentences": sum(len(group.train) for group in self.lessons),
+                "empty_sentences_added": sum(len(group.empty) for group in self.lessons),
                 "duplicates_dropped": sum(group.duplicates for group in self.lessons),
                 **({} if cut_short else {"epochs": arguments.epochs_for(len(self.sampler), processes)}),
                 "learning_rate": self.departure.learning_rate,
@@ -356,6 +366,8 @@ _KEPT = (
     "batch_size",
     "gradient_accumulation",
     "knowledge_share",
+    "tags_share",
+    "empty_share",
     "seed",
     "max_train_examples",
     "quantize",
