@@ -83,3 +83,7 @@ def drawn(folder: Path, number: int, target: Path) -> str:
             with replacing(target / source.name) as file:
                 rows.select(range(min(limit or len(rows), len(rows)))).to_parquet(file)
     return str(target)
+
+
+if __name__ == "__main__":
+    typer.run(main)
