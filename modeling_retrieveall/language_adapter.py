@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .atomic import replacing, updating
@@ -31,13 +30,14 @@ from .entities import Example, Sentence, Span
 from .errors import MissingPackageError
 from .hub_files import HubError, HubUnreachableError, Snapshot
 from .lora_bank import LoraWeights
-from .lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError, check_finite, open_tensors, read_lora, reading
+from .lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError, check_finite, read_lora, reading
 from .manifest import MANIFEST, Manifest, read_manifest
 from .retrieval import ExampleIndex
+from .vector_files import VECTORS, StoredVectors, read_vectors, write_vectors
 
-_EXAMPLES, _VECTORS = "examples.parquet", "retrieval.safetensors"
+_EXAMPLES = "examples.parquet"
 _MEBIBYTE = 1 << 20
-KNOWLEDGE_FILES = {MANIFEST: _MEBIBYTE, _EXAMPLES: 256 * _MEBIBYTE, _VECTORS: 2048 * _MEBIBYTE, LORA_CONFIG: _MEBIBYTE}
+KNOWLEDGE_FILES = {MANIFEST: _MEBIBYTE, _EXAMPLES: 256 * _MEBIBYTE, VECTORS: 2048 * _MEBIBYTE, LORA_CONFIG: _MEBIBYTE}
 """What is read when a model loads, and how many bytes of each file at most: some hundred times what is usual."""
 WEIGHT_FILES = {LORA_WEIGHTS: 2048 * _MEBIBYTE}
 """What is read when a sentence first needs the language."""
@@ -50,7 +50,6 @@ _MOST_EXAMPLE_BYTES = 256 * _MEBIBYTE
 _MOST_EXAMPLE_VALUES = 1 << 22
 # Of which no value is longer than what it takes in the file, or is read as a dictionary.
 _ENCODINGS = {"PLAIN", "RLE", "BIT_PACKED", "PLAIN_DICTIONARY", "RLE_DICTIONARY"}
-_LARGEST_COMPONENT = 1e9  # of a vector; hidden states stay far below, and their squares add up without overflow
 
 
 class LanguageAdapter:
@@ -81,6 +80,7 @@ class LanguageAdapter:
         self.path = path.absolute()  # the process may go to another folder before the weights are read
         self._given = path
         self.snapshot = snapshot
+        self._stored: StoredVectors | None = None  # the vectors as they were read, if they were
         self._fetched = False  # whether the weights have come and were compared with their hash
 
     @property
@@ -142,10 +142,12 @@ class LanguageAdapter:
         manifest = read_manifest(path)
         with reading(path / _EXAMPLES):
             examples = _read_examples(path / _EXAMPLES, manifest.entity_types)
-        with reading(path / _VECTORS):
-            vectors = _read_vectors(path / _VECTORS, manifest.hidden_size)
-            index = ExampleIndex(examples, vectors["sentences"], vectors["mentions"])
-        return cls(manifest, index, vectors["routing"], vectors["training_hashes"], path, snapshot)
+        with reading(path / VECTORS):
+            stored = read_vectors(path / VECTORS, manifest.hidden_size)
+            index = ExampleIndex(examples, stored.sentences, stored.mentions)
+        adapter = cls(manifest, index, stored.routing, stored.training_hashes, path, snapshot)
+        adapter._stored = stored
+        return adapter
 
     def save_knowledge(self, path: str | Path) -> None:
         """Writes manifest, examples and vectors into a folder; PEFT writes the LoRA weights beside them."""
@@ -156,14 +158,12 @@ class LanguageAdapter:
     def _write_knowledge(self, path: Path) -> None:
         self.manifest.save(path)
         _write_examples(self.index.examples, path / _EXAMPLES)
-        tensors = {
-            "sentences": _compact(self.index.sentence_vectors),
-            "mentions": _compact(self.index.mention_vectors),
-            "routing": _compact(self.routing_vectors),
-            "training_hashes": self.training_hashes,
-        }
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path / _VECTORS)
-        readable_like(path / _VECTORS, path / MANIFEST)
+        vectors = (self.index.sentence_vectors, self.index.mention_vectors, self.routing_vectors, self.training_hashes)
+        if self._stored and self._stored.holds(*vectors):
+            self._stored.write(path / VECTORS)
+        else:
+            write_vectors(path / VECTORS, *vectors)
+        readable_like(path / VECTORS, path / MANIFEST)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:
         """Pushes the adapter to a repository of its own, in one commit.
@@ -262,12 +262,6 @@ def hash_sentences(examples: Iterable[Example]) -> Tensor:
     return torch.tensor(sorted({sentence_hash(example.key) for example in examples}), dtype=torch.int64)
 
 
-def _compact(vectors: Tensor) -> Tensor:
-    """In half precision, unless a component is too large for it."""
-    half = vectors.half()
-    return half if half.isfinite().all() else vectors.float()
-
-
 @contextmanager
 def called(path: Path, snapshot: Snapshot | None) -> Iterator[None]:
     """Lets an error speak of a repository on the Hub instead of its folder in the cache."""
@@ -283,20 +277,6 @@ def _check_files(path: Path, limits: Mapping[str, int]) -> None:
             raise AdapterError(f"{path} is incomplete: {name} is missing. Train or download the adapter again.")
         if (size := (path / name).stat().st_size) > limit:
             raise AdapterError(f"{path}: {name} has {size:,} bytes; at most {limit:,} are read.")
-
-
-def _read_vectors(file: Path, hidden_size: int) -> dict[str, Tensor]:
-    with open_tensors(file) as tensors:
-        vectors = {name: tensors.get_tensor(name) for name in ("sentences", "mentions", "routing", "training_hashes")}
-    hashes = vectors["training_hashes"]
-    if hashes.ndim != 1 or hashes.dtype != torch.int64:
-        raise ValueError(f"its training_hashes are {hashes.dtype} of shape {tuple(hashes.shape)}, not int64 [n]")
-    for name in ("sentences", "mentions", "routing"):
-        if vectors[name].ndim != 2 or vectors[name].shape[1] != hidden_size:
-            raise ValueError(f"its {name} vectors have shape {tuple(vectors[name].shape)}, not [n, {hidden_size}]")
-        if not (vectors[name].float().abs() <= _LARGEST_COMPONENT).all():
-            raise ValueError(f"its {name} vectors are not all finite, or too large")
-    return vectors
 
 
 def _read_examples(file: Path, labels: Sequence[str]) -> list[Example]:

@@ -221,7 +221,7 @@ def test_an_export_that_fails_leaves_the_earlier_one(saved: Path, tmp_path: Path
     export(model, tmp_path / "served", [TEXT])
     before = contents(tmp_path / "served")
     with monkeypatch.context() as patch:
-        patch.setattr(model, "prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(model, "prepare", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             export(model, tmp_path / "served", [TEXT], overwrite=True)
     assert contents(tmp_path / "served") == before

@@ -74,10 +74,10 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
     assert loaded.manifest == manifest
     assert loaded.language == "de"
     assert loaded.index.examples == examples
-    assert torch.equal(loaded.index.sentence_vectors, index.sentence_vectors.half())
-    assert torch.equal(loaded.index.mention_vectors, index.mention_vectors.half())
+    assert torch.allclose(loaded.index.sentence_vectors, index.sentence_vectors, atol=0.02)
+    assert torch.allclose(loaded.index.mention_vectors, index.mention_vectors, atol=0.02)
     assert torch.equal(loaded.training_hashes, hashes)
-    torch.testing.assert_close(loaded.sentence_vectors(), saved.sentence_vectors(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(loaded.sentence_vectors(), saved.sentence_vectors(), rtol=0, atol=0.02)
     assert loaded.sentence_vectors().shape == (5, 32)
 
 

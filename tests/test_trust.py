@@ -96,7 +96,8 @@ def tensors_with(name: str, **changes: torch.Tensor | None) -> Change:
 def widened(folder: Path) -> None:
     """Makes it an adapter of a base twice as wide."""
     json_with(MANIFEST, hidden_size=64)(folder)
-    vectors = {name: v if v.ndim == 1 else torch.cat([v, v], dim=1) for name, v in load_file(folder / VECTORS).items()}
+    vectors = load_file(folder / VECTORS)
+    vectors = {name: v if name == "training_hashes" else torch.cat([v, v], dim=-1) for name, v in vectors.items()}
     save_file(vectors, folder / VECTORS)
 
 
@@ -456,10 +457,12 @@ def assert_prompt_in_form(model: RetrieveAllModel, prompt_ids: list[int], retrie
     assert prompt_ids[0] == model.tokenizer.bos_token_id
     assert not set(prompt_ids[1:]) & set(model.tokenizer.all_special_ids)
     lines = model.tokenizer.decode(prompt_ids[1:]).split("\n")
-    heads = ["Known entities:"] * bool(retrieved.mentions) + ["Text:", "Entities:"] * (len(retrieved.examples) + 1)
+    tagged = lines[-1].startswith("Tags:")  # after the sentence itself; its second copy is the last line
+    before, question = ([" "], ["Tags:"]) if tagged else ([], ["Text:", "Entities:"])
+    heads = before + ["Known entities:"] * bool(retrieved.mentions) + ["Text:", "Entities:"] * len(retrieved.examples) + question
     assert len(lines) == len(heads) and all(line.startswith(head) for line, head in zip(lines, heads, strict=True))
-    shown = [len(retrieved.mentions)] * bool(retrieved.mentions)
-    shown += [n for hit in reversed(retrieved.examples) for n in (0, len(hit.item.spans))] + [0, 0]
+    shown = [0] * len(before) + [len(retrieved.mentions)] * bool(retrieved.mentions)
+    shown += [n for hit in reversed(retrieved.examples) for n in (0, len(hit.item.spans))] + [0] * len(question)
     assert [line.count("=") for line in lines] == shown
 
 
