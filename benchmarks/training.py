@@ -129,10 +129,10 @@ class _Given:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def count_batches(self, size: int) -> int:
+    def count_steps(self, size: int, together: int) -> int:
         return math.ceil(len(self) / size)
 
-    def epoch(self, number: int, size: int) -> list[list[Sample]]:
+    def epoch(self, number: int, size: int, together: int) -> list[list[Sample]]:
         return [self._samples[at : at + size] for at in range(0, len(self), size)]
 
 

@@ -72,7 +72,8 @@ class LMHead:
         """Logits [rows, tokens] of ``hidden`` [rows, hidden] for the given ``tokens`` [tokens], float32."""
         layer = self._layer
         weight = layer.weight
-        if weight.is_meta or not weight.is_floating_point():  # offloaded or quantised: its rows cannot be read one by one
+        # Offloaded, quantised, or split by FSDP: its rows cannot be read one by one.
+        if weight.is_meta or not weight.is_floating_point() or hasattr(weight, "full_tensor"):
             return self.full(hidden)[:, tokens.to(hidden.device)]
         tokens = tokens.to(weight.device)
         logits = (hidden.to(weight.device) @ weight[tokens].to(hidden.dtype).T).float()

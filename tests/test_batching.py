@@ -114,6 +114,7 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
     tiny_adapter: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = RetrieveAllModel.from_pretrained(str(tiny_adapter("de")))
+    model.config.decoding = "generation"
     texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Der Rhein fließt durch Köln.", "Graz"]
     before = model.extract(texts, "de")
     decode, sizes = model._extractor.answerer.decoder.decode, []

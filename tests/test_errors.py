@@ -20,7 +20,9 @@ ERRORS = [name for name in modeling_retrieveall.__all__ if name.endswith("Error"
 TEXT = "Angela Merkel besuchte Nairobi."
 
 # Read inside `reading()` or a handler that turns them into an AdapterError or a ServerError, or a misuse of an internal class.
-INTERNAL = {"grammar", "language_adapter", "lora_bank", "lora_files", "manifest", "retrieval", "integrations.spelled_answers"}
+INTERNAL = {"grammar", "language_adapter", "lora_bank", "lora_files", "manifest", "retrieval", "vector_files"} | {
+    "integrations.spelled_answers"
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -114,10 +114,11 @@ def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.config.max_sentence_tokens = 24
     model.config.n_entities = model.config.n_sentences = 0
-    prompts = [sentence.prompt for sentence in model.explain("Angela Merkel besuchte Nairobi und " * 10)[0].sentences]
-    frame = len(model.tokenizer("<bos>Text:\nEntities:")["input_ids"])
-    assert len(prompts) > 1
-    assert max(len(model.tokenizer(prompt)["input_ids"]) for prompt in prompts) <= frame + 24
+    for decoding, frame, copies in (("generation", "<bos>Text:\nEntities:", 1), ("tags", "<bos>\nTags:", 2)):
+        model.config.decoding = decoding
+        prompts = [sentence.prompt_ids for sentence in model.explain("Angela Merkel besuchte Nairobi und " * 10)[0].sentences]
+        assert len(prompts) > 1
+        assert max(map(len, prompts)) <= len(model.tokenizer(frame)["input_ids"]) + copies * 24
 
 
 def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveAllModel) -> None:

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import AdapterError, Extraction, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.labelled import load_examples
 from modeling_retrieveall.retrieval import ExampleIndex
 
+from .conftest import SENTENCES
 from .loud_adapters import loud_copy, write_loud_adapters
 
 GERMAN = ["Angela Merkel besuchte Nairobi.", "Der Rhein fließt durch Köln.", "Die Mur fließt durch Graz, nicht durch Bonn."]
@@ -90,7 +92,10 @@ def test_adding_a_language_leaves_the_others_bit_for_bit_the_same(folder: Path) 
 
 def test_what_a_language_still_serves_alone_is_answered_bit_for_bit_the_same(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, languages=["de"])
-    before = {text: model.explain(text) for text in GERMAN + ENGLISH}
+    own = [
+        e.sentence.text for code in ("de", "en") for e in load_examples(str(SENTENCES / f"{code}.conll"), "train").examples[:12]
+    ]
+    before = {text: model.explain(text) for text in GERMAN + ENGLISH + own}
     model.add_language(folder / "en")
     after = {text: model.explain(text) for text in before}
     stayed = [text for text, results in after.items() if results[0].route.adapters == ("de",)]

@@ -169,16 +169,21 @@ def test_the_sampler_asks_for_the_tag_of_every_word(answers: AnswerFormat) -> No
     assert sample.candidates == tuple(sorted(tokens))
 
 
-@pytest.mark.parametrize(("share", "tagged"), [(0.0, 0), (0.25, 3), (1.0, 10)])
-def test_a_share_of_the_samples_is_tagged_and_no_batch_mixes(answers: AnswerFormat, share: float, tagged: int) -> None:
-    examples = [Example(Sentence.from_text(f"Bonn {n}"), (Span(0, 1, "LOC"),)) for n in range(10)]
+@given(share=st.floats(0, 1), count=st.integers(1, 40), size=st.integers(1, 9), together=st.integers(1, 4))
+def test_a_share_of_the_samples_is_tagged_and_no_step_mixes(
+    answers: AnswerFormat, share: float, count: int, size: int, together: int
+) -> None:
+    examples = [Example(Sentence.from_text(f"Bonn {n}"), (Span(0, 1, "LOC"),)) for n in range(count)]
     sampler = KnowledgeSampler(answers, RetrieveAllConfig(), 0.0, share, ["LOC"], 0)
     sampler.add(examples, *_no_vectors(examples))
-    batches = sampler.epoch(0, 4)
-    assert len(batches) == sampler.count_batches(4)
-    assert sum(len(batch) for batch in batches) == 10
-    assert all(len({bool(sample.prefix) for sample in batch}) == 1 for batch in batches)
-    assert abs(sum(bool(sample.prefix) for batch in batches for sample in batch) - tagged) <= 1
+    batches = sampler.epoch(0, size, together)
+    assert len(batches) == together * sampler.count_steps(size, together)
+    assert all(1 <= len(batch) <= size for batch in batches)
+    steps = [batches[at : at + together] for at in range(0, len(batches), together)]
+    assert all(len({bool(sample.prefix) for batch in step for sample in batch}) == 1 for step in steps)
+    distinct = {(bool(sample.prefix), tuple(sample.ids)) for batch in batches for sample in batch}
+    assert len(distinct) == count
+    assert sum(tagged for tagged, _ in distinct) == round(share * count)
 
 
 def _no_vectors(examples: list[Example]) -> tuple[list[SentenceVectors], ExampleIndex]:

@@ -8,6 +8,7 @@ see their knowledge is drawn afresh every epoch.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from math import ceil
 
 from ..answers import AnswerFormat
@@ -98,26 +99,36 @@ class KnowledgeSampler:
     def __len__(self) -> int:
         return len(self._lessons)
 
-    def count_batches(self, size: int) -> int:
-        """The number of batches of an epoch."""
+    def count_steps(self, size: int, together: int) -> int:
+        """The number of steps of an epoch, of ``together`` batches of at most ``size`` samples each."""
         tagged = self._count_tagged()
-        return ceil(tagged / size) + ceil((len(self) - tagged) / size)
+        return ceil(tagged / (size * together)) + ceil((len(self) - tagged) / (size * together))
 
-    def epoch(self, number: int, size: int) -> list[list[Sample]]:
-        """The batches of one epoch, in random order; all samples of a batch are answered in the same way.
+    def epoch(self, number: int, size: int, together: int = 1) -> list[list[Sample]]:
+        """The batches of one epoch, step by step in random order.
+
+        All samples of a step are answered in the same way: where a model is split over processes, they must do the same.
 
         Args:
             number: The epoch.
-            size: Samples of a batch.
+            size: Samples of a batch at most.
+            together: Batches of a step: one for each process and accumulation.
+
+        Returns:
+            ``together`` batches for each step. Where there are too few samples for these, some occur twice.
         """
         rng = random.Random(f"{self._seed} {number}")
         lessons = rng.sample(self._lessons, len(self))
         tagged = self._count_tagged()
-        batches = []
+        steps: list[list[list[Sample]]] = []
         for part, sampled in ((lessons[:tagged], self._tagged), (lessons[tagged:], self._generated)):
-            batches += [[sampled(lesson, rng) for lesson in part[at : at + size]] for at in range(0, len(part), size)]
-        rng.shuffle(batches)
-        return batches
+            samples = [sampled(lesson, rng) for lesson in part]
+            count = ceil(len(samples) / (size * together)) * together
+            samples = list(islice(cycle(samples), max(len(samples), count)))
+            batches = [samples[len(samples) * i // count : len(samples) * (i + 1) // count] for i in range(count)]
+            steps += [batches[at : at + together] for at in range(0, count, together)]
+        rng.shuffle(steps)
+        return [batch for step in steps for batch in step]
 
     def _count_tagged(self) -> int:
         return round(self._tags_share * len(self))

@@ -5,7 +5,6 @@
 (150, 0.0137)
 """
 
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -217,14 +216,17 @@ class Loop:
     # Batches
 
     def _count_steps(self) -> int:
-        processes: int = self.accelerator.num_processes
-        batches = math.ceil(self.sampler.count_batches(self.arguments.batch_size) / processes)
-        steps = self.epochs * math.ceil(batches / self.arguments.gradient_accumulation)
+        steps = self.epochs * self.sampler.count_steps(self.arguments.batch_size, self._batches_of_a_step)
         return max(1, min(steps, self.arguments.max_steps or steps))
+
+    @property
+    def _batches_of_a_step(self) -> int:
+        processes: int = self.accelerator.num_processes
+        return processes * self.arguments.gradient_accumulation
 
     def _loader(self) -> Iterator[list[Part]]:
         """The batches of the epoch that fall to this process and are not done yet."""
-        batches: Any = self.sampler.epoch(self.state.epoch, self.arguments.batch_size)
+        batches: Any = self.sampler.epoch(self.state.epoch, self.arguments.batch_size, self._batches_of_a_step)
         loader: Any = self.accelerator.prepare(DataLoader(batches, batch_size=1, collate_fn=self._parts))
         return iter(skip_first_batches(loader, self.state.batch) if self.state.batch else loader)
 
