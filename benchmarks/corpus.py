@@ -7,8 +7,8 @@ from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled import load_examples, sample, without
 from modeling_retrieveall.entities import Example
-from modeling_retrieveall.language_adapter import sentence_hash
 from modeling_retrieveall.manifest import SHARED_LANGUAGE
+from modeling_retrieveall.training.evaluation import unseen
 
 OWN = Path(__file__).parent.parent / "examples" / "sentences"
 _NORWEGIAN = {"nb": "no", "nn": "no"}
@@ -26,9 +26,7 @@ def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str
     """
     if data is None:
         return own_sentences(language, number)
-    seen = {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
-    examples = load_examples(str(data / FOLDERS[language]), "test").examples
-    return sample([example for example in examples if sentence_hash(example.key) not in seen], number, 0)
+    return sample(unseen(model, load_examples(str(data / FOLDERS[language]), "test").examples), number, 0)
 
 
 def test_sets(data: Path) -> Iterator[tuple[str, list[Example]]]:

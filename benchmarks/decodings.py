@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.intervals import f1_interval, span_counts
+from benchmarks.intervals import f1_figures
 from benchmarks.options import Base, Data, Epochs, Limit, Rows, Runs, Size, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
@@ -80,10 +80,9 @@ def _measure(
         predictions = predict(
             model, sample(load_examples(str(folder), "test").examples, limit, 0), SHARED_LANGUAGE, oracle_routing=True
         )
-        report, (low, high) = predictions.report(), f1_interval(span_counts(predictions))
-        figures = {"F1": report.f1, "low": low, "high": high, "precision": report.precision, "recall": report.recall}
+        report = predictions.report()
         speed = {"false entities, %": report.false_entity_rate, "sentences/s": report.sentences_per_second}
-        rows.append({**key, **figures, **speed, "sentences": report.n_test})
+        rows.append({**key, **f1_figures(predictions), **speed, "sentences": report.n_test})
         print(rows[-1], flush=True)
         write_json([], rows, json_file)
 

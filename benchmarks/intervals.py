@@ -48,3 +48,9 @@ def f1_interval(counts: Sequence[SpanCounts], seed: int = 0) -> tuple[float, flo
     f1 = 200 * right / np.maximum(found + labelled, 1)
     low, high = np.percentile(f1, [2.5, 97.5])
     return round(float(low), 2), round(float(high), 2)
+
+
+def f1_figures(predictions: Predictions) -> dict[str, float]:
+    """F1 with its interval, precision and recall, as the columns of a table."""
+    report, (low, high) = predictions.report(), f1_interval(span_counts(predictions))
+    return {"F1": report.f1, "low": low, "high": high, "precision": report.precision, "recall": report.recall}

@@ -1,4 +1,4 @@
-"""How the shipped adapters were made: `mul` first, each language from it, then the package's own sentences as examples.
+"""How the next `mul` is trained. The shipped adapters are of an earlier recipe; the languages follow when this `mul` is finished.
 
     python examples/make_shipped_adapters.py --data ../shared/data --runs runs
 

@@ -264,7 +264,7 @@ class Extractor:
         return sorted({label for name in route.adapters for label in self._languages.adapters[name].manifest.entity_types})
 
     def _decoding(self, route: Route, asked: str) -> Decoding:
-        """How a sentence is answered: as its adapters prefer, if that is not asked for, and the answerer can."""
+        """How a sentence is answered: as asked for, or else in the first way of its adapters that the answerer supports."""
         manifests = [self._languages.adapters[name].manifest for name in route.adapters]
         learned = [way for way in manifests[0].decodings if all(way in manifest.decodings for manifest in manifests)]
         possible = [way for way in learned if way in self.answerer.decodings and asked in ("auto", way)]

@@ -52,7 +52,7 @@ class TagFormat:
         """The tokens of ``O``, of ``B-`` with each label, and of ``I-`` with each label, in this order.
 
         Raises:
-            InputError: The vocabulary of the base is too small for so many labels.
+            InputError: The vocabulary of the base has fewer tokens than tags are needed.
         """
         key = tuple(labels)
         if key not in self._known:

@@ -1,6 +1,7 @@
 """How fast a run leaves its start, and how much of that stays."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from modeling_retrieveall import LanguageAdapter
 from modeling_retrieveall.entities import Example
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.departure import Departure, averaged, departure
+from modeling_retrieveall.training.departure import Departure, averaged, departure, tags_share
 from modeling_retrieveall.training.lessons import Lessons
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import example, weights
@@ -53,6 +54,15 @@ def test_an_adapter_that_knows_the_sentences_is_departed_from_gently(
 ) -> None:
     known: list[Example] = loaded_tiny_adapter.index.examples
     assert departure(arguments, loaded_tiny_adapter, [replace(lessons(1), train=known)]) == Departure(5e-4, 0.5)
+
+
+def test_tags_are_learned_unless_the_start_lacks_them(arguments: TrainingArguments, loaded_tiny_adapter: LanguageAdapter) -> None:
+    assert tags_share(arguments, None) == tags_share(arguments, loaded_tiny_adapter) == 0.75
+    old = copy(loaded_tiny_adapter)
+    old.manifest = replace(old.manifest, decodings=["generation"])
+    assert tags_share(arguments, old) == 0
+    assert tags_share(replace(arguments, gradient_checkpointing=True), None) == 0
+    assert tags_share(replace(arguments, tags_share=0.5), old) == 0.5
 
 
 def test_a_finished_adapter_lies_between_what_was_learned_and_its_start(

@@ -199,7 +199,7 @@ def test_a_batch_that_does_not_fit_into_memory_says_what_to_lower(
         ({"knowledge_share": 2.0}, "knowledge_share is 2.0; give a share"),
         ({"tags_share": -0.1}, "tags_share is -0.1; give a share"),
         ({"empty_share": 1.0}, "empty_share is 1.0; give a share"),
-        ({"gradient_checkpointing": True}, "Lower max_batch_tokens instead, or set tags_share to 0"),
+        ({"gradient_checkpointing": True, "tags_share": 0.5}, "Lower max_batch_tokens instead, or set tags_share to 0"),
         ({"quantize": "2bit"}, "quantize is '2bit'; give 4bit or 8bit"),
         ({"patience": 1, "max_validation_examples": 0}, "patience needs validation sentences"),
         ({"language": "sw,de"}, "2 languages and 1 datasets"),

@@ -110,10 +110,11 @@ class TrainingArguments:
     knowledge_share: float = _flag(
         0.5, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
     )
-    tags_share: float = _flag(
-        0.75,
+    tags_share: float | None = _flag(
+        None,
         "Share of samples that are answered by tags, all read in one pass; the others are answered by generation, token by "
-        "token. At 1 the adapter cannot generate, as it does on a vLLM server; at 0 it cannot tag.",
+        "token. At 1 the adapter cannot generate, as it does on a vLLM server; at 0 it cannot tag. When not given 0.75, or 0 if "
+        "the adapter it starts from has not learned tags, or with --gradient_checkpointing.",
     )
     empty_share: float = _flag(
         0.25,
@@ -162,7 +163,7 @@ class TrainingArguments:
             raise InputError("patience needs validation sentences to measure on; give max_validation_examples.")
         if self.gradient_checkpointing and self.tags_share:
             raise InputError(
-                "gradient_checkpointing keeps nothing of the first copy of a sentence, which tags are read from. Lower "
+                "gradient_checkpointing does not work with tags: it keeps nothing of the first copy of a sentence. Lower "
                 "max_batch_tokens instead, or set tags_share to 0."
             )
         languages = self.language.split(",")
@@ -197,7 +198,8 @@ class TrainingArguments:
         >>> TrainingArguments(language="sw", dataset=["sw.conll"], output="runs/sw", tags_share=1).decodings()
         ['tags']
         """
-        shares: dict[Decoding, float] = {"tags": self.tags_share, "generation": 1 - self.tags_share}
+        tags = self.tags_share or 0.0
+        shares: dict[Decoding, float] = {"tags": tags, "generation": 1 - tags}
         return [decoding for decoding in DECODINGS if shares[decoding]]
 
     def decisive(self) -> dict[str, Any]:

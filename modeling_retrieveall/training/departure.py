@@ -19,6 +19,7 @@ _RATE, _GENTLE_RATE, _LEAST_RATE = 1e-3, 5e-4, 3e-4
 _MANY = 600
 """Sentences, from which on a language that is new to the start is learned at the full rate, and half of the start is kept."""
 _SHARE = 0.5
+_TAGS_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ def departure(arguments: TrainingArguments, start: LanguageAdapter | None, lesso
         rate if arguments.learning_rate is None else arguments.learning_rate,
         share if arguments.start_share is None else arguments.start_share,
     )
+
+
+def tags_share(arguments: TrainingArguments, start: LanguageAdapter | None) -> float:
+    """The share of samples answered by tags: what was asked for, and where nothing was, what suits the start.
+
+    An adapter that starts from one without tags keeps part of its weights, so it would learn tags by half.
+
+    Args:
+        arguments: What was asked for.
+        start: The adapter that the run starts from, if any.
+    """
+    if arguments.tags_share is not None:
+        return arguments.tags_share
+    without_tags = start is not None and "tags" not in start.manifest.decodings
+    return 0.0 if without_tags or arguments.gradient_checkpointing else _TAGS_SHARE
 
 
 def _fitting(start: LanguageAdapter | None, lessons: Sequence[Lessons]) -> tuple[float, float | None]:

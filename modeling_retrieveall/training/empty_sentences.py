@@ -12,7 +12,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 from ..collection import shipped_adapters
-from ..entities import Example, Sentence
+from ..entities import Example
 from ..language_adapter import LanguageAdapter
 from ..manifest import MANIFEST, SHARED_LANGUAGE
 
@@ -55,13 +55,8 @@ def fragments(examples: Iterable[Example]) -> list[Example]:
         ends = [*(span.start for span in example.spans), len(example.sentence.words)]
         if example.spans:
             parts = [(start, end) for start, end in zip(starts, ends, strict=True) if end - start >= _FEWEST_WORDS]
-            found += [Example(_alone(example.sentence.slice(start, end)), ()) for start, end in parts]
+            found += [Example(example.sentence.slice(start, end), ()) for start, end in parts]
     return found
-
-
-def _alone(sentence: Sentence) -> Sentence:
-    """The words of a part as a sentence of its own."""
-    return Sentence.from_words([word.text for word in sentence.words], [word.glued for word in sentence.words])
 
 
 def _shipped(language: str) -> list[Example]:

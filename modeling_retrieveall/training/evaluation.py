@@ -90,15 +90,19 @@ def evaluate(
     examples = into_sentences(data.examples, language, dataset)
     for warning in [*([told_repairs(data.repairs)] if data.repairs else []), *data.notes, *_foreign(model, data)]:
         warnings.warn(warning, stacklevel=2)
-    # Of every adapter, not of the language's alone: routing may choose any, and all figures stand on the same sentences.
-    seen = set() if keep_duplicates else {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
-    fresh = [example for example in examples if sentence_hash(example.key) not in seen]
+    fresh = examples if keep_duplicates else unseen(model, examples)
     if not fresh:
         raise DatasetError(
             f"No {split} sentence of {dataset} is left: the adapters have seen all {len(examples)}. Use --keep-duplicates."
         )
     report = evaluate_examples(model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size)
     return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
+
+
+def unseen(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Example]:
+    """The examples that no adapter of a model has seen: routing may choose any, and all figures stand on the same sentences."""
+    seen = {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
+    return [example for example in examples if sentence_hash(example.key) not in seen]
 
 
 def _foreign(model: RetrieveAllModel, data: LabelledData) -> list[str]:

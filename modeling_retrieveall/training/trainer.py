@@ -43,7 +43,7 @@ from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
 from .curve import draw_curve
 from .cutting import into_windows
-from .departure import averaged, departure
+from .departure import averaged, departure, tags_share
 from .evaluation import Report, evaluate_examples
 from .hardware import describe, precision
 from .lessons import Lessons, draw_lessons, encoded
@@ -87,6 +87,7 @@ def train(arguments: TrainingArguments) -> Path:
         if run.start_share is not None and start is None:
             raise InputError(f"start_share is {run.start_share}, but the run starts from nothing. Give --init, or leave it away.")
     for run, lessons, start in zip(runs, drawn, starts, strict=True):
+        run = replace(run, tags_share=tags_share(run, start))
         if len(all_runs) > 1:
             if is_finished(run):
                 anew = f"--language {run.language} --dataset {' '.join(run.dataset)} --output {run.output} --overwrite"
@@ -130,7 +131,7 @@ class _Training:
         self.model = self._model()
         config = self.model.config
         self.labels = sorted({label for group in lessons for label in group.labels})
-        shares = arguments.knowledge_share, arguments.tags_share
+        shares = arguments.knowledge_share, arguments.tags_share or 0.0
         self.sampler = KnowledgeSampler(self.model.answers, config, *shares, self.labels, arguments.seed)
         self.indices = [self._add_group(group) for group in lessons]
         self.lora: PeftModel = self._lora()
