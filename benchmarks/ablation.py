@@ -16,10 +16,10 @@ from benchmarks.options import Base, Data, Dtype, Epochs, Json, KeepDuplicates, 
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.collection import shipped_adapters
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.evaluation.span_f1 import evaluate
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
+from modeling_retrieveall.model.model_source import shipped_adapters
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.evaluation import evaluate
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 

@@ -21,7 +21,7 @@ from benchmarks.copies import copies
 from benchmarks.options import Dtype, Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.embedded import resolve_base
+from modeling_retrieveall.model.embedded_llm import resolve_base
 
 
 @benchmark(adapters=16, slots=4, swaps=40, peer_swaps=12)

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from modeling_retrieveall.manifest import MANIFEST
+from modeling_retrieveall.model.manifest import MANIFEST
 
 
 def copies(adapter: Path, folder: Path, number: int) -> list[Path]:

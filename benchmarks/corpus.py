@@ -6,9 +6,9 @@ from pathlib import Path
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled import load_examples, sample, without
-from modeling_retrieveall.entities import Example
-from modeling_retrieveall.manifest import SHARED_LANGUAGE
-from modeling_retrieveall.training.evaluation import unseen
+from modeling_retrieveall.evaluation.span_f1 import unseen
+from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.manifest import SHARED_LANGUAGE
 
 OWN = Path(__file__).parent.parent / "examples" / "sentences"
 _NORWEGIAN = {"nb": "no", "nn": "no"}

@@ -16,10 +16,10 @@ from benchmarks.options import Base, Data, Epochs, Limit, Rows, Runs, Size, benc
 from benchmarks.report import Figure, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled import load_examples, sample
-from modeling_retrieveall.embedded import EMBEDDED_BASE
-from modeling_retrieveall.manifest import SHARED_LANGUAGE
+from modeling_retrieveall.evaluation.span_f1 import predict
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
+from modeling_retrieveall.model.manifest import SHARED_LANGUAGE
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.evaluation import predict
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 

@@ -16,12 +16,12 @@ from benchmarks.corpus import training_and_validation
 from benchmarks.options import Data, Dtype, Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.data.labelled import sample
-from modeling_retrieveall.encoding import SentenceEncoder, SentenceVectors
-from modeling_retrieveall.entities import Example
-from modeling_retrieveall.routing import Router
-from modeling_retrieveall.training.evaluation import evaluate_examples
+from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
+from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.model.encoder import SentenceEncoder, SentenceVectors
+from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.router import Router
 
 PROMPTS: list[dict[str, float]] = [
     {"n_entities": 0, "n_sentences": 0},

@@ -20,14 +20,14 @@ from benchmarks.options import Device, Dtype, Json, Languages, Model, Number, Op
 from benchmarks.peer import PeftPeer, parsed
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import Entity, RetrieveAllModel
-from modeling_retrieveall.decoding import LMHead, Sequences
-from modeling_retrieveall.encoding import SentenceEncoder
-from modeling_retrieveall.entities import Example, tags_from_entities, tags_from_spans
-from modeling_retrieveall.grammar import AnswerGrammar
-from modeling_retrieveall.lora_bank import LoraBank
-from modeling_retrieveall.prompting import PromptWriter
-from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.routing import Router
+from modeling_retrieveall.model.decoding import LMHead, Sequences
+from modeling_retrieveall.model.encoder import SentenceEncoder
+from modeling_retrieveall.model.entities import Example, tags_from_entities, tags_from_spans
+from modeling_retrieveall.model.grammar import AnswerGrammar
+from modeling_retrieveall.model.lora_bank import LoraBank
+from modeling_retrieveall.model.prompting import PromptWriter
+from modeling_retrieveall.model.retrieval import ExampleIndex
+from modeling_retrieveall.model.router import Router
 
 STAGES: list[tuple[str, type, str]] = [
     ("encoding", SentenceEncoder, "encode"),

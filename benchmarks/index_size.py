@@ -16,9 +16,9 @@ from torch import Tensor
 from benchmarks.options import Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.routing import Router
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.retrieval import ExampleIndex
+from modeling_retrieveall.model.router import Router
 
 _NOISE = 0.05  # of a vector's own length; a search has to pass over the other copies of what it has found
 Seconds = dict[str, float]

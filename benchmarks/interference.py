@@ -23,8 +23,8 @@ from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 ORDER = "en,ru,yo,bn,no,pt,hr,zh,de,ta,sw,da,bg,es,am,ha,wo"
 """Diverse first, so that a joint LoRA of four is no family of languages. The first eight lack what `new_language` holds

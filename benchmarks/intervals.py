@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from modeling_retrieveall.data.tags import spans_from_tags
-from modeling_retrieveall.training.evaluation import Predictions
+from modeling_retrieveall.evaluation.span_f1 import Predictions
 
 _DRAWS = 1000
 

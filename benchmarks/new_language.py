@@ -19,8 +19,8 @@ from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import SHARED, draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 _SHARED = ",".join(SHARED)
 STARTS = ("mul", "nothing")

@@ -13,11 +13,11 @@ from benchmarks.corpus import adapter_of, test_sets
 from benchmarks.options import Data, Json, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.answers import occurrences
-from modeling_retrieveall.decoding import Answer, AnswerDecoder, ScoredSpan
-from modeling_retrieveall.entities import Example, Span
-from modeling_retrieveall.grammar import AnswerGrammar
-from modeling_retrieveall.occurrences import OccurrenceChooser
+from modeling_retrieveall.model.answer_format import occurrences
+from modeling_retrieveall.model.decoding import Answer, AnswerDecoder, ScoredSpan
+from modeling_retrieveall.model.entities import Example, Span
+from modeling_retrieveall.model.grammar import AnswerGrammar
+from modeling_retrieveall.model.occurrences import OccurrenceChooser
 
 
 @benchmark(number=4)

@@ -8,9 +8,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from modeling_retrieveall.embedded import resolve_base
-from modeling_retrieveall.entities import Entity, Sentence, Span
-from modeling_retrieveall.modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.model.embedded_llm import resolve_base
+from modeling_retrieveall.model.entities import Entity, Sentence, Span
+from modeling_retrieveall.model.modeling_retrieveall import RetrieveAllModel
 
 
 class PeftPeer:

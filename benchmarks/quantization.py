@@ -14,7 +14,7 @@ from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Device, Json, Languages, Model, Number, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.training.evaluation import evaluate_examples
+from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "fp32": {"dtype": torch.float32},

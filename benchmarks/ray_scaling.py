@@ -20,8 +20,8 @@ from benchmarks.corpus import own_sentences
 from benchmarks.options import Json, Languages, Model, Number, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import Extraction, RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.integrations.ray import annotate_on_ray
+from modeling_retrieveall.annotation.ray_engine import annotate_on_ray
+from modeling_retrieveall.model.base_llm import native_dtype
 
 Span = tuple[float, float, int]
 """When texts were begun and ended, and how many they were."""

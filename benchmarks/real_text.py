@@ -18,8 +18,8 @@ from benchmarks.options import Data, Dtype, Limit, Model, Rows, benchmark
 from benchmarks.report import Figure, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled import sample
-from modeling_retrieveall.entities import Example
-from modeling_retrieveall.training.evaluation import predict, unseen
+from modeling_retrieveall.evaluation.span_f1 import predict, unseen
+from modeling_retrieveall.model.entities import Example
 
 Row = dict[str, Any]
 # fmt: off

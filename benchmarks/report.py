@@ -18,8 +18,8 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from modeling_retrieveall.atomic import replacing
-from modeling_retrieveall.base_llm import native_dtype
+from modeling_retrieveall.model.atomic import replacing
+from modeling_retrieveall.model.base_llm import native_dtype
 
 
 @dataclass(frozen=True)

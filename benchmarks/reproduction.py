@@ -30,8 +30,8 @@ from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import ALL, LOW_RESOURCE, Draw, draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 OURS = "RetrieveAll"
 BASELINES = ("joint LoRA", "base LLM", "CRF", "spaCy")

@@ -26,12 +26,12 @@ from benchmarks.study.baselines import tags_of, words_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import ALL, FOLDERS, draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.data.labelled import load_examples, sample, without
-from modeling_retrieveall.entities import Example, tags_from_entities
-from modeling_retrieveall.routing import Route, Router
-from modeling_retrieveall.scripts import usual_scripts
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.model.entities import Example, tags_from_entities
+from modeling_retrieveall.model.router import Route, Router
+from modeling_retrieveall.model.writing_systems import usual_scripts
 
 _OURS_ALONE = ("calibration error", "taken for unknown", "temperature", "distance")
 KINDS = ("vote", "discriminant", "combined")

@@ -27,8 +27,8 @@ import typer
 from benchmarks.options import Data, Json, benchmark
 from benchmarks.report import Figure, publish, read_rows
 from modeling_retrieveall.data.labelled import load_examples
-from modeling_retrieveall.entities import Example
-from modeling_retrieveall.segmentation import sentence_bounds
+from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.sentence_splitting import sentence_bounds
 
 SHIPPED = ("bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh")
 MANY = (

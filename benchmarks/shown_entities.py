@@ -21,10 +21,10 @@ from benchmarks.options import Data, Json, Languages, Model, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled import sample
-from modeling_retrieveall.encoding import SentenceVectors
-from modeling_retrieveall.entities import Example
-from modeling_retrieveall.retrieval import ExampleIndex
-from modeling_retrieveall.training.lessons import encoded
+from modeling_retrieveall.model.encoder import SentenceVectors
+from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.retrieval import ExampleIndex
+from modeling_retrieveall.training.training_data import encoded
 
 AS_IT_IS, LESS_USUAL = "similarity", "less the usual similarity"
 

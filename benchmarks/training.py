@@ -30,15 +30,15 @@ from benchmarks.options import Base, Json, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from benchmarks.study.tongues import FOLDERS
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
-from modeling_retrieveall.base_llm import load_base, native_dtype
 from modeling_retrieveall.data.labelled import load_examples, sample
-from modeling_retrieveall.embedded import EMBEDDED_BASE
-from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.model.base_llm import load_base, native_dtype
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
+from modeling_retrieveall.model.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.augmentation import KnowledgeSampler, Sample
 from modeling_retrieveall.training.checkpoints import Checkpoints
-from modeling_retrieveall.training.lessons import encoded
 from modeling_retrieveall.training.loop import Loop, collate
+from modeling_retrieveall.training.prompt_sampling import KnowledgeSampler, Sample
+from modeling_retrieveall.training.training_data import encoded
 
 RATE, BATCH = 1e-3, 8
 

@@ -19,8 +19,8 @@ from benchmarks.study.baselines import tags_of
 from benchmarks.study.scores import span_scores
 from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.embedded import EMBEDDED_BASE
+from modeling_retrieveall.model.base_llm import native_dtype
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
 """The language, and those that the model has instead."""

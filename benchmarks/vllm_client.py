@@ -16,8 +16,8 @@ from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Json, Number, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.integrations.vllm import VLLMAnswerer
-from modeling_retrieveall.outputs import Extraction
+from modeling_retrieveall.model.outputs import Extraction
+from modeling_retrieveall.serving.vllm_client import VLLMAnswerer
 
 
 @benchmark(limit=1)

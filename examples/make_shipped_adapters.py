@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from datasets import load_dataset
 
-from modeling_retrieveall.atomic import replacing
+from modeling_retrieveall.model.atomic import replacing
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train

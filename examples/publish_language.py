@@ -5,11 +5,11 @@ python examples/publish_language.py runs/sw you/retrieveall-sw "you/African lang
 
 import sys
 
-from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel, push_adapter
 
 
 def main(folder: str, repository: str, collection: str) -> None:
-    pushed = LanguageAdapter.load(folder).push_to_hub(repository, collection=collection)
+    pushed = push_adapter(LanguageAdapter.load(folder), repository, collection=collection)
     print(f"{pushed.url}\n{pushed.collection}")
     model = RetrieveAllModel.from_pretrained(collection=pushed.collection)
     for language, source in model.languages.items():

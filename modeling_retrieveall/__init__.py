@@ -10,22 +10,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .configuration_retrieveall import RetrieveAllConfig
+    from .annotation.journal import JournalError
+    from .annotation.records import RecordError
+    from .data.labelled import load_examples
     from .data.rows import DatasetError
     from .data.tags import TagError
     from .data.text_files import EncodingError
-    from .decoding import PrecisionError
-    from .entities import Entity
-    from .errors import InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
-    from .extractor import UnknownLanguageError
-    from .hub_files import HubError, HubFileMissingError, HubNotCachedError, HubUnreachableError
-    from .integrations.journal import JournalError
-    from .integrations.records import RecordError
-    from .language_adapter import LanguageAdapter
-    from .lora_files import AdapterError
-    from .modeling_retrieveall import RetrieveAllModel
-    from .outputs import Extraction, RetrieveAllOutput, ServedSentence
-    from .routing import Route
+    from .evaluation.span_f1 import evaluate
+    from .hub.push import push_adapter
+    from .model.configuration_retrieveall import RetrieveAllConfig
+    from .model.decoding import PrecisionError
+    from .model.entities import Entity
+    from .model.errors import InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
+    from .model.extractor import UnknownLanguageError
+    from .model.hub_files import HubError, HubFileMissingError, HubNotCachedError, HubUnreachableError
+    from .model.language_adapter import LanguageAdapter
+    from .model.lora_files import AdapterError
+    from .model.modeling_retrieveall import RetrieveAllModel
+    from .model.outputs import Extraction, RetrieveAllOutput, ServedSentence
+    from .model.router import Route
+    from .training.arguments import TrainingArguments
+    from .training.trainer import train
 
 __all__ = [
     "AdapterError",
@@ -52,35 +57,45 @@ __all__ = [
     "ServedSentence",
     "ServerError",
     "TagError",
+    "TrainingArguments",
     "UnknownLanguageError",
+    "evaluate",
+    "load_examples",
+    "push_adapter",
+    "train",
 ]
 
 _HOMES = {
-    "AdapterError": "lora_files",
+    "AdapterError": "model.lora_files",
     "DatasetError": "data.rows",
     "EncodingError": "data.text_files",
-    "Entity": "entities",
-    "Extraction": "outputs",
-    "HubError": "hub_files",
-    "HubFileMissingError": "hub_files",
-    "HubNotCachedError": "hub_files",
-    "HubUnreachableError": "hub_files",
-    "InputError": "errors",
-    "InputTypeError": "errors",
-    "JournalError": "integrations.journal",
-    "LanguageAdapter": "language_adapter",
-    "MissingPackageError": "errors",
-    "PrecisionError": "decoding",
-    "RecordError": "integrations.records",
-    "RetrieveAllConfig": "configuration_retrieveall",
-    "RetrieveAllError": "errors",
-    "RetrieveAllModel": "modeling_retrieveall",
-    "RetrieveAllOutput": "outputs",
-    "Route": "routing",
-    "ServedSentence": "outputs",
-    "ServerError": "errors",
+    "Entity": "model.entities",
+    "Extraction": "model.outputs",
+    "HubError": "model.hub_files",
+    "HubFileMissingError": "model.hub_files",
+    "HubNotCachedError": "model.hub_files",
+    "HubUnreachableError": "model.hub_files",
+    "InputError": "model.errors",
+    "InputTypeError": "model.errors",
+    "JournalError": "annotation.journal",
+    "LanguageAdapter": "model.language_adapter",
+    "MissingPackageError": "model.errors",
+    "PrecisionError": "model.decoding",
+    "RecordError": "annotation.records",
+    "RetrieveAllConfig": "model.configuration_retrieveall",
+    "RetrieveAllError": "model.errors",
+    "RetrieveAllModel": "model.modeling_retrieveall",
+    "RetrieveAllOutput": "model.outputs",
+    "Route": "model.router",
+    "ServedSentence": "model.outputs",
+    "ServerError": "model.errors",
     "TagError": "data.tags",
-    "UnknownLanguageError": "extractor",
+    "TrainingArguments": "training.arguments",
+    "UnknownLanguageError": "model.extractor",
+    "evaluate": "evaluation.span_f1",
+    "load_examples": "data.labelled",
+    "push_adapter": "hub.push",
+    "train": "training.trainer",
 }
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.hub import LocalHub
+from tests.local_hub import LocalHub
 
 HUB = LocalHub({"hf_ann": "ann", "hf_ben": "ben"})
 HUB_HOME = tempfile.TemporaryDirectory(prefix="hub-cache-")

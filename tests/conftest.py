@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from modeling_retrieveall.answers import AnswerFormat
-from modeling_retrieveall.embedded import EMBEDDED_BASE, embedded_path, prepare_embedded
-from modeling_retrieveall.entities import Example, Sentence, Span
-from modeling_retrieveall.language_adapter import LanguageAdapter
-from modeling_retrieveall.lora_files import LORA_WEIGHTS
+from modeling_retrieveall.model.answer_format import AnswerFormat
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE, embedded_path, prepare_embedded
+from modeling_retrieveall.model.entities import Example, Sentence, Span
+from modeling_retrieveall.model.language_adapter import LanguageAdapter
+from modeling_retrieveall.model.lora_files import LORA_WEIGHTS
 from modeling_retrieveall.training.arguments import TrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests import HUB, HUB_HOME
-from tests.hub import LocalHub
+from tests.local_hub import LocalHub
 
 ROOT = Path(__file__).parent.parent
 SENTENCES = ROOT / "examples" / "sentences"

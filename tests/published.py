@@ -5,9 +5,8 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from modeling_retrieveall.publishing.hub import push_adapter
-
-from .test_collection import copy_adapter
+from modeling_retrieveall.hub.push import push_adapter
+from tests.model.test_model_source import copy_adapter
 
 TINY = Callable[[str], Path]
 

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from modeling_retrieveall.entities import Span
+from modeling_retrieveall.model.entities import Span
 
 AWKWARD = [
     "=",

@@ -15,7 +15,7 @@ from sybil import Example, Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 from tests.conftest import ROOT
-from tests.hub import LocalHub
+from tests.local_hub import LocalHub
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -56,7 +56,7 @@ def swahili(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
         str(output),
     ]
     command += ["--max_steps", "1", "--max_train_examples", "8", "--max_validation_examples", "0"]
-    subprocess.run([sys.executable, "-m", "modeling_retrieveall.cli", *command], check=True)
+    subprocess.run([sys.executable, "-m", "modeling_retrieveall.cli.app", *command], check=True)
     return output
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.collection import SHIPPED, resolve
-from modeling_retrieveall.embedded import EMBEDDED_ON_HUB
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_ON_HUB
+from modeling_retrieveall.model.model_source import SHIPPED, resolve
 from tests.conftest import ROOT, SENTENCES
 
 LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
@@ -93,7 +93,7 @@ def sentences(file: Path) -> list[str]:
 
 
 def test_the_command_line_extracts_with_the_shipped_model(embedded_base: str) -> None:
-    command = [sys.executable, "-m", "modeling_retrieveall.cli", "extract", "--json", DEMO[0]]
+    command = [sys.executable, "-m", "modeling_retrieveall.cli.app", "extract", "--json", DEMO[0]]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)

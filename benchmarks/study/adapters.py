@@ -15,17 +15,17 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.atomic import creating
-from modeling_retrieveall.embedded import EMBEDDED_BASE
-from modeling_retrieveall.entities import Example, tags_from_entities
-from modeling_retrieveall.language_adapter import sentence_hash
-from modeling_retrieveall.lora_files import LORA_CONFIG, LORA_WEIGHTS
-from modeling_retrieveall.manifest import Manifest, read_manifest
-from modeling_retrieveall.retrieval import ExampleIndex
+from modeling_retrieveall.model.atomic import creating
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
+from modeling_retrieveall.model.entities import Example, tags_from_entities
+from modeling_retrieveall.model.language_adapter import sentence_hash
+from modeling_retrieveall.model.lora_files import LORA_CONFIG, LORA_WEIGHTS
+from modeling_retrieveall.model.manifest import Manifest, read_manifest
+from modeling_retrieveall.model.retrieval import ExampleIndex
 from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.lessons import encoded
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
+from modeling_retrieveall.training.training_data import encoded
 
 from .baselines import words_of
 from .tongues import FOLDERS, draw

@@ -17,7 +17,7 @@ from spacy.training import Example as SpacyExample
 from spacy.training import biluo_tags_to_spans, iob_to_biluo
 from spacy.util import fix_random_seed  # type: ignore[attr-defined]
 
-from modeling_retrieveall.entities import Example, tags_from_spans
+from modeling_retrieveall.model.entities import Example, tags_from_spans
 
 _SPACY_EPOCHS, _SPACY_BATCH = 30, 16
 

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from modeling_retrieveall.data.labelled import load_examples, sample
-from modeling_retrieveall.entities import Example
+from modeling_retrieveall.model.entities import Example
 
 FOLDERS = {
     **{code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")},

@@ -6,8 +6,8 @@ python examples/space/app.py
 import os
 
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.base_llm import native_dtype
-from modeling_retrieveall.integrations.gradio_app import page
+from modeling_retrieveall.integrations.gradio_page import page
+from modeling_retrieveall.model.base_llm import native_dtype
 
 demo = page(RetrieveAllModel.from_pretrained(os.environ.get("MODEL", "shipped"), dtype=native_dtype()))
 

@@ -1,1 +1,1 @@
-"""Labelled data in the formats that people and their tools have, read and written."""
+"""Labelled data: reading and writing of the formats that annotation tools and datasets use."""

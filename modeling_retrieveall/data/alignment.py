@@ -7,7 +7,7 @@
 
 from bisect import bisect_left, bisect_right
 
-from ..entities import Example, Sentence, Span
+from ..model.entities import Example, Sentence, Span
 from .rows import CharSpan, DatasetError, Notes, SpanRow
 
 _TRIMMED = "mentions with white space at their ends, which was cut off"

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from ..entities import Span
+from ..model.entities import Span
 from .rows import Columns, DatasetError, Notes
 from .tags import TagError, canonical_tags, detect_scheme, is_bare, is_outside, is_prefixed, spans_from_tags
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import BinaryIO
 
-from ..errors import InputError
+from ..model.errors import InputError
 from .columns import Column, Line, Table, find_columns, find_words, has_index
 from .rows import Columns, DatasetError, Notes, TaggedRow
 from .subwords import CHARACTERS, kind_of_tokens

@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..entities import Example
-from ..errors import MissingPackageError
+from ..model.entities import Example
+from ..model.errors import MissingPackageError
 from .rows import CharSpan, DatasetError, Notes, SpanRow
 from .writing import text_and_entities, written
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..entities import Example, Sentence, Span
+from ..model.entities import Example, Sentence, Span
 from .alignment import aligned
 from .conll import read_conll
 from .json_files import read_json

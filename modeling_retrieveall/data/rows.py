@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..errors import RetrieveAllError
+from ..model.errors import RetrieveAllError
 
 
 class DatasetError(RetrieveAllError, ValueError):

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import regex
 
-from ..entities import Sentence, Span, Word
+from ..model.entities import Sentence, Span, Word
 
 CHARACTERS, PIECES = "characters", "pieces"
 _MARK = "##"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import MissingPackageError
+from ..model.errors import MissingPackageError
 from .records import Record
 from .rows import DatasetError
 

@@ -8,8 +8,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from ..entities import Scheme, Span
-from ..errors import InputError
+from ..model.entities import Scheme, Span
+from ..model.errors import InputError
 
 _FIRST = re.compile(r"([BILUESM])([-_:])(.+)", re.IGNORECASE)
 _LAST = re.compile(r"(.+)([-_:])([BILUESM])", re.IGNORECASE)

@@ -5,11 +5,13 @@ r"""Lines of text files in the encodings that people have.
 """
 
 import codecs
+import io
 import re
+import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..errors import RetrieveAllError
+from ..model.errors import RetrieveAllError
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = [
@@ -75,3 +77,13 @@ def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]
 def _message(name: str, number: int, encoding: str, error: UnicodeDecodeError) -> str:
     byte = error.object[error.start]
     return f"{name}, line {number}: byte 0x{byte:02x} is not {encoding.upper()}. Save the file as UTF-8."
+
+
+def write_utf8() -> None:
+    """Lets the standard streams take every letter: on Windows, files and pipes are in the code page of the system.
+
+    A terminal keeps its encoding. What cannot be encoded, such as a lone surrogate, is escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..entities import Entity, Example, Sentence, tags_from_spans
+from ..model.entities import Entity, Example, Sentence, tags_from_spans
 from .conll import conll_lines
 from .records import LABEL_COLUMNS, Record
 from .rows import DatasetError

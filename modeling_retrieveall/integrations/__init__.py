@@ -1,1 +1,1 @@
-"""Faces toward other tools."""
+"""Integrations with other tools: spaCy and Gradio."""

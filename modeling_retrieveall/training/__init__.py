@@ -1,1 +1,1 @@
-"""How a language is learned and measured."""
+"""Training of language adapters."""

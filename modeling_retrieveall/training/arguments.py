@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..data.rows import Columns
-from ..embedded import EMBEDDED_BASE
-from ..errors import InputError
-from ..manifest import check_language
-from ..prompting import DECODINGS, Decoding
+from ..model.embedded_llm import EMBEDDED_BASE
+from ..model.errors import InputError
+from ..model.manifest import check_language
+from ..model.prompting import DECODINGS, Decoding
 
 _EPOCHS, _STEPS = 2, 60
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from ..atomic import move_into_place
+from ..model.atomic import move_into_place
 
 STATE, RUN = "state.json", "run.json"
 _LORA, _BEST, _START = "lora.safetensors", "best.safetensors", "start.safetensors"

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from ..base_llm import decoder_layers
-from ..errors import InputError
+from ..model.base_llm import decoder_layers
+from ..model.errors import InputError
 
 
 class CompiledLayers(AbstractContextManager[None]):

@@ -11,10 +11,10 @@ these alone finds an entity in nearly every sentence.
 import random
 from collections.abc import Iterable, Sequence
 
-from ..collection import shipped_adapters
-from ..entities import Example
-from ..language_adapter import LanguageAdapter
-from ..manifest import MANIFEST, SHARED_LANGUAGE
+from ..model.entities import Example
+from ..model.language_adapter import LanguageAdapter
+from ..model.manifest import MANIFEST, SHARED_LANGUAGE
+from ..model.model_source import shipped_adapters
 
 _FEWEST_WORDS = 3
 """Of a fragment. In scripts without spaces, where each character is a word, some short fragments are parts of words."""

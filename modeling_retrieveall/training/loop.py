@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader
 from transformers import get_scheduler
 from transformers.utils import logging
 
-from ..modeling_retrieveall import RetrieveAllModel
+from ..model.modeling_retrieveall import RetrieveAllModel
 from .arguments import TrainingArguments
-from .augmentation import KnowledgeSampler, Sample, parts_of_like_length
 from .checkpoints import Checkpoints, Interrupts, State
 from .compilation import layers_of
-from .split_base import is_split
+from .fsdp import is_split
+from .prompt_sampling import KnowledgeSampler, Sample, parts_of_like_length
 
 _POINTS_OF_THE_CURVE = 50
 _STOPPING = "Stopping after this step. Once more stops at once, and loses what was learned since the last checkpoint."

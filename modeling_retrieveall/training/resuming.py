@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..atomic import check_sources, check_writable, restore
-from ..errors import InputError
-from ..language_adapter import LanguageAdapter, check_only_adapter
-from ..lora_files import LORA_WEIGHTS
-from ..manifest import MANIFEST
+from ..model.atomic import check_sources, check_writable, restore
+from ..model.errors import InputError
+from ..model.language_adapter import LanguageAdapter, check_only_adapter
+from ..model.lora_files import LORA_WEIGHTS
+from ..model.manifest import MANIFEST
 from .arguments import TrainingArguments
 from .checkpoints import RUN, STATE
-from .lessons import Lessons
+from .training_data import Lessons
 
 _LESSONS, _START = "lessons", "start"
 

@@ -23,35 +23,35 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..atomic import replacing
-from ..base_llm import load_base, pinned_revision, quantization
-from ..cli_terminal import write_utf8
-from ..configuration_retrieveall import RetrieveAllConfig
 from ..data.labelled import dataset_name, sample
-from ..embedded import EMBEDDED_BASE, EMBEDDED_ON_HUB
-from ..entities import Example
-from ..errors import InputError
-from ..hub_files import Hub
-from ..language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
-from ..lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
-from ..manifest import Manifest
-from ..modeling_retrieveall import RetrieveAllModel
-from ..publishing.cards import PLOT, write_card
-from ..retrieval import ExampleIndex
+from ..data.long_sentences import into_windows
+from ..data.text_files import write_utf8
+from ..evaluation.span_f1 import Report, evaluate_examples
+from ..hub.cards import PLOT, write_card
+from ..model.atomic import replacing
+from ..model.base_llm import load_base, pinned_revision, quantization
+from ..model.configuration_retrieveall import RetrieveAllConfig
+from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
+from ..model.entities import Example
+from ..model.errors import InputError
+from ..model.hub_files import Hub
+from ..model.language_adapter import LanguageAdapter, hash_sentences, readable_like, sentence_hash
+from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
+from ..model.manifest import Manifest
+from ..model.modeling_retrieveall import RetrieveAllModel
+from ..model.retrieval import ExampleIndex
 from .arguments import TrainingArguments, parse_arguments
-from .augmentation import KnowledgeSampler
 from .checkpoints import Checkpoints, State, lora_tensors
-from .curve import draw_curve
-from .cutting import into_windows
-from .departure import averaged, departure, tags_share
-from .evaluation import Report, evaluate_examples
-from .hardware import describe, precision
-from .lessons import Lessons, draw_lessons, encoded
+from .device_info import describe, precision
+from .fsdp import check_launch, check_split, is_split
+from .initial_adapter import find_start, start_config
 from .loop import Loop
+from .plots import draw_curve
+from .prompt_sampling import KnowledgeSampler
 from .resuming import check_output, check_same_run, checkpoint_of, identity, is_finished, is_interrupted
 from .sharding import shard
-from .split_base import check_launch, check_split, is_split
-from .start import find_start, start_config
+from .training_data import Lessons, draw_lessons, encoded
+from .weight_averaging import averaged, departure, tags_share
 
 
 def train(arguments: TrainingArguments) -> Path:

@@ -1,0 +1,1 @@
+"""Annotation of a corpus: files in, files out."""

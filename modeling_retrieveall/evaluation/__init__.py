@@ -1,0 +1,1 @@
+"""Measures of extracted entities against labelled data."""

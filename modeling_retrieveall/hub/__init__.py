@@ -1,0 +1,1 @@
+"""Publishing to the Hub and pulling from it: adapters, models, collections and cards."""

@@ -1,0 +1,165 @@
+"""What manifests say, as metadata that the Hub understands and as Markdown.
+
+>>> data = card_data([read_manifest(Path("adapter_cards/de"))], "someone/retrieveall-de", "peft")
+>>> data.base_model, data.eval_results[2].metric_name, data.eval_results[2].metric_value
+('google/gemma-3-270m', 'F1', 79.56)
+
+A manifest may be a stranger's: what it says is text in a card, never markup.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
+from ..model.hub_files import is_commit, is_hub_id
+from ..model.manifest import Manifest
+
+_ENOUGH = 50
+"""Sentences; F1 on fewer says too little for the Hub's comparisons, and stands in the card's table alone."""
+_METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
+
+
+def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCardData:
+    """The metadata of a card.
+
+    Args:
+        manifests: Those of an adapter, or of all adapters of a model.
+        name: What the figures are attributed to.
+        library: The library that loads it, as the Hub calls it.
+    """
+    base = base_on_hub(manifests[0].base_model, manifests[0].base_revision)
+    codes = [manifest.language for manifest in manifests]
+    # The Hub refuses a language that is not of ISO 639; those with a region or a script have a field of their own.
+    languages = sorted({primary for code in codes if len(primary := code.partition("-")[0]) <= 3})
+    results = [result for manifest in manifests for m in measurements(manifest) if m.enough for result in m.results()]
+    return ModelCardData(
+        language=languages[0] if len(languages) == 1 else languages or None,
+        language_bcp47=[code for code in codes if "-" in code] or None,
+        license="gemma" if base == EMBEDDED_ON_HUB else None,
+        base_model=base,
+        base_model_relation=base and "adapter",
+        library_name=library,
+        pipeline_tag="token-classification",
+        tags=["retrieveall", "named-entity-recognition", "lora", *(["multilingual"] if len(manifests) > 1 else [])],
+        datasets=sorted({data.hub_id for manifest in manifests for data in datasets_of(manifest) if data.hub_id}) or None,
+        metrics=list(_METRICS) if results else None,
+        co2_eq_emissions=_emissions(manifests),
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+
+
+class Dataset(NamedTuple):
+    """A data set as manifests name it: ``"owner/name:configuration"`` on the Hub, ``"./name"`` on a disk."""
+
+    name: str
+    hub_id: str | None
+    config: str | None
+
+    @classmethod
+    def named(cls, name: object) -> "Dataset":
+        """Reads a name."""
+        line = one_line(name)
+        hub_id, _, config = line.partition(":")
+        return cls(line, hub_id, config or None) if is_hub_id(hub_id) else cls(line.removeprefix("./"), None, None)
+
+    def link(self) -> str:
+        """In Markdown."""
+        if self.hub_id is None:
+            return f"{markdown(self.name)} (not on the Hub)"
+        return f"[{markdown(self.name)}](https://huggingface.co/datasets/{self.hub_id})"
+
+
+class Measurement(NamedTuple):
+    """What was measured on ``n`` sentences of a split; with ``label`` of one entity type, on the ``n`` entities labelled so.
+
+    ``enough`` is whether the sentences of the split were enough to compare with other models.
+    """
+
+    dataset: Dataset
+    split: str
+    label: str | None
+    scores: dict[str, float]
+    n: float | None
+    enough: bool
+
+    def row(self) -> list[str]:
+        """As cells in Markdown."""
+        label = "**all**" if self.label is None else markdown(self.label)
+        n = "" if self.n is None else f"{self.n} {'sentences' if self.label is None else 'entities'}"
+        return [self.dataset.link(), markdown(self.split), label, *map(str, self.scores.values()), n]
+
+    def results(self) -> list[EvalResult]:
+        """As the Hub takes them; a data set that it does not have is of the type ``unknown`` there."""
+        return [
+            EvalResult(
+                task_type="token-classification",
+                task_name="Named entity recognition",
+                dataset_type=self.dataset.hub_id or "unknown",
+                dataset_name=self.dataset.name,
+                dataset_config=self.dataset.config if self.dataset.hub_id else self.dataset.name,
+                dataset_split=self.split or None,
+                metric_type=metric,
+                metric_name=_METRICS[metric] if self.label is None else f"{_METRICS[metric]} ({one_line(self.label)})",
+                metric_value=score,
+            )
+            for metric, score in self.scores.items()
+        ]
+
+
+def measurements(manifest: Manifest) -> list[Measurement]:
+    """All figures of a manifest that have precision, recall and F1."""
+    found = []
+    for measured in manifest.metrics:
+        types = measured.get("per_type")
+        for label, part in {None: measured, **(types if isinstance(types, dict) else {})}.items():
+            known = part if isinstance(part, dict) else {}
+            scores = {metric: score for metric in _METRICS if (score := number(known.get(metric))) is not None}
+            if len(scores) == len(_METRICS):
+                n = number(known.get("n_test" if label is None else "support"))
+                dataset, split = Dataset.named(measured.get("dataset") or "./not recorded"), one_line(measured.get("split", ""))
+                sentences = number(measured.get("n_test"))
+                found.append(Measurement(dataset, split, label, scores, n, sentences is None or sentences >= _ENOUGH))
+    return found
+
+
+def base_on_hub(name: str, revision: str | None) -> str | None:
+    """The Hub id of a base LLM; one that was loaded from a folder has no commit."""
+    if name == EMBEDDED_BASE:
+        return EMBEDDED_ON_HUB
+    return name if is_commit(revision) and is_hub_id(name) else None
+
+
+def datasets_of(manifest: Manifest) -> list[Dataset]:
+    """What an adapter was trained on."""
+    names = manifest.training.get("datasets")
+    return [Dataset.named(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def _emissions(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
+    """In grams, as the Hub counts; nothing unless every training was measured."""
+    measured = [number(manifest.training.get("co2_kg")) for manifest in manifests]
+    kilograms = [value for value in measured if value is not None]
+    if len(kilograms) < len(measured):
+        return None
+    hardware = sorted({one_line(manifest.training.get("hardware", "unknown")) for manifest in manifests})
+    return {"emissions": 1000 * sum(kilograms), "training_type": "fine-tuning", "hardware_used": "; ".join(hardware)}
+
+
+def number(value: object) -> float | None:
+    """A number that can be printed; anything else is ``None``."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 else None
+
+
+def one_line(value: object) -> str:
+    """On one line, without control characters; the joiners of Indic and Arabic scripts stay."""
+    return " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in str(value)).split())
+
+
+def markdown(value: object) -> str:
+    """As Markdown in which nothing is markup."""
+    return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(one_line(value), quote=False))

@@ -1,0 +1,224 @@
+"""Model cards: the Hub's own card classes, filled from manifests.
+
+>>> card = adapter_card(LanguageAdapter.load("adapter_cards/de"), repo_id="someone/retrieveall-de")
+>>> card.data.base_model, card.data.eval_results[2].metric_name, card.data.eval_results[2].metric_value
+('google/gemma-3-270m', 'F1', 79.56)
+
+Texts are those of the templates ``ADAPTER.md`` and ``MODEL.md`` beside this file.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+
+from ..model.atomic import replacing
+from ..model.configuration_retrieveall import RetrieveAllConfig
+from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB, GEMMA_NOTICE
+from ..model.entities import Example
+from ..model.errors import InputError
+from ..model.hub_files import is_commit, is_hub_id
+from ..model.language_adapter import LanguageAdapter
+from ..model.manifest import SHARED_LANGUAGE, Manifest
+from .card_metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
+
+PLOT = "training.png"
+"""The picture of its training in an adapter's folder, where there is one."""
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What ``--max-lora-rank`` of vLLM takes, and no others."""
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_HERE = "path/to/this/folder"
+_MARK = "<!-- Written by RetrieveAll, and written anew at every push unless it is edited: "
+_SETTINGS = {
+    "sentences": "Training sentences",
+    "max_train_examples": "Sentences drawn from each data set, at most",
+    "duplicates_dropped": "Exact duplicates dropped",
+    "epochs": "Epochs",
+    "steps": "Steps of the optimizer",
+    "learning_rate": "Peak learning rate",
+    "start_share": "Share of its start in the weights",
+    "rank": "LoRA rank",
+    "lora_alpha": "LoRA alpha",
+    "batch_size": "Sentences in a batch, at most",
+    "knowledge_share": "Share of samples with retrieved examples",
+    "mixed_precision": "Mixed precision",
+    "processes": "Processes",
+    "seed": "Seed",
+    "loss": "Mean loss of the last epoch",
+    "hardware": "Hardware",
+    "seconds": "Time, in seconds",
+    "energy_kwh": "Energy, in kWh",
+    "co2_kg": "CO2 equivalent, in kg",
+}
+_NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
+
+
+def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> Path:
+    """Writes ``README.md`` into the adapter's folder and returns its path; for the arguments see :func:`adapter_card`."""
+    path = adapter.path / "README.md"
+    with replacing(path) as file:
+        adapter_card(adapter, repo_id, model_repo).save(file)
+    return path
+
+
+def adapter_card(
+    adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None, commit: str | None = None
+) -> ModelCard:
+    """The card of a language adapter.
+
+    Args:
+        adapter: The adapter; the card quotes one of its examples.
+        repo_id: The repository it is for, ``"owner/name"``; without one the card speaks of its folder.
+        model_repo: The repository of a model that takes the adapter.
+        commit: The commit of ``model_repo`` to pin.
+
+    Raises:
+        ImportError: Jinja2, which fills the template, is not installed.
+    """
+    manifest, examples = adapter.manifest, adapter.index.examples
+    training, language = manifest.training, manifest.language
+    datasets = datasets_of(manifest)
+    sentence, answer = _quote(examples)
+    return _signed(
+        ModelCard.from_template(
+            card_data([manifest], repo_id or f"RetrieveAll {language}", "peft"),
+            template_path=str(_TEMPLATES / "ADAPTER.md"),
+            **_base(manifest.base_model, manifest.base_revision),
+            language=language,
+            shared=language == SHARED_LANGUAGE,
+            labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
+            n_examples=len(examples),
+            source=repo_id or _HERE,
+            on_hub=repo_id is not None,
+            model_repo=model_repo,
+            commit=commit,
+            sentence=sentence,
+            answer=answer,
+            vllm_rank=_vllm_rank([manifest]),
+            figures=[measured.row() for measured in measurements(manifest)],
+            few=not all(measured.enough for measured in measurements(manifest)),
+            routed=any(row.get("routing_accuracy") is not None for row in manifest.metrics),
+            dropped=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
+            started_from=markdown(manifest.initialised_from or ""),
+            settings=_settings(training),
+            n_sentences=markdown(training.get("sentences", "an unknown number of")),
+            note=markdown(training.get("note", "")),
+            plot=PLOT if (adapter.path / PLOT).is_file() else None,
+            datasets_on_hub=any(dataset.hub_id for dataset in datasets),
+            data_links=[dataset.link() for dataset in datasets],
+            wikiann=any(dataset.hub_id == "unimelb-nlp/wikiann" for dataset in datasets),
+        )
+    )
+
+
+def model_card(
+    config: RetrieveAllConfig, manifests: Mapping[str, Manifest], sources: Mapping[str, str], repo_id: str | None = None
+) -> ModelCard:
+    """The card of a model.
+
+    Args:
+        config: The model's configuration.
+        manifests: Language code to the manifest of its adapter; at least one.
+        sources: Language code to where its adapter is: ``"owner/name@commit"``, or a folder inside the model's own.
+        repo_id: The repository it is for, ``"owner/name"``; without one the card speaks of its folder.
+
+    Raises:
+        ImportError: Jinja2, which fills the template, is not installed.
+    """
+    languages = [language for language in sorted(manifests) if language != SHARED_LANGUAGE] or [SHARED_LANGUAGE]
+    adapters = {language: _adapter_row(manifests[language], sources[language]) for language in sorted(manifests)}
+    return _signed(
+        ModelCard.from_template(
+            card_data([manifests[language] for language in languages], repo_id or "RetrieveAll", "transformers"),
+            template_path=str(_TEMPLATES / "MODEL.md"),
+            **_base(config.base_model, config.base_revision),
+            adapters=adapters,
+            n_languages=len(languages),
+            first_language=languages[0],
+            first=adapters[languages[0]],
+            repo=repo_id or _HERE,
+            on_hub=repo_id is not None,
+            vllm_rank=_vllm_rank(list(manifests.values())),
+        )
+    )
+
+
+def is_generated(text: str) -> bool:
+    """Whether a card is as this module has written it, whichever release did; one that somebody has edited is not."""
+    body, mark, digest = text.rpartition(_MARK)
+    return bool(mark) and digest.strip() == f"{_digest(body)} -->"
+
+
+def _signed(card: ModelCard) -> ModelCard:
+    body = str(card).rstrip() + "\n\n"
+    return ModelCard(f"{body}{_MARK}{_digest(body)} -->\n")
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256("".join(body.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
+    repo, _, commit = source.partition("@")
+    pinned = is_commit(commit) and is_hub_id(repo)
+    if not pinned and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", source):
+        raise InputError(
+            f"{source!r} is no source of an adapter; give 'owner/name@<commit hash>' or a folder like 'adapters/de'."
+        )
+    overall = next((measured for measured in measurements(manifest) if measured.label is None), None)
+    return {
+        "repo": repo if pinned else None,
+        "commit": commit,
+        "folder": source,
+        "link": f"[{markdown(repo)}](https://huggingface.co/{repo}/tree/{commit})" if pinned else markdown(source),
+        "entity_types": ", ".join(map(markdown, manifest.entity_types)),
+        "f1": f"{overall.scores['f1']} ({overall.dataset.link()}, {markdown(overall.split)})" if overall else "not measured",
+        "sentences": markdown(manifest.training.get("sentences", "unknown")),
+    }
+
+
+def _base(name: str, revision: str | None) -> dict[str, Any]:
+    """The base LLM as the templates want it."""
+    hub_id = base_on_hub(name, revision)
+    return {
+        "base": hub_id or "path/to/the/base/llm",
+        "base_link": f"[{hub_id}](https://huggingface.co/{hub_id})"
+        if hub_id
+        else f"{markdown(Path(name).name)} (not on the Hub)",
+        "base_commit": revision if is_commit(revision) else None,
+        "embedded": name == EMBEDDED_BASE,
+        "gemma_notice": GEMMA_NOTICE if hub_id == EMBEDDED_ON_HUB else None,
+    }
+
+
+def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [(title, markdown(training[name])) for name, title in _SETTINGS.items() if training.get(name) is not None]
+    return rows if {"energy_kwh", "co2_kg"} & training.keys() else [*rows, ("Energy and CO2", "not measured")]
+
+
+def _vllm_rank(manifests: Sequence[Manifest]) -> int:
+    rank = max(number(manifest.training.get("rank")) or 16 for manifest in manifests)
+    return next((allowed for allowed in VLLM_RANKS if rank <= allowed), VLLM_RANKS[-1])
+
+
+def _quote(examples: Sequence[Example]) -> tuple[str, str]:
+    """The example with the most entity types that can stand between any quotation marks, and its answer."""
+    quotable = []
+    for example in examples:
+        sentence = "".join(("" if word.glued else " ") + word.text for word in example.sentence.words).strip()
+        answer = "; ".join(f"{example.sentence.entity(span).text} = {span.label}" for span in example.spans)
+        if answer and len(sentence) <= 80 and (sentence + answer).isprintable() and not set(sentence + answer) & set("\"'`\\"):
+            quotable.append((len({span.label for span in example.spans}), sentence, answer))
+    _, sentence, answer = max(quotable, key=lambda quoted: quoted[0], default=(0, _NEUTRAL_SENTENCE, ""))
+    return sentence, answer
+
+
+def _mentions(examples: Sequence[Example], label: str) -> str:
+    """Three mentions of a label."""
+    spans = ((example, span) for example in examples for span in example.spans if span.label == label)
+    found = dict.fromkeys(markdown(example.sentence.entity(span).text) for example, span in spans)
+    return ", ".join(list(found)[:3])

@@ -1,0 +1,82 @@
+"""A page to try a model on: text in, highlighted entities out, and how they came about.
+
+>>> page(RetrieveAllModel.from_pretrained("shipped")).launch()
+
+`retrieveall demo` serves it, and `examples/space/` is the same page as a Space of the Hub.
+"""
+
+from html import escape
+
+import gradio as gr
+from jinja2 import Environment, PackageLoader
+
+from ..annotation.html_report import Colours, pieces
+from ..model.errors import RetrieveAllError
+from ..model.modeling_retrieveall import RetrieveAllModel
+from ..model.outputs import entity_dict
+
+_TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "templates"), autoescape=True, trim_blocks=True)
+_EXAMPLES = [
+    "Clara Schumann gab ihr erstes Konzert in Leipzig und lehrte später in Frankfurt am Main.",
+    "Ada Lovelace met Charles Babbage in London, long before the University of Cambridge taught computing.",
+    "Frida Kahlo nació en Coyoacán y expuso en el Museo del Louvre.",
+    "Анна Ахматова родилась под Одессой и жила в Ленинграде.",
+    "Васил Левски е роден в Карлово и загива в София.",
+    "பாரதியார் எட்டயபுரத்தில் பிறந்தார்.",
+    "Marie Curie wurde in Warschau geboren. Estudió en la Universidad de París. Её дочь Ирен родилась в Париже.",
+    "ولدت زها حديد في بغداد ودرست في لندن.",
+    "鲁迅出生于绍兴，在北京大学任教。",
+]
+# Each line of a text runs as its own letters do: Gradio's own components know only one direction for all. The fonts are the
+# visitor's: those of Gradio's theme lack most scripts.
+_STYLE = """<style>
+.gradio-container { --font: system-ui, sans-serif; --font-mono: ui-monospace, monospace; }
+#text textarea, #examples button div, #results :is(p, pre) { unicode-bidi: plaintext; text-align: start; }
+#results :is(p, pre) { white-space: pre-wrap; }
+#results p { line-height: 1.9; }
+#results mark { border-radius: .25rem; padding: .1rem .3rem; color: #222; }
+#results small { font-size: .7rem; font-weight: 600; opacity: .7; margin-inline: .3rem; }
+#results small { white-space: nowrap; unicode-bidi: isolate; }
+#results table { width: 100%; }
+#results :is(table, tr, td, th) { border: 0; padding: .2rem .6rem; text-align: start; vertical-align: top; }
+#results tr { border-block-end: 1px solid #8885; }
+</style>"""
+
+
+def page(model: RetrieveAllModel) -> gr.Blocks:
+    """The page of a model, to be launched or mounted in another application; it asks nothing of other servers.
+
+    Args:
+        model: The model; the menu has its languages. Visitors take turns.
+
+    Examples:
+        >>> page(model).launch(server_port=8000)
+    """
+
+    def extract(text: str, language: str) -> tuple[str, str]:
+        try:
+            result = model.explain(text, language or None)[0]
+        except (RetrieveAllError, OSError, MemoryError) as error:
+            raise gr.Error(escape(str(error)), print_exception=False) from error
+        highlighted = pieces(text, [entity_dict(entity) for entity in result.entities])
+        return (
+            _TEMPLATES.get_template("page_entities.html").render(result=result, pieces=highlighted, colours=Colours()),
+            _TEMPLATES.get_template("page_explanation.html").render(result=result),
+        )
+
+    with gr.Blocks(title="RetrieveAll", analytics_enabled=False) as blocks:
+        gr.HTML(_STYLE, padding=False)
+        gr.Markdown("# RetrieveAll\nNamed entities in many languages: one frozen LLM, an adapter and labelled examples for each.")
+        text = gr.Textbox(label="Text", lines=3, placeholder="A text in any of the languages", elem_id="text")
+        with gr.Row():
+            menu = [("found by the model", ""), *((code, code) for code in model.languages)]
+            language = gr.Dropdown(menu, value="", label="Language")
+            button = gr.Button("Find entities", variant="primary")
+        with gr.Column(elem_id="results"):
+            # gr.HighlightedText would set the words of right-to-left text from the left.
+            entities = gr.HTML()
+            with gr.Accordion("Retrieved examples and prompt", open=False):
+                explanation = gr.HTML()
+        gr.Examples([[example] for example in _EXAMPLES], text, elem_id="examples")
+        button.click(extract, [text, language], [entities, explanation])
+    return blocks

@@ -1,0 +1,182 @@
+"""The labelled examples of one language, searched by sentence and by entity.
+
+>>> index = ExampleIndex(examples, vectors)
+>>> found = index.search(query, n_entities=6, n_sentences=2)
+>>> found.mentions[0].item.text, found.mentions[0].similarity
+('Nairobi', 0.83)
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from .encoder import SentenceVectors
+from .entities import Example, Mention
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(Generic[T]):
+    """Something retrieved, and its cosine similarity to the query in [-1, 1]."""
+
+    item: T
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """What a prompt is written from: hits, nearest first."""
+
+    mentions: list[Hit[Mention]]
+    examples: list[Hit[Example]]
+
+
+class ExampleIndex:
+    """Sentence-level and entity-level search over labelled examples.
+
+    Vectors are centred on the mean of the index before the cosine: hidden states of an LLM share one large component that
+    would make everything look alike.
+
+    Args:
+        examples: The labelled sentences.
+        sentence_vectors: ``[examples, hidden]``, their sentence vectors.
+        mention_vectors: ``[mentions, hidden]``, a vector of every mention, example by example in order of its spans.
+
+    Raises:
+        ValueError: The numbers of vectors and of examples or mentions differ.
+    """
+
+    def __init__(self, examples: Sequence[Example], sentence_vectors: Tensor, mention_vectors: Tensor) -> None:
+        self.examples = list(examples)
+        self.mentions = [Mention(example, span) for example in self.examples for span in example.spans]
+        if len(sentence_vectors) != len(self.examples) or len(mention_vectors) != len(self.mentions):
+            raise ValueError(
+                f"The index has {len(self.examples)} examples with {len(self.mentions)} mentions, but {len(sentence_vectors)} "
+                f"sentence and {len(mention_vectors)} mention vectors. Build both from the same examples."
+            )
+        self.sentence_vectors = sentence_vectors
+        self.mention_vectors = mention_vectors
+        self._sentence_mean, self._sentences = _centred(sentence_vectors)
+        self._mention_mean, self._mentions = _centred(mention_vectors)
+        self._example_rows = _rows_by_key(self.examples)
+        self._mention_rows = _rows_by_key([mention.example for mention in self.mentions])
+
+    @classmethod
+    def build(cls, examples: Sequence[Example], vectors: Sequence[SentenceVectors]) -> "ExampleIndex":
+        """An index from examples and what the encoder made of their sentences."""
+        hidden = vectors[0].sentence.shape[0] if vectors else 0
+        mentions = [v.mention(s.start, s.end) for e, v in zip(examples, vectors, strict=True) for s in e.spans]
+        sentences = [v.sentence for v in vectors]
+        return cls(
+            examples,
+            torch.stack(sentences) if sentences else torch.zeros(0, hidden),
+            torch.stack(mentions) if mentions else torch.zeros(0, hidden),
+        )
+
+    def search(
+        self,
+        query: SentenceVectors,
+        n_entities: int,
+        n_sentences: int,
+        entity_threshold: float = 1.0,
+        sentence_threshold: float = 1.0,
+        exclude: str | None = None,
+    ) -> Retrieved:
+        """The nearest distinct mentions and sentences above the dynamic thresholds.
+
+        A mention is as near as the word of the query nearest to it. Thresholds are mean + factor * standard deviation of the
+        similarities to the whole index (section "retrieval" of arXiv 2505.19128 leaves the form open).
+
+        Args:
+            query: Vectors of the sentence.
+            n_entities: Mentions at most.
+            n_sentences: Sentences at most.
+            entity_threshold: Factor for mentions.
+            sentence_threshold: Factor for sentences.
+            exclude: The key of an example; neither it nor its exact duplicates, nor their mentions, are returned.
+        """
+        mentions: list[Hit[Mention]] = []
+        if n_entities and len(self._mentions) and len(query.words):
+            words = normalize(query.words - self._mention_mean, dim=-1)
+            similarities = (words @ self._mentions.T).amax(0)
+            excluded = self._mention_rows.get(exclude, ()) if exclude is not None else ()
+            mentions = _top(self.mentions, similarities, n_entities, entity_threshold, excluded, _mention_identity)
+        examples: list[Hit[Example]] = []
+        if n_sentences and len(self._sentences):
+            similarities = self._sentences @ normalize(query.sentence - self._sentence_mean, dim=-1)
+            excluded = self._example_rows.get(exclude, ()) if exclude is not None else ()
+            examples = _top(self.examples, similarities, n_sentences, sentence_threshold, excluded, _example_identity)
+        return Retrieved(mentions, examples)
+
+
+def nearest(found: Sequence[Retrieved], n_entities: int, n_sentences: int) -> Retrieved:
+    """The nearest distinct mentions and sentences of what several indices have.
+
+    Args:
+        found: What each index has retrieved.
+        n_entities: Mentions at most.
+        n_sentences: Sentences at most.
+    """
+    if len(found) == 1:
+        return found[0]
+    mentions = [hit for retrieved in found for hit in retrieved.mentions]
+    examples = [hit for retrieved in found for hit in retrieved.examples]
+    return Retrieved(_best(mentions, n_entities, _mention_identity), _best(examples, n_sentences, _example_identity))
+
+
+def _best(hits: Sequence[Hit[T]], limit: int, identity: Callable[[T], Hashable]) -> list[Hit[T]]:
+    distinct: dict[Hashable, Hit[T]] = {}
+    for hit in sorted(hits, key=lambda hit: -hit.similarity):
+        distinct.setdefault(identity(hit.item), hit)
+    return list(distinct.values())[:limit]
+
+
+def _rows_by_key(examples: Sequence[Example]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, example in enumerate(examples):
+        rows.setdefault(example.key, []).append(row)
+    return rows
+
+
+def _mention_identity(mention: Mention) -> tuple[str, str]:
+    return mention.text, mention.span.label
+
+
+def _example_identity(example: Example) -> str:
+    return example.key
+
+
+def _centred(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean [hidden] and the unit vectors [n, hidden] around it."""
+    vectors = vectors.float()
+    mean = vectors.mean(0) if len(vectors) else torch.zeros(vectors.shape[1:])
+    return mean, normalize(vectors - mean, dim=-1)
+
+
+def _top(
+    items: Sequence[T],
+    similarities: Tensor,
+    limit: int,
+    factor: float,
+    excluded: Sequence[int],
+    identity: Callable[[T], Hashable],
+) -> list[Hit[T]]:
+    """The ``limit`` most similar items over the dynamic threshold, one of each identity, none of the ``excluded`` rows."""
+    # As if the excluded were not in the index: in use they are not.
+    counted = torch.ones(len(items), dtype=torch.bool)
+    counted[list(excluded)] = False
+    if not counted.any():
+        return []
+    threshold = similarities[counted].mean() + factor * similarities[counted].std(correction=0)
+    similarities = similarities.masked_fill(~counted, -torch.inf)
+    hits: dict[Hashable, Hit[T]] = {}
+    for i in similarities.argsort(descending=True).tolist():
+        if len(hits) == limit or similarities[i] < threshold - 1e-6:
+            break
+        hits.setdefault(identity(items[i]), Hit(items[i], float(similarities[i])))
+    return list(hits.values())

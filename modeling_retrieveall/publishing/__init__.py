@@ -1,1 +1,0 @@
-"""How a language reaches the Hub."""

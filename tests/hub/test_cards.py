@@ -1,0 +1,296 @@
+"""The cards of real adapters: what the Hub reads in them, what people read, and the code in them, which runs."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard, constants
+
+from modeling_retrieveall import LanguageAdapter, RetrieveAllConfig, RetrieveAllModel
+from modeling_retrieveall.data.labelled import dataset_name
+from modeling_retrieveall.hub.card_metadata import Dataset
+from modeling_retrieveall.hub.cards import adapter_card, model_card
+from modeling_retrieveall.model.embedded_llm import embedded_path
+from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.manifest import Manifest, read_manifest
+from modeling_retrieveall.model.model_source import shipped_adapters
+from modeling_retrieveall.model.retrieval import ExampleIndex
+from tests.conftest import SENTENCES, example
+from tests.local_hub import LocalHub
+from tests.local_hub.cards import front_matter
+
+SHIPPED = sorted(file.parent.name for file in shipped_adapters().glob("*/retrieveall.json"))
+COMMIT = "0f" * 20
+
+
+def shipped(language: str) -> LanguageAdapter:
+    return LanguageAdapter.load(shipped_adapters() / language)
+
+
+def with_manifest(*examples: Example, **changes: Any) -> LanguageAdapter:
+    """An adapter with the manifest of the shipped German one, but for the changes, and with examples of one entity each."""
+    manifest = replace(read_manifest(shipped_adapters() / "de"), **changes)
+    nothing, vectors = torch.zeros(0, manifest.hidden_size), torch.zeros(len(examples), manifest.hidden_size)
+    return LanguageAdapter(manifest, ExampleIndex(examples, vectors, vectors), nothing, nothing, Path("nowhere"))
+
+
+def reread(card: ModelCard) -> ModelCard:
+    return ModelCard(str(card))
+
+
+def code(card: ModelCard, heading: str, language: str = "python") -> str:
+    """The code block under a heading."""
+    return re.search(rf"### {heading}\n.*?```{language}\n(.*?)```", card.text, flags=re.DOTALL)[1]  # type: ignore[index]
+
+
+def labelled(card: ModelCard) -> str:
+    """The answer that the sentence in the code blocks should have."""
+    return re.search(r"labelled `(.*?)`:", card.text)[1]  # type: ignore[index]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
+    with LocalHub({}) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        yield hub
+
+
+# Metadata
+
+
+@pytest.mark.parametrize("language", SHIPPED)
+def test_shipped_cards_say_what_their_manifests_say(language: str) -> None:
+    adapter = shipped(language)
+    assert (adapter.path / "README.md").read_text(encoding="utf-8") == str(adapter_card(adapter))
+
+
+def test_the_hub_learns_what_an_adapter_is() -> None:
+    data = reread(adapter_card(shipped("de"), "someone/retrieveall-de")).data
+    assert (data.language, data.license, data.library_name, data.pipeline_tag) == ("de", "gemma", "peft", "token-classification")
+    assert (data.base_model, data.base_model_relation) == ("google/gemma-3-270m", "adapter")
+    assert (data.datasets, data.model_name) == (["unimelb-nlp/wikiann"], "someone/retrieveall-de")
+    assert {"retrieveall", "named-entity-recognition", "lora"} <= set(data.tags)
+
+
+def test_figures_come_back_as_the_manifest_has_them() -> None:
+    (measured,) = read_manifest(shipped_adapters() / "de").metrics
+    results = reread(adapter_card(shipped("de"))).data.eval_results
+    assert {(r.task_type, r.dataset_type, r.dataset_config, r.dataset_split) for r in results} == {
+        ("token-classification", "unimelb-nlp/wikiann", "de", "test")
+    }
+    expected = {name: measured[name.lower()] for name in ("Precision", "Recall", "F1")}
+    for label, scores in measured["per_type"].items():
+        expected |= {f"{name} ({label})": scores[name.lower()] for name in ("Precision", "Recall", "F1")}
+    assert {r.metric_name: r.metric_value for r in results} == expected
+
+
+def test_the_shared_adapter_is_of_multiple_languages_and_two_datasets() -> None:
+    card = reread(adapter_card(shipped("mul")))
+    assert (card.data.language, card.data.eval_results, card.data.model_name) == ("mul", None, None)
+    assert card.data.datasets == ["unimelb-nlp/wikiann", "universalner/universal_ner"]
+    assert "Not measured." in card.text
+
+
+def test_the_hub_accepts_every_shipped_card(hub: LocalHub) -> None:
+    for language in SHIPPED:
+        adapter_card(shipped(language), f"someone/retrieveall-{language}", "someone/retrieveall", COMMIT).validate()
+    assert [call.status for call in hub.requests] == [200] * len(SHIPPED)
+
+
+def test_a_language_with_a_script_is_told_in_the_field_that_takes_it(hub: LocalHub) -> None:
+    card = adapter_card(with_manifest(language="zh-Hant"))
+    assert (card.data.language, card.data.language_bcp47) == ("zh", ["zh-Hant"])
+    card.validate()
+    norwegian = adapter_card(with_manifest(language="no"))
+    assert front_matter(str(norwegian))["language"] == "no"
+
+
+def test_a_file_is_no_dataset_of_the_hub(tmp_path: Path) -> None:
+    assert dataset_name("unimelb-nlp/wikiann:sw") == "unimelb-nlp/wikiann:sw"
+    recorded = dataset_name(str(SENTENCES / "sw.conll"))
+    assert (recorded, Dataset.named(recorded)) == ("./sw.conll", Dataset("sw.conll", None, None))
+    figures = {"dataset": recorded, "split": "validation", "precision": 90.0, "recall": 80.0, "f1": 84.7}
+    card = reread(adapter_card(with_manifest(training={"datasets": [recorded]}, metrics=[figures])))
+    assert card.data.datasets is None
+    assert {(r.dataset_type, r.dataset_config) for r in card.data.eval_results} == {("unknown", "sw.conll")}
+    assert "| sw.conll (not on the Hub) | validation | **all** | 90.0 | 80.0 | 84.7 |" in card.text
+
+
+@pytest.mark.parametrize(("n", "listed"), [(13, False), (50, True)])
+def test_figures_of_a_handful_of_sentences_are_told_and_not_compared_with_others(n: int, listed: bool) -> None:
+    scores = {"precision": 90.0, "recall": 80.0, "f1": 84.7}
+    figures = {
+        "dataset": "./sw.conll",
+        "split": "validation",
+        **scores,
+        "n_test": n,
+        "per_type": {"PER": {**scores, "support": 60}},
+    }
+    card = reread(adapter_card(with_manifest(metrics=[figures])))
+    assert bool(card.data.eval_results) == listed and ("fewer than 50 sentences" in card.text) != listed
+    assert f"| **all** | 90.0 | 80.0 | 84.7 | {n} sentences |" in card.text
+
+
+def test_a_base_from_a_folder_is_not_named_and_one_from_the_hub_is_pinned() -> None:
+    local = adapter_card(with_manifest(base_model="/home/someone/llama", base_revision=None))
+    assert "base_model" not in local.data.to_dict() and "license" not in local.data.to_dict()
+    assert "/home" not in str(local) and "- **Base LLM:** llama (not on the Hub)" in local.text
+    pinned = adapter_card(with_manifest(base_model="Qwen/Qwen3-0.6B", base_revision=COMMIT))
+    assert (pinned.data.base_model, pinned.data.get("license")) == ("Qwen/Qwen3-0.6B", None)
+    assert f'from_pretrained("Qwen/Qwen3-0.6B", revision="{COMMIT}")' in pinned.text
+    assert "Gemma" not in pinned.text
+
+
+def test_emissions_are_told_when_they_were_measured() -> None:
+    assert "| Energy and CO2 | not measured |" in adapter_card(with_manifest()).text
+    card = reread(adapter_card(with_manifest(training={"co2_kg": 0.5, "energy_kwh": 1.25, "hardware": "1 × NVIDIA H200"})))
+    assert card.data.co2_eq_emissions == {
+        "emissions": 500.0, "training_type": "fine-tuning", "hardware_used": "1 × NVIDIA H200",
+    }  # fmt: skip
+    assert "| Energy, in kWh | 1.25 |" in card.text and "| Energy and CO2 |" not in card.text
+
+
+# Strangers
+
+
+HOSTILE = "]({{ 7*7 }})\n---\n# pwned | <script>alert(1)</script> `x` ![](http://x) \u2028\ud800 {% raw %}"
+
+
+def test_a_strangers_manifest_breaks_no_card(hub: LocalHub) -> None:
+    figures = {"dataset": HOSTILE, "split": HOSTILE, "precision": 1.5, "recall": 2.5, "f1": 3.5}
+    stranger = with_manifest(
+        example("Bonn liegt am Rhein.", (0, 1, HOSTILE)),
+        entity_types=[HOSTILE],
+        initialised_from=HOSTILE,
+        training={name: HOSTILE for name in ("sentences", "rank", "hardware", "note", "loss")}
+        | {"datasets": [HOSTILE, {}, None]},
+        metrics=[
+            {**figures, "per_type": {HOSTILE: figures}, "n_test": HOSTILE, "n_dropped": HOSTILE},
+            {**figures, "f1": HOSTILE},
+            {**figures, "f1": 10**400, "per_type": HOSTILE},
+            {"precision": float("nan")},
+        ],
+    )
+    card = adapter_card(stranger, "someone/stranger")
+    card.validate()
+    assert {r.metric_value for r in reread(card).data.eval_results} == {1.5, 2.5, 3.5}
+    text = card.content.encode("utf-8").decode("utf-8").split("\n---\n", 1)[1]
+    assert "\n---\n" not in text and "\n# pwned" not in text and "<script" not in text and "49" not in text
+    assert not re.search(r"(?<!\\)[|`]\s*x|(?<!\\)\]\(\{", text)
+    rows = [line for line in text.splitlines() if line.startswith("|") and "pwned" in line]
+    assert rows and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {3, 8}
+
+
+def test_a_quoted_sentence_can_stand_in_code() -> None:
+    quotes = example("Sie sagte \"Bonn\" und 'Köln' \\ `x`", (3, 4, "LOC"))
+    plain = example("Köln liegt am Rhein.", (0, 1, "LOC"))
+    assert "Köln liegt am Rhein." in code(adapter_card(with_manifest(quotes, plain)), "With RetrieveAll")
+    card = adapter_card(with_manifest(quotes))
+    assert "Wangari Maathai" in code(card, "With RetrieveAll") and "own examples" not in card.text
+
+
+# Use
+
+
+@pytest.mark.parametrize("model_repo", [None, "someone/model"])
+def test_the_code_of_a_card_runs(
+    embedded_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], model_repo: str | None
+) -> None:
+    card = adapter_card(shipped("de"), model_repo=model_repo)
+    if model_repo:
+        RetrieveAllModel.from_pretrained("shipped", languages=["ru"]).save_pretrained(tmp_path / "model")
+    block = code(card, "With RetrieveAll")
+    assert ("trust_remote_code=True" in block) == bool(model_repo)
+    exec(block.replace("someone/model", str(tmp_path / "model")).replace("path/to/this/folder", str(shipped_adapters() / "de")))
+    found = [line.rsplit(" ", 3)[0] for line in capsys.readouterr().out.splitlines()]
+    assert "; ".join(" = ".join(reversed(line.split(" ", 1))) for line in found) == labelled(card)
+
+
+def test_the_peft_code_of_a_shipped_card_runs(embedded_base: str, capsys: pytest.CaptureFixture[str]) -> None:
+    card = ModelCard.load(shipped_adapters() / "de" / "README.md")
+    block = code(card, "With PEFT alone")
+    exec(
+        block.replace("google/gemma-3-270m", str(embedded_path())).replace("path/to/this/folder", str(shipped_adapters() / "de"))
+    )
+    assert capsys.readouterr().out.strip() == labelled(card)
+
+
+def test_the_vllm_commands_are_well_formed() -> None:
+    adapter = shipped("ta")
+    card = adapter_card(adapter, "someone/retrieveall-ta")
+    serve, _, curl = code(card, "With vLLM", "sh").partition("\n")
+    assert shlex.split(serve)[-5:] == ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", "ta=someone/retrieveall-ta"]
+    request = json.loads(shlex.split(curl)[-1])
+    assert (request["model"], request["stop"]) == ("ta", "\n") and request["prompt"].endswith("\nEntities:")
+    assert "--max-lora-rank 32 " in adapter_card(with_manifest(training={"rank": 24})).text
+
+
+def test_code_is_pinned_where_the_commit_is_known() -> None:
+    card = adapter_card(shipped("de"), "someone/retrieveall-de", "someone/retrieveall", COMMIT)
+    block = code(card, "With RetrieveAll")
+    assert f'"someone/retrieveall", revision="{COMMIT}", trust_remote_code=True' in block
+    assert 'model.add_language("someone/retrieveall-de", revision="main")' in block
+    assert "<owner>" not in card.text
+
+
+# Models
+
+
+@pytest.fixture
+def manifests() -> dict[str, Manifest]:
+    return {language: read_manifest(shipped_adapters() / language) for language in ("ru", "mul", "de")}
+
+
+def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest], hub: LocalHub) -> None:
+    sources = {"de": f"someone/retrieveall-de@{COMMIT}", "ru": "adapters/ru", "mul": "adapters/mul"}
+    card = reread(model_card(RetrieveAllConfig(), manifests, sources, "someone/retrieveall"))
+    card.validate()
+    data = card.data
+    assert (data.language, data.library_name, data.base_model) == (["de", "ru"], "transformers", "google/gemma-3-270m")
+    assert "multilingual" in data.tags and data.base_model_relation == "adapter"
+    assert {r.dataset_config for r in data.eval_results} == {"de", "ru"} and len(data.eval_results) == 2 * 3 * 4
+    f1 = {language: manifests[language].metrics[0]["f1"] for language in ("de", "ru")}
+    link = f"[someone/retrieveall-de](https://huggingface.co/someone/retrieveall-de/tree/{COMMIT})"
+    assert f"| `de` | {link} | LOC, ORG, PER | {f1['de']}" in card.text
+    assert f"| `ru` | adapters/ru | LOC, ORG, PER | {f1['ru']}" in card.text
+    assert "| `mul` | adapters/mul | LOC, ORG, PER | not measured | 7200 |" in card.text
+    download, serve = code(card, "With vLLM", "sh").splitlines()
+    assert download == "hf download someone/retrieveall --local-dir retrieveall"
+    assert serve.endswith(" de=someone/retrieveall-de mul=retrieveall/adapters/mul ru=retrieveall/adapters/ru")
+    assert f'PeftModel.from_pretrained(base, "someone/retrieveall-de", revision="{COMMIT}")' in card.text
+
+
+def test_the_peft_code_of_a_models_card_runs(
+    tiny_base: Path, tiny_adapter: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = read_manifest(tiny_adapter("de"))
+    card = model_card(RetrieveAllConfig(manifest.base_model), {"de": manifest}, {"de": "de"})
+    block = code(card, "With PEFT alone")
+    exec(block.replace("path/to/the/base/llm", str(tiny_base)).replace("path/to/this/folder", str(tiny_adapter("de").parent)))
+    assert capsys.readouterr().out
+
+
+def test_a_source_that_is_none_is_refused(manifests: dict[str, Manifest]) -> None:
+    with pytest.raises(ValueError, match="no source of an adapter"):
+        model_card(RetrieveAllConfig(), manifests, {"de": "de; rm -rf /", "ru": "ru", "mul": "mul"})
+
+
+# Training
+
+
+def test_a_trained_adapters_card_says_how_it_was_trained(tiny_adapter: Callable[[str], Path]) -> None:
+    folder = tiny_adapter("de")
+    training = read_manifest(folder).training
+    assert training["datasets"] == ["./de.conll"] and training["duplicates_dropped"] == 0 and "CPU cores" in training["hardware"]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert yaml.safe_load(text.split("---\n")[1])["language"] == "de"
+    assert f"| Training sentences | {training['sentences']} |" in text
+    assert f"| Exact duplicates dropped | {training['duplicates_dropped']} |" in text
+    assert str(folder.parent) not in text

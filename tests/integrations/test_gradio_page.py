@@ -1,0 +1,219 @@
+"""The page as a visitor meets it, in a real headless Chromium."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from typer.testing import CliRunner
+
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.cli.app import app
+from modeling_retrieveall.integrations.gradio_page import page as page_of
+from modeling_retrieveall.model.entities import Entity
+from modeling_retrieveall.model.outputs import Extraction
+from tests.chromium import chromium
+from tests.conftest import ROOT
+from tests.loud_adapters import write_loud_adapters
+
+TEXT = "Angela Merkel besuchte Nairobi. Ada Lovelace lived in London."
+ARABIC = "ولدت زها حديد في بغداد."
+# A busy machine makes a page slow; that is no failure.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, chromium(playwright) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(model: RetrieveAllModel) -> Iterator[str]:
+    blocks = page_of(model)
+    yield blocks.launch(prevent_thread_lock=True, quiet=True)[1]
+    blocks.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    yield page
+    page.close()
+    assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked), "it asks nothing of other servers"
+
+
+def find_entities(page: Page, text: str) -> None:
+    page.get_by_role("textbox", name="Text").fill(text)
+    page.get_by_role("button", name="Find entities").click()
+
+
+def choose_language(page: Page, language: str) -> None:
+    page.get_by_label("Language").click()
+    page.get_by_role("option", name=language, exact=True).click()
+
+
+@pytest.fixture
+def finds(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the model find these names, which a tiny random one cannot; all else is its own."""
+
+    def patch(**labels: str) -> None:
+        explain = model.explain
+
+        def known(text: str, language: str | None) -> list[Extraction]:
+            names = {name.replace("_", " "): label for name, label in labels.items()}
+            found = [Entity(name, label, text.index(name), text.index(name) + len(name), 0.984) for name, label in names.items()]
+            return [replace(explain(text, language)[0], entities=found)]
+
+        monkeypatch.setattr(model, "explain", known)
+
+    return patch
+
+
+def test_typed_text_comes_back_with_its_entities_highlighted(
+    page: Page, model: RetrieveAllModel, finds: Callable[..., None]
+) -> None:
+    finds(Angela_Merkel="PER", Nairobi="LOC", Ada_Lovelace="PER")
+    find_entities(page, TEXT)
+    marks = page.locator("#results mark")
+    expect(marks).to_have_text(["Angela MerkelPER 0.98", "NairobiLOC 0.98", "Ada LovelacePER 0.98"])
+    person, place, other = (mark.evaluate("mark => getComputedStyle(mark).backgroundColor") for mark in marks.all())
+    assert person == other != place
+
+
+def test_language_and_route_of_each_sentence_are_told(page: Page, model: RetrieveAllModel) -> None:
+    find_entities(page, TEXT)
+    served = model.explain(TEXT)[0].sentences
+    rows = page.locator("#results tr:has(td)").filter(visible=True)
+    expect(rows).to_have_count(len(served))
+    for row, sentence in zip(rows.all(), served, strict=True):
+        language, probability = next(iter(sentence.posterior.items()))
+        text, known = TEXT[sentence.start : sentence.end], "" if sentence.route.known else "?"
+        (server,) = sentence.route.mixture
+        shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{server} 1.00"]
+        expect(row.locator("td")).to_have_text(shown)
+
+
+def test_the_menu_forces_a_language(page: Page, model: RetrieveAllModel) -> None:
+    for language in ("de", "en"):
+        choose_language(page, language)
+        find_entities(page, TEXT)
+        expect(page.locator("#results td").nth(1)).to_have_text(language)
+        entities = model.extract(TEXT, language)[0]
+        expect(page.locator("#results mark")).to_have_text([f"{e.text}{e.label} {e.score:.2f}" for e in entities])
+
+
+def test_examples_and_prompt_are_shown_when_asked_for(page: Page, model: RetrieveAllModel) -> None:
+    find_entities(page, TEXT)
+    prompt = page.locator("#results pre").first
+    expect(page.locator("#results td").first).to_be_visible()
+    expect(prompt).not_to_be_visible()
+    page.get_by_role("button", name="Retrieved examples and prompt").click()
+    sentence = model.explain(TEXT)[0].sentences[0]
+    expect(prompt).to_be_visible()
+    expect(prompt).to_have_text(sentence.prompt)
+    nearest = sentence.retrieved.mentions[0]
+    row = page.locator("#results tr", has_text=f"{nearest.item.text} = {nearest.item.span.label}").first
+    expect(row).to_contain_text(f"{nearest.similarity:.2f}")
+
+
+def test_an_example_fills_the_box(page: Page) -> None:
+    page.get_by_role("button", name="Анна Ахматова").click()
+    expect(page.get_by_role("textbox", name="Text")).to_have_value(re.compile("Анна Ахматова родилась .*"))
+
+
+def test_right_to_left_text_is_shown_right(page: Page, finds: Callable[..., None]) -> None:
+    finds(بغداد="LOC", Graz="LOC")
+    find_entities(page, f"{ARABIC}\nGraz liegt an der Mur.")
+    marks, paragraph = page.locator("#results mark"), page.locator("#results p")
+    expect(marks).to_have_count(2)
+    assert paragraph.evaluate("p => getComputedStyle(p).direction") == "rtl"
+    for shown in (page.locator("#text textarea"), paragraph):
+        style = shown.evaluate("e => [getComputedStyle(e).unicodeBidi, getComputedStyle(e).textAlign]")
+        assert style == ["plaintext", "start"]
+    # The Arabic line runs from the right border to Baghdad at its end, the line below from the left border.
+    whole, baghdad, graz = (shown.bounding_box() for shown in (paragraph, marks.first, marks.last))
+    first_word = paragraph.evaluate(
+        """p => {
+            const range = new Range()
+            range.setStart(p.firstChild, 0)
+            range.setEnd(p.firstChild, 4)
+            return range.getBoundingClientRect().toJSON()
+        }"""
+    )
+    assert whole and baghdad and graz
+    assert whole["x"] + whole["width"] - first_word["right"] < 5
+    assert baghdad["x"] + baghdad["width"] < first_word["left"]
+    assert graz["x"] - whole["x"] < 5 and graz["y"] > baghdad["y"]
+
+
+def test_an_error_is_a_message(page: Page, model: RetrieveAllModel, folder: Path) -> None:
+    choose_language(page, "en")
+    model.remove_language("en")
+    find_entities(page, TEXT)
+    expect(page.get_by_test_id("toast-body")).to_contain_text("There are: de, mul")
+    model.add_language(folder / "en")
+    find_entities(page, TEXT)
+    expect(page.locator("#results td").nth(1)).to_have_text("en")
+
+
+def test_an_empty_text_and_one_with_markup_are_texts(page: Page) -> None:
+    find_entities(page, "<b>Bonn</b>")
+    expect(page.locator("#results p")).to_contain_text(">Bonn<")
+    find_entities(page, "")
+    expect(page.locator("#results p")).to_have_text("")
+    expect(page.locator("#results td")).to_have_count(0)
+
+
+def test_the_command_serves_it_until_interrupted(folder: Path, browser: Browser) -> None:
+    command = [sys.executable, "-m", "modeling_retrieveall.cli.app", "demo", "--model", str(folder), "--dtype", "float32"]
+    # What runs in the background of a shell ignores SIGINT, and so would the command.
+    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listens)
+    try:
+        assert process.stdout
+        url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        page = browser.new_page()
+        page.goto(url)
+        find_entities(page, TEXT)
+        expect(page.locator("#results td").first).to_be_visible()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+
+
+def test_a_missing_gradio_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.delitem(sys.modules, "modeling_retrieveall.integrations.gradio_page")
+    result = CliRunner().invoke(app, ["demo"])
+    assert result.exit_code == 2
+    assert 'pip install "retrieveall[demo]"' in result.stderr
+
+
+def test_the_space_has_the_page(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(RetrieveAllModel, "from_pretrained", lambda name, **_: asked.append(name) or model)
+    space: dict[str, object] = {}
+    exec((ROOT / "examples" / "space" / "app.py").read_text(encoding="utf-8"), space)
+    assert asked == ["shipped"]
+    assert type(space["demo"]).__name__ == "Blocks"

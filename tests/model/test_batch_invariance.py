@@ -1,0 +1,60 @@
+"""A text's result does not depend on the batch it is in: neither on how many texts that has, nor on which."""
+
+import random
+
+import pytest
+
+from modeling_retrieveall import Extraction, RetrieveAllModel
+from modeling_retrieveall.annotation.records import read_records
+from tests.conftest import SENTENCES
+
+FEW = ["bn", "de", "ru", "sw", "ta", "zh"]
+ALL = [*FEW, "bg", "da", "en", "es", "hr", "no", "pt"]
+MOST = 1e-4
+"""By how much probabilities may differ: float32 sums in another order for other shapes."""
+
+
+def texts(languages: list[str], a_language: int) -> list[str]:
+    """Sentences, short and long texts of several, and texts of next to nothing, in many scripts."""
+    listed = ["", "Bonn", " \n", "…"]
+    for language in languages:
+        sentences = [" ".join(record.text) for record in read_records(str(SENTENCES / f"{language}.conll"))]
+        for i in range(a_language):
+            listed.append(" ".join(sentences[i * 4 : i * 4 + 1 + (i + len(listed)) % 3]))
+    return listed
+
+
+@pytest.fixture(scope="module")
+def model(embedded_base: str) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained("shipped")
+
+
+def assert_alike(result: Extraction, alone: Extraction) -> None:
+    assert [(e.start, e.end, e.label) for e in result.entities] == [(e.start, e.end, e.label) for e in alone.entities]
+    assert [e.score for e in result.entities] == pytest.approx([e.score for e in alone.entities], abs=MOST)
+    for here, there in zip(result.sentences, alone.sentences, strict=True):
+        assert (here.start, here.end, here.answer_ids, here.prompt) == (there.start, there.end, there.answer_ids, there.prompt)
+        assert (here.route.adapters, here.route.language, here.route.known) == (
+            there.route.adapters,
+            there.route.language,
+            there.route.known,
+        )
+        assert here.route.weights == pytest.approx(there.route.weights, abs=MOST)
+        assert here.posterior == pytest.approx(there.posterior, abs=MOST)
+
+
+def check(model: RetrieveAllModel, listed: list[str], batch_sizes: list[int]) -> None:
+    alone = {text: model.explain(text, batch_size=1)[0] for text in listed}
+    for seed, batch_size in enumerate(batch_sizes):
+        neighbours = random.Random(seed).sample(listed, len(listed) if seed % 2 else 2 * len(listed) // 3)
+        for text, result in zip(neighbours, model.explain(neighbours, batch_size=batch_size), strict=True):
+            assert_alike(result, alone[text])
+
+
+def test_results_do_not_depend_on_batch_size_or_neighbours(model: RetrieveAllModel) -> None:
+    check(model, texts(FEW, 1), [7, 64])
+
+
+@pytest.mark.slow
+def test_results_of_many_texts_do_not_depend_on_batch_size_or_neighbours(model: RetrieveAllModel) -> None:
+    check(model, texts(ALL, 3), [2, 7, 64, 1, 3])

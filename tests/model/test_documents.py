@@ -1,0 +1,279 @@
+"""Texts of any length: cut into sentences, routed with their neighbours, put together again, and explained."""
+
+import json
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route, ServedSentence, UnknownLanguageError
+from modeling_retrieveall.model import extractor
+from modeling_retrieveall.model.documents import DocumentReader, checked_texts
+from modeling_retrieveall.model.entities import Example, Mention, Sentence, Span
+from modeling_retrieveall.model.retrieval import Hit, Retrieved
+from tests.loud_adapters import write_loud_adapters
+from tests.strategies import texts
+
+GERMAN = "Angela Merkel besuchte Nairobi. Sie flog am 3. Mai nach Bonn."
+ENGLISH = "Ada Lovelace lived in London. She wrote about engines."
+
+
+@pytest.fixture(scope="module")
+def model(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+
+
+@pytest.fixture
+def reader(model: RetrieveAllModel) -> DocumentReader:
+    return DocumentReader(model.answers, model.config)
+
+
+def test_each_sentence_is_served_for_itself_in_the_order_of_the_text(model: RetrieveAllModel) -> None:
+    (result,) = model.explain(f"{GERMAN}\n\n{ENGLISH}")
+    sentences = [result.text[served.start : served.end] for served in result.sentences]
+    assert sentences == [
+        "Angela Merkel besuchte Nairobi.",
+        "Sie flog am 3. Mai nach Bonn.",
+        "Ada Lovelace lived in London.",
+        "She wrote about engines.",
+    ]
+    for served, sentence in zip(result.sentences, sentences, strict=True):
+        assert sentence in served.prompt
+        assert sum(served.posterior.values()) == pytest.approx(1)
+        assert list(served.posterior.values()) == sorted(served.posterior.values(), reverse=True)
+
+
+def test_a_language_that_is_named_is_that_of_every_sentence(model: RetrieveAllModel) -> None:
+    (result,) = model.explain(f"{GERMAN} {ENGLISH}", languages="en")
+    assert {served.route for served in result.sentences} == {Route.certain("en")}
+    assert all(served.posterior == {"en": 1.0} for served in result.sentences)
+
+
+@given(text=texts)
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+def test_no_word_of_a_text_is_dropped_and_none_is_read_twice(reader: DocumentReader, text: str) -> None:
+    windows = reader.windows(0, text, ["de", "en"])
+    assert [word for window in windows for word in window.sentence.words] == list(Sentence.from_text(text).words)
+
+
+def test_the_items_of_a_list_are_windows_whatever_the_languages_are(reader: DocumentReader) -> None:
+    text = "Angela Merkel\r\nOlaf Scholz\r\nBonn"
+    for languages in (["de"], ["da", "de", "en", "th", "zh"]):
+        assert [window.text for window in reader.windows(0, text, languages)] == ["Angela Merkel", "Olaf Scholz", "Bonn"]
+    (window,) = reader.windows(0, "Angela\r\nMerkel besuchte Nairobi.", ["de", "en"])
+    assert window.text == "Angela\r\nMerkel besuchte Nairobi."
+
+
+def test_the_words_of_a_sentence_stay_one_sentence(reader: DocumentReader) -> None:
+    (window,) = reader.windows(0, Sentence.from_words(["Bonn", ".", "Graz", "."]), ["de"])
+    assert window.text == "Bonn . Graz ."
+
+
+def test_a_long_sentence_is_read_in_windows_that_overlap_and_its_entities_do_not(model: RetrieveAllModel) -> None:
+    text = ", ".join(f"Angela Merkel und Graz {number}" for number in range(60))
+    model.config.max_sentence_tokens, before = 48, model.config.max_sentence_tokens
+    try:
+        (result,) = model.explain(text, languages="de")
+    finally:
+        model.config.max_sentence_tokens = before
+    assert any(first.end > second.start for first, second in zip(result.sentences, result.sentences[1:], strict=False))
+    assert all(first.end <= second.start for first, second in zip(result.entities, result.entities[1:], strict=False))
+    assert all(text[entity.start : entity.end] == entity.text for entity in result.entities)
+
+
+# What the caller knows beforehand
+
+
+def test_a_prior_rules_out_the_languages_that_it_leaves_out(model: RetrieveAllModel) -> None:
+    results = model.explain([GERMAN, ENGLISH], prior={"en": 1})
+    assert all(served.posterior == {"en": 1.0} for result in results for served in result.sentences)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"prior": {"xx": 1}}, r"Nothing is routed to 'xx'\. There are: de, en"),
+        ({"prior": {"mul": 1}}, "Nothing is routed to 'mul'"),
+        ({"prior": {"de": -1}}, "give weights such as"),
+        ({"prior": {"de": 0}}, "give weights such as"),
+        ({"prior": {"de": float("nan")}}, "give weights such as"),
+        ({"prior": {"de": float("inf")}}, "give weights such as"),
+        ({"prior": {"de": 1}, "languages": "de"}, "Give the languages of the texts or a prior, not both"),
+    ],
+)
+def test_a_prior_that_cannot_be_meant_is_refused(model: RetrieveAllModel, arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        model.extract(GERMAN, **arguments)
+
+
+@pytest.mark.parametrize("prior", [["de"], "de", {"de": "2"}])
+def test_a_prior_that_is_no_mapping_to_numbers_is_refused(model: RetrieveAllModel, prior: object) -> None:
+    with pytest.raises(TypeError, match="give languages and weights"):
+        model.extract(GERMAN, prior=prior)  # type: ignore[arg-type]
+
+
+# Unknown languages
+
+
+def test_a_sentence_of_an_unknown_language_is_an_error_for_those_who_ask_for_one(
+    tiny_adapter: Callable[[str], Path],
+) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="error")
+    with pytest.raises(UnknownLanguageError, match=r"'我住在北京。' is in none of the languages de; the nearest is de\."):
+        model.extract("我住在北京。")
+    model.extract("我住在北京。", languages="de")
+
+
+def test_a_sentence_of_an_unknown_language_is_empty_for_those_who_ask_for_nothing(tiny_adapter: Callable[[str], Path]) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
+    (result,) = model.explain("我住在北京。")
+    assert result.entities == []
+    assert (result.route.known, result.route.adapters) == (False, ())
+
+
+def test_an_unsure_sentence_is_served_by_both_languages_and_shown_examples_of_both(model: RetrieveAllModel) -> None:
+    settings = {"adapters_per_sentence": 2, "min_weight": 0.0, "entity_threshold": -9.0, "sentence_threshold": -9.0}
+    before = {name: getattr(model.config, name) for name in settings}
+    model.config.change(settings)
+    try:
+        (result,) = model.explain("Ada Lovelace besuchte Bonn.")
+    finally:
+        model.config.change(before)
+    (served,) = result.sentences
+    assert set(served.route.adapters) == {"de", "en"}
+    examples = {language: {e.key for e in model.adapters[language].index.examples} for language in ("de", "en")}
+    pool = [hit for language in ("de", "en") for hit in model.adapters[language].index.examples]
+    assert {hit.item.key for hit in served.retrieved.examples} <= {example.key for example in pool}
+    assert len(served.retrieved.examples) == model.config.n_sentences
+    similarities = [hit.similarity for hit in served.retrieved.examples]
+    assert similarities == sorted(similarities, reverse=True)
+    assert examples["de"] != examples["en"]
+
+
+def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    model.add_language(tiny_adapter("en"))
+    fitted = model.calibrate({"de": [GERMAN, ""], "en": [ENGLISH]})
+    assert set(fitted) == {"routing_temperature", "max_distance"}
+    model.save_pretrained(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text(encoding="utf-8"))
+    assert {name: config[name] for name in fitted} == fitted
+    for languages in ({}, {"xx": [GERMAN]}, {"de": [GERMAN]}):
+        with pytest.raises(ValueError, match=r"the model routes among de, en\. Give some hundred sentences of each"):
+            model.calibrate(languages)
+    with pytest.raises(TypeError, match="Give a list of strings"):
+        model.calibrate({"de": GERMAN, "en": ENGLISH})
+    with pytest.raises(ValueError, match="There are no sentences of 'en'"):
+        model.calibrate({"de": [GERMAN], "en": ["", " "]})
+
+
+# What a result tells
+
+
+def test_the_route_of_a_text_is_that_of_most_of_it() -> None:
+    def served(start: int, end: int, language: str) -> ServedSentence:
+        return ServedSentence(start, end, Route.certain(language), {}, Retrieved([], []), [], [], str)
+
+    assert Extraction("", [], [served(0, 5, "de"), served(6, 30, "en"), served(31, 40, "de")]).route.language == "en"
+    assert Extraction("", [], []).route == Route.nowhere()
+
+
+def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> None:
+    example = Example(Sentence.from_text("Graz liegt an der Mur."), (Span(0, 1, "LOC"), Span(4, 5, "LOC")))
+    graz, mur = Hit(Mention(example, example.spans[0]), 0.9), Hit(Mention(example, example.spans[1]), 0.8)
+    whole = Hit(example, 0.5)
+    served = ServedSentence(0, 17, Route.certain("de"), {"de": 1.0}, Retrieved([graz, mur], [whole]), [], [], str)
+    entity = Entity("Graz", "LOC", 12, 16, 0.9)
+    result = Extraction("Sie kam nach Graz", [entity], [served])
+    assert result.support(entity) == [graz, whole]
+    assert Extraction("Sie kam nach Graz", [entity], [served, served]).support(entity) == [graz, whole]
+    assert result.support(Entity("Gra", "LOC", 12, 15)) == []
+    assert result.support(Entity("GRAZ", "LOC", 12, 16)) == [graz, whole]
+    assert result.to_dict()["entities"][0]["support"] == [
+        {"text": "Graz", "label": "LOC", "similarity": 0.9},
+        {
+            "text": "Graz liegt an der Mur.",
+            "entities": [
+                {"text": "Graz", "label": "LOC", "start": 0, "end": 4, "score": 1.0},
+                {"text": "Mur", "label": "LOC", "start": 18, "end": 21, "score": 1.0},
+            ],
+            "similarity": 0.5,
+        },
+    ]
+    json.dumps(result.to_dict())
+
+
+def test_a_long_text_is_held_by_parts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, sizes = model.encoder.encode, []
+
+    def counted(sentences: list[list[list[int]]]) -> list:
+        sizes.append(len(sentences))
+        return encode(sentences)
+
+    monkeypatch.setattr(model.encoder, "encode", counted)
+    text = "Bonn. " * 1500
+    assert len(model.explain(text, languages="de")[0].sentences) == 1500
+    assert sizes == [1024, 476]
+
+
+def test_texts_are_not_torn_at_the_end_of_a_part(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
+    texts = ["Bonn. Graz. Wien."] * 3
+    alone = [model.explain(text, batch_size=1)[0] for text in texts]
+    together = model.explain(texts, batch_size=1)
+    assert [[s.posterior for s in result.sentences] for result in together] == [
+        [s.posterior for s in result.sentences] for result in alone
+    ]
+
+
+def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
+    tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
+    monkeypatch.setattr(model._extractor.answerer.decoder, "decode", None)
+    assert model.extract("我住在北京。") == [[]]
+
+
+def test_a_short_call_does_not_wait_for_the_whole_of_a_long_one(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
+    order: list[str] = []
+    begun = threading.Event()
+    serve_part = model._extractor._serve_part
+
+    def slow(*arguments: object) -> None:
+        serve_part(*arguments)  # type: ignore[arg-type]
+        begun.set()
+        time.sleep(0.01)
+
+    monkeypatch.setattr(model._extractor, "_serve_part", slow)
+    long = threading.Thread(target=lambda: (model.extract("Bonn. " * 500, "de", 1), order.append("long")))
+    long.start()
+    begun.wait()
+    model.extract("Graz.", "de", 1)
+    order.append("short")
+    long.join()
+    assert order == ["short", "long"]
+
+
+def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader) -> None:
+    text = "Angela Merkel besuchte Nairobi, und danach flog sie nach Bonn. " * (2**20 // 64)
+    tracemalloc.start()
+    windows = reader.windows(0, text, ["de", "en"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(len(window.sentence.words) for window in windows) == 12 * (2**20 // 64)
+    assert peak < 150 * 2**20
+
+
+def test_only_texts_and_lists_of_words_are_read() -> None:
+    assert checked_texts("Bonn", None) == ["Bonn"]
+    assert checked_texts(None, [["Bonn"], []]) == [Sentence.from_words(["Bonn"]), Sentence.from_words([])]
+    assert checked_texts(None, [Sentence.from_text("Bonn")]) == [Sentence.from_text("Bonn")]
+    with pytest.raises(TypeError, match=r"texts\[1\] is None"):
+        checked_texts(["Bonn", None], None)  # type: ignore[list-item]
+    assert torch.is_grad_enabled()

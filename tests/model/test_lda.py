@@ -1,0 +1,127 @@
+"""The discriminant is the one built from scratch, whatever came and went, and it is what textbooks say it is."""
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from modeling_retrieveall.model.lda import DIMENSIONS, Discriminant, project, shrunk
+
+HIDDEN = 6
+LANGUAGES = ("de", "es", "ru", "sw", "ta")
+
+
+def cluster(language: str, count: int = 40) -> Tensor:
+    """Points around the language's own mean, long in one direction that tells nothing."""
+    generator = torch.Generator().manual_seed(LANGUAGES.index(language))
+    points = 0.3 * torch.randn(count, HIDDEN, generator=generator)
+    points[:, 0] *= 40
+    points[:, 1 + LANGUAGES.index(language)] += 1.0
+    return 5 + points
+
+
+def discriminant_of(*languages: str) -> Discriminant:
+    discriminant = Discriminant()
+    for language in languages:
+        discriminant.add(language, cluster(language))
+    return discriminant
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_direction_in_which_all_languages_vary_does_not_decide(language: str) -> None:
+    best = discriminant_of(*LANGUAGES).distances(cluster(language)).argmin(-1)
+    assert (best == LANGUAGES.index(language)).double().mean() > 0.85
+
+
+@given(
+    st.lists(st.sampled_from(LANGUAGES), unique=True, min_size=1),
+    st.lists(st.tuples(st.booleans(), st.sampled_from(LANGUAGES)), max_size=10),
+    st.randoms(use_true_random=False),
+)
+def test_any_order_of_adding_and_removing_gives_the_discriminant_from_scratch(
+    kept: list[str], detours: list[tuple[bool, str]], rng: random.Random
+) -> None:
+    sentences = torch.cat([cluster(language, count=3) for language in LANGUAGES])
+    discriminant = discriminant_of("de")
+    for added, language in detours:
+        if added:
+            discriminant.add(language, cluster(language, count=7))
+        else:
+            discriminant.remove(language)
+    for language in rng.sample(LANGUAGES, len(LANGUAGES)):
+        if language in kept:
+            discriminant.add(language, cluster(language))
+        else:
+            discriminant.remove(language)
+    assert discriminant.languages == sorted(kept)
+    assert torch.equal(discriminant.distances(sentences), discriminant_of(*sorted(kept)).distances(sentences))
+
+
+def test_one_sentence_a_language_is_enough_to_be_finite() -> None:
+    discriminant = Discriminant()
+    for language in ("de", "es"):
+        discriminant.add(language, cluster(language, count=1))
+    assert discriminant.distances(cluster("ru")).isfinite().all()
+
+
+def test_equal_sentences_are_enough_to_be_finite() -> None:
+    discriminant = Discriminant()
+    discriminant.add("de", torch.ones(9, HIDDEN))
+    discriminant.add("es", torch.zeros(9, HIDDEN))
+    assert discriminant.distances(torch.ones(1, HIDDEN)).isfinite().all()
+
+
+def test_distances_are_those_of_mahalanobis() -> None:
+    discriminant = discriminant_of(*LANGUAGES)
+    points = [cluster(language).double() for language in LANGUAGES]
+    scatter = torch.stack([(p - p.mean(0)).T @ (p - p.mean(0)) for p in points]).sum(0)
+    inverse = torch.linalg.inv(shrunk(scatter, sum(len(p) - 1 for p in points)))
+    away = points[0][:, None] - torch.stack([p.mean(0) for p in points])
+    expected = torch.einsum("slh,hg,slg->sl", away, inverse, away).sqrt()
+    torch.testing.assert_close(discriminant.distances(cluster("de")), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_shrinkage_is_that_of_chen_et_al() -> None:
+    """Equation 23, written down with traces, for a scatter whose diagonal is constant."""
+    generator = torch.Generator().manual_seed(3)
+    points = (torch.randn(30, HIDDEN, generator=generator) @ torch.randn(HIDDEN, HIDDEN, generator=generator)).double()
+    points = points / points.square().mean(0).sqrt()
+    sample, n, p = points.T @ points / 30, 30, HIDDEN
+    square, trace = (sample @ sample).trace(), sample.trace()
+    share = ((1 - 2 / p) * square + trace**2) / ((n + 1 - 2 / p) * (square - trace**2 / p))
+    assert 0 < share < 1
+    expected = (1 - share) * sample + share * trace / p * torch.eye(p)
+    torch.testing.assert_close(shrunk(points.T @ points, 30), expected)
+
+
+def test_a_stranger_of_huge_variance_does_not_blind_the_others() -> None:
+    discriminant = discriminant_of("de", "es", "ru")
+    huge = 1000 * torch.randn(20, HIDDEN, generator=torch.Generator().manual_seed(9))
+    discriminant.add("ta", huge)
+    distances = discriminant.distances(cluster("es"))
+    assert (distances.argmin(-1) == 1).double().mean() > 0.85
+
+
+def test_with_many_sentences_hardly_anything_is_shrunk() -> None:
+    points = (
+        torch.randn(20_000, HIDDEN, generator=torch.Generator().manual_seed(0)).double()
+        @ torch.randn(HIDDEN, HIDDEN, generator=torch.Generator().manual_seed(1)).double()
+    )
+    scatter = points.T @ points
+    torch.testing.assert_close(shrunk(scatter, 20_000), scatter / 20_000, rtol=0.02, atol=0.02)
+
+
+def test_a_wide_base_is_projected_and_keeps_its_distances() -> None:
+    vectors = torch.randn(20, 4096, generator=torch.Generator().manual_seed(0))
+    projected = project(vectors)
+    assert projected.shape == (20, DIMENSIONS)
+    ratio = torch.pdist(projected) / torch.pdist(vectors.double())
+    assert float(ratio.min()) > 0.75 and float(ratio.max()) < 1.25
+
+
+def test_the_projection_is_the_same_for_ever() -> None:
+    signs = project(torch.eye(DIMENSIONS + 1))[:3, :6].sign().int().tolist()
+    assert signs == [[1, 1, -1, -1, -1, -1], [-1, 1, 1, 1, 1, 1], [-1, 1, 1, 1, -1, 1]]

@@ -1,0 +1,308 @@
+"""Extraction: whatever is given, the entities are runs of its own characters, or the error says what to give."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from transformers import BitsAndBytesConfig
+
+from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
+from modeling_retrieveall.model.entities import Sentence, Span
+from modeling_retrieveall.model.grammar import AnswerGrammar
+from tests.loud_adapters import loud_copy, write_loud_adapters
+from tests.strategies import texts, word_lists
+
+LABELS = {"LOC", "ORG", "PER"}
+MIXED = [
+    "Angela Merkel besuchte Nairobi.",
+    "The United Nations met in New York; Wangari Maathai spoke.",
+    "",
+    "Bonn",
+    "Der Rhein fließt durch Köln, und die Mur durch Graz.",
+    "Berlin is far from Lima.",
+    "北京, القاهرة and தமிழ்",
+    "Nobody was there.",
+    "Angela Merkel besuchte Nairobi.",
+]
+ODD = {
+    "an empty string": "",
+    "blanks": " \t\n  ",
+    "control characters": "Angela\x00 Merkel\x1b[0m\x85besuchte\u2028Nairobi",
+    "emoji with joiners": "👨‍👩‍👧 liebt 🇩🇪 Berlin 👍🏽☺️!",
+    "text from right to left": "אנגלה מרקל ביקרה \u202eב\u2066ירושלים\u2069 القاهرة",
+    "a lone surrogate": "Bonn \ud800 Graz",
+    "nothing but marks": "\u0301\u200d\ufe0f\u200b\ufeff",
+    "marks of the prompt": "Text: Bonn\nEntities: Bonn = LOC; <bos> <eos> Graz = PER\n",
+    "one endless word": "Donaudampf" * 300,
+    "no spaces at all": "北京" * 200,
+}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+
+
+def assert_lie_in(text: str, entities: list[Entity]) -> None:
+    """Entities are in order, do not overlap, and are the text's own characters."""
+    end = 0
+    for entity in entities:
+        assert end <= entity.start <= entity.end <= len(text)
+        assert entity.text == text[entity.start : entity.end]
+        assert entity.label in LABELS
+        assert 0.0 <= entity.score <= 1.0
+        end = entity.end
+
+
+def places(entities: list[Entity]) -> list[tuple[int, int, str]]:
+    return [(entity.start, entity.end, entity.label) for entity in entities]
+
+
+# What may be given
+
+
+def test_a_string_is_a_list_of_one(model: RetrieveAllModel) -> None:
+    assert model.extract(MIXED[0]) == model.extract([MIXED[0]])
+    assert len(model.extract(MIXED[0])) == 1
+
+
+def test_there_is_one_answer_for_each_text_in_the_order_of_the_texts(model: RetrieveAllModel) -> None:
+    found = model.extract(MIXED)
+    assert len(found) == len(MIXED)
+    assert any(found)
+    for text, entities in zip(MIXED, found, strict=True):
+        assert_lie_in(text, entities)
+    assert places(found[0]) == places(found[-1])
+
+
+def test_an_empty_list_gives_an_empty_list(model: RetrieveAllModel) -> None:
+    assert model.extract([]) == []
+    assert model.extract([], languages=[]) == []
+    assert model.extract(words=[]) == []
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
+def test_odd_text_is_answered_in_its_own_characters(model: RetrieveAllModel, text: str) -> None:
+    assert_lie_in(text, model.extract(text)[0])
+
+
+@pytest.mark.parametrize("text", ["", " \t\n  ", "\x00\x1b", "\u200b\ufeff"])
+def test_a_text_without_words_has_no_entities_and_no_route(model: RetrieveAllModel, text: str) -> None:
+    (result,) = model.explain(text)
+    assert result.entities == [] and result.sentences == []
+    assert not result.route.known and result.route.adapters == ()
+
+
+def test_a_text_of_any_length_is_read_to_its_end(model: RetrieveAllModel) -> None:
+    sentences = [f"Angela Merkel besuchte {number} Mal Nairobi." for number in range(100)]
+    text = " ".join(sentences)
+    (result,) = model.explain(text, languages="de")
+    assert len(result.sentences) > 2
+    assert all(any(sentence in served.prompt for served in result.sentences) for sentence in sentences)
+    assert_lie_in(text, result.entities)
+
+
+def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
+    tiny_adapter: Callable[[str], Path],
+) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    model.config.max_sentence_tokens = 24
+    model.config.n_entities = model.config.n_sentences = 0
+    for decoding, frame, copies in (("generation", "<bos>Text:\nEntities:", 1), ("tags", "<bos>\nTags:", 2)):
+        model.config.decoding = decoding
+        prompts = [sentence.prompt_ids for sentence in model.explain("Angela Merkel besuchte Nairobi und " * 10)[0].sentences]
+        assert len(prompts) > 1
+        assert max(map(len, prompts)) <= len(model.tokenizer(frame)["input_ids"]) + copies * 24
+
+
+def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveAllModel) -> None:
+    words = [["Angela", "Merkel", "besuchte", "Nairobi-West", "."], ["St. Gallen", "liegt", "hier"], []]
+    for row, entities in zip(words, model.extract(words=words), strict=True):
+        assert_lie_in(" ".join(row), entities)
+        starts = {sum(map(len, row[:i])) + i for i in range(len(row))}
+        ends = {sum(map(len, row[: i + 1])) + i for i in range(len(row))}
+        assert all(entity.start in starts and entity.end in ends for entity in entities)
+
+
+def test_words_are_read_as_the_text_they_make(model: RetrieveAllModel) -> None:
+    from_words = model.explain(words=[["Angela", "Merkel", "besuchte", "Nairobi", "."]], languages="de")[0]
+    from_text = model.explain("Angela Merkel besuchte Nairobi.", languages="de")[0]
+    (read_words,), (read_text,) = from_words.sentences, from_text.sentences
+    assert (read_words.prompt, read_words.answer_ids) == (read_text.prompt, read_text.answer_ids)
+
+
+def test_labels_of_which_one_begins_with_another_give_one_entity_each(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = loud_copy(tiny_adapter("de"), tmp_path / "de", seed=0)
+    manifest = json.loads((folder / "retrieveall.json").read_text(encoding="utf-8"))
+    (folder / "retrieveall.json").write_text(json.dumps({**manifest, "entity_types": ["LOC", "LOCderiv", "ORG", "PER"]}))
+    model = RetrieveAllModel.from_pretrained(folder)
+    for entities in model.extract(MIXED):
+        starts = [entity.start for entity in entities]
+        assert len(starts) == len(set(starts))
+
+
+# What may not be given
+
+
+@pytest.mark.parametrize("texts", [None, 5, 3.14, b"Bonn"], ids=str)
+def test_what_is_no_text_is_a_type_error_that_says_what_to_give(model: RetrieveAllModel, texts: Any) -> None:
+    with pytest.raises(TypeError, match=r"Give .*(string|texts)"):
+        model.extract(texts)
+
+
+@pytest.mark.parametrize("bad", [None, 5, ["nested"], b"Bonn"], ids=str)
+def test_a_text_that_is_no_string_is_named_by_its_position(model: RetrieveAllModel, bad: Any) -> None:
+    with pytest.raises(TypeError, match=r"texts\[1\] .* not a string"):
+        model.extract(["Bonn", bad])
+
+
+@pytest.mark.parametrize("bad", ["Bonn liegt hier", [5], [None], [["nested"]], None, 5], ids=str)
+def test_words_that_are_no_list_of_strings_are_named_by_their_position(model: RetrieveAllModel, bad: Any) -> None:
+    with pytest.raises(TypeError, match=r"words\[1\] .* not a list of strings"):
+        model.extract(words=[["Bonn"], bad])
+
+
+def test_texts_and_words_together_are_refused(model: RetrieveAllModel) -> None:
+    with pytest.raises(TypeError, match="either texts or words"):
+        model.extract("Bonn", words=[["Bonn"]])
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_sentences_is_refused(model: RetrieveAllModel, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}; give at least 1"):
+        model.extract("Bonn", batch_size=batch_size)
+
+
+# Batches
+
+
+def test_a_batch_of_mixed_languages_gives_what_each_gives_alone(model: RetrieveAllModel) -> None:
+    languages = ["de", "en", "mul"] * 3
+    together = model.extract(MIXED, languages, batch_size=8)
+    alone = model.extract(MIXED, languages, batch_size=1)
+    for row, (ours, theirs) in enumerate(zip(together, alone, strict=True)):
+        assert places(ours) == places(theirs) == places(model.extract(MIXED[row], languages[row])[0])
+        assert [entity.score for entity in ours] == pytest.approx([entity.score for entity in theirs], rel=1e-3)
+
+
+def test_the_batch_size_does_not_change_routes(model: RetrieveAllModel) -> None:
+    together, alone = model.explain(MIXED, batch_size=8), model.explain(MIXED, batch_size=1)
+    assert [r.route.language for r in together] == [r.route.language for r in alone]
+    assert [places(r.entities) for r in together] == [places(r.entities) for r in alone]
+
+
+def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
+    model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    narrow = RetrieveAllModel.from_pretrained(
+        write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=1, adapters_per_sentence=1
+    )
+    languages = ["de", "en", "mul"] * 3
+    assert list(map(places, narrow.extract(MIXED, languages))) == list(map(places, model.extract(MIXED, languages)))
+
+
+def test_no_more_adapters_are_resident_than_there_are_slots(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
+    narrow.extract(MIXED, ["de", "en", "mul"] * 3)
+    assert len(narrow.bank.resident) == 2
+
+
+def test_a_pinned_adapter_leaves_the_others_room(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
+    languages = ["de", "en", "mul"] * 3
+    before = list(map(places, narrow.extract(MIXED, languages)))
+    narrow.extract("Bonn", "mul")
+    narrow.bank.pin("mul")
+    assert list(map(places, narrow.extract(MIXED, languages))) == before
+    assert "mul" in narrow.bank
+
+
+def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
+    every = [entity for row in model.extract(MIXED) for entity in row]
+    middle = sorted(entity.score for entity in every)[len(every) // 2]
+    assert [e for row in model.extract(MIXED, threshold=middle) for e in row] == [e for e in every if e.score >= middle]
+    with pytest.raises(ValueError, match=r"threshold is 1\.5"):
+        model.extract(MIXED, threshold=1.5)
+
+
+def test_threads_that_extract_at_once_get_what_each_gets_alone(model: RetrieveAllModel) -> None:
+    before = model.extract(MIXED)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: model.extract(MIXED), range(8)))
+    assert all(result == before for result in results)
+
+
+# Devices and quantisation
+
+
+@pytest.mark.parametrize("offloaded", ["model.layers.1", "model.embed_tokens", "lm_head"])
+def test_a_model_split_over_cpu_and_disk_extracts_what_a_whole_one_does(
+    model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, offloaded: str
+) -> None:
+    parts = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
+    split = RetrieveAllModel.from_pretrained(
+        write_loud_adapters(tmp_path / "adapters", tiny_adapter),
+        device_map={part: "disk" if part == offloaded else "cpu" for part in parts},
+        offload_folder=str(tmp_path / "offload"),
+    )
+    assert list(map(places, split.extract(MIXED))) == list(map(places, model.extract(MIXED)))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_quantised_embedded_llm_extracts(embedded_base: str, bits: int) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install -e '.[quantization]'")
+    config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_quant_type="nf4")
+    model = RetrieveAllModel.from_pretrained("shipped", languages=["de"], quantization_config=config, dtype=torch.bfloat16)
+    assert model.base.get_memory_footprint() < 0.9 * 2 * model.base.num_parameters()
+    found = {(entity.text, entity.label) for entity in model.extract("Angela Merkel besuchte gestern Nairobi.", "de")[0]}
+    assert ("Angela Merkel", "PER") in found
+
+
+# Every answer can be parsed
+
+
+def word_spans(sentence: Sentence, entities: list[Entity]) -> list[Span]:
+    starts = {word.start: i for i, word in enumerate(sentence.words)}
+    ends = {word.end: i + 1 for i, word in enumerate(sentence.words)}
+    return [Span(starts[entity.start], ends[entity.end], entity.label) for entity in entities]
+
+
+def assert_parsable(model: RetrieveAllModel, whole: Sentence, result: Extraction) -> None:
+    """The answer of each sentence is word for word the one that training would write for its entities."""
+    assert_lie_in(whole.text, result.entities)
+    for served in result.sentences:
+        # By both ends: the last word may be empty.
+        words = tuple(word for word in whole.words if served.start <= word.start and word.end <= served.end)
+        sentence = Sentence(whole.text, words)
+        entities = [entity for entity in result.entities if served.start <= entity.start and entity.end <= served.end]
+        assert AnswerGrammar(model.answers, sentence, sorted(LABELS)).accepts(served.answer_ids)
+        assert served.answer_ids == model.answers.answer_ids(sentence, word_spans(sentence, entities))
+
+
+@pytest.fixture(scope="module")
+def windowless(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
+    """A model that reads every sentence in one window, so that it has one answer."""
+    model = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+    model.config.max_sentence_tokens = 100_000
+    return model
+
+
+@given(text=texts)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_every_answer_to_any_text_can_be_parsed(windowless: RetrieveAllModel, text: str) -> None:
+    (result,) = windowless.explain(text)
+    assert_parsable(windowless, Sentence.from_text(text), result)
+
+
+@given(words=word_lists)
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+def test_every_answer_to_any_words_can_be_parsed(windowless: RetrieveAllModel, words: list[str]) -> None:
+    (result,) = windowless.explain(words=[words])
+    assert_parsable(windowless, Sentence.from_words(words), result)
