@@ -61,18 +61,19 @@ def main(
     examples = [example for code in codes for example in of_language[code]]
     owners = [code for code in codes for _ in of_language[code]]
     words = [[word.text for word in example.sentence.words] for example in examples]
-    loaded.extract(words=words[:batch_size], languages=owners[:batch_size], batch_size=batch_size)  # warm-up
+    loaded.extract(words[:batch_size], language=owners[:batch_size], is_split_into_words=True, batch_size=batch_size)  # warm-up
 
     def ours(routed: bool) -> tuple[list[list[Entity]], float]:
         began = time.perf_counter()
-        found = loaded.extract(words=words, languages=None if routed else owners, batch_size=batch_size)
-        return found, time.perf_counter() - began
+        found = loaded.extract(words, language=None if routed else owners, is_split_into_words=True, batch_size=batch_size)
+        return [result.entities for result in found], time.perf_counter() - began
 
     with timed() as seconds:
         routed, routed_seconds = ours(True)
     oracle, oracle_seconds = ours(False)
     rows = [_row("ours, routed", examples, routed, routed_seconds), _row("ours, oracle", examples, oracle, oracle_seconds)]
-    prompts = [[part.prompt_ids for part in result.sentences] for result in loaded.explain(words=words, languages=owners)]
+    explained = loaded.extract(words, language=owners, details=True, is_split_into_words=True)
+    prompts = [[part.details.prompt_ids for part in result.sentences if part.details] for result in explained]
     peer = PeftPeer(loaded, codes)
     peer.generate(prompts[0], owners[:1] * len(prompts[0]), 4)  # warm-up
     for name, by_language in ((MIXED, False), (GROUPED, True)):

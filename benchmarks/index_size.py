@@ -62,7 +62,7 @@ def _add(model: RetrieveAllModel, adapter: LanguageAdapter, name: str, count: in
         adapter.manifest, ExampleIndex(*multiplied), adapter.routing_vectors, adapter.training_hashes, adapter.path
     )
     with patch.object(LanguageAdapter, "language", name):
-        model._languages.add(larger)
+        model._registry.add(larger)
     model.router.route(adapter.sentence_vectors()[:1])
     return time.perf_counter() - began
 

@@ -41,14 +41,19 @@ def main(
     words = [[word.text for word in e.sentence.words] for e in labelled_sentences(loaded, data, language, batch_size)]
     with tempfile.TemporaryDirectory() as folder:
         codes = [loaded.add_language(path) for path in copies(loaded.adapters[language].path, Path(folder), batch_size)]
-        results = loaded.explain(words=words, languages=language)
-        prompts = [sentence.prompt_ids for result in results for sentence in result.sentences[:1]]
-        longest = max(len(sentence.answer_ids) for result in results for sentence in result.sentences)
+        results = loaded.extract(words, language=language, is_split_into_words=True, details=True)
+        details = [sentence.details for result in results for sentence in result.sentences[:1] if sentence.details]
+        prompts = [each.prompt_ids for each in details]
+        longest = max(len(each.answer_ids) for each in details)
         rows: list[dict[str, Any]] = [{"languages": int(number)} for number in numbers.split(",")]
         for row in rows:
             rows_languages = [codes[i % row["languages"]] for i in range(batch_size)]
-            loaded.extract(words=words, languages=rows_languages)  # warm-up
-            seconds = _median(lambda: loaded.extract(words=words, languages=rows_languages), repeats)  # noqa: B023
+
+            def ours(owners: list[str] = rows_languages) -> None:
+                loaded.extract(words, language=owners, is_split_into_words=True)
+
+            ours()  # warm-up
+            seconds = _median(ours, repeats)
             row["ours, sentences/s"] = round(batch_size / seconds, 2)
         peer = PeftPeer(loaded, codes)
         for row in rows:

@@ -47,7 +47,7 @@ def main(
             "MB": round(loaded.base.get_memory_footprint() / 1e6, 1),
             "MB of its linear layers": round(_linear_bytes(loaded.base) / 1e6, 1),
         }
-        loaded.extract("Angela Merkel besuchte gestern Nairobi.", languages.split(",")[0])  # warm-up
+        loaded.extract("Angela Merkel besuchte gestern Nairobi.", language=languages.split(",")[0])  # warm-up
         f1, speed = [], []
         for language in languages.split(","):
             examples = labelled_sentences(loaded, data, language, number)

@@ -82,10 +82,10 @@ class Stamped:
         self.languages = self.model.languages
         self.file = Path(folder, f"{os.getpid()}.jsonl")
 
-    def explain(self, texts: Any = None, *rest: Any, **settings: Any) -> list[Extraction]:
-        """As :meth:`RetrieveAllModel.explain`."""
+    def extract(self, texts: list[str], **settings: Any) -> list[Extraction]:
+        """See :meth:`RetrieveAllModel.extract`."""
         began = time.time()
-        results = self.model.explain(texts, *rest, **settings)
+        results = self.model.extract(texts, **settings)
         with self.file.open("a") as stream:
             stream.write(json.dumps((began, time.time(), len(results))) + "\n")
         return results

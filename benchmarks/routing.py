@@ -319,9 +319,9 @@ class _Served:
             return torch.zeros(len(vectors), len(self._model.router.languages)), [routes[owner] for owner in owners]
 
         with patch.object(self._model.router, "route", along):
-            results = self._model.extract(words=sentences)
-        for i, entities in zip(missing, results, strict=True):
-            self._tags[keys[i]] = list(tags_from_entities(entities, self._asked.examples[i].sentence))
+            results = self._model.extract(sentences, is_split_into_words=True)
+        for i, result in zip(missing, results, strict=True):
+            self._tags[keys[i]] = list(tags_from_entities(result.entities, self._asked.examples[i].sentence))
         return [self._tags[key] for key in keys]
 
 

@@ -79,8 +79,8 @@ def _rows(language: str, others: tuple[str, ...], mul: Path, settings: Settings)
 def _noticed(model: RetrieveAllModel, language: str, settings: Settings) -> float:
     """How many of its sentences are taken for unknown, in percent, with the default threshold."""
     test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
-    found = model.explain(words=[[word.text for word in example.sentence.words] for example in test])
-    return round(100 * sum(not result.route.known for result in found) / len(found), 1)
+    found = model.extract([[word.text for word in example.sentence.words] for example in test], is_split_into_words=True)
+    return round(100 * sum(not result.known for result in found) / len(found), 1)
 
 
 def _row(

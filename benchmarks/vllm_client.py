@@ -17,7 +17,6 @@ from benchmarks.options import Json, Number, OptionalData, benchmark
 from benchmarks.report import Figure, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.outputs import Extraction
-from modeling_retrieveall.serving.vllm_client import VLLMAnswerer
 
 
 @benchmark(limit=1)
@@ -39,9 +38,9 @@ def main(
     began = time.perf_counter()
     loaded.prepare(together)
     rate = len(together) / (time.perf_counter() - began)
-    ours = loaded.explain(together)
-    loaded.answer_with(VLLMAnswerer(url, loaded.answers))
-    pairs = list(zip(ours, loaded.explain(together), strict=True))
+    ours = loaded.extract(together, details=True)
+    loaded.use_server(url)
+    pairs = list(zip(ours, loaded.extract(together, details=True), strict=True))
     starts = itertools.accumulate(map(len, texts.values()), initial=0)
     rows = [_row(language, pairs[start : start + len(texts[language])]) for language, start in zip(texts, starts, strict=False)]
     rows.append(_row("all", pairs))
@@ -69,7 +68,7 @@ def _places(result: Extraction) -> list[tuple[int, int, str]]:
 
 
 def _tokens(result: Extraction) -> list[list[int]]:
-    return [sentence.answer_ids for sentence in result.sentences]
+    return [sentence.details.answer_ids for sentence in result.sentences if sentence.details]
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ SENTENCES = [
 
 def main() -> None:
     model = RetrieveAllModel.from_pretrained("shipped")
-    for result in model.explain(SENTENCES):
-        print(f"[{result.route.language}] {result.text}")
+    for result in model.extract(SENTENCES):
+        print(f"[{result.language}] {result.text}")
         for entity in result.entities:
             print(f"    {entity.label:4} {entity.text}  [{entity.start}:{entity.end}]  {entity.score:.2f}")
 

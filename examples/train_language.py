@@ -21,7 +21,7 @@ def main() -> None:
 
     model = RetrieveAllModel.from_pretrained("shipped")
     model.add_language(adapter)
-    for entity in model.extract("Wangari Maathai alizaliwa Nyeri.", languages="sw")[0]:
+    for entity in model.extract("Wangari Maathai alizaliwa Nyeri.", language="sw").entities:
         print(f"{entity.label:4} {entity.text}  [{entity.start}:{entity.end}]  {entity.score:.2f}")
 
 

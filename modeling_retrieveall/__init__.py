@@ -2,7 +2,7 @@
 
 >>> from modeling_retrieveall import RetrieveAllModel
 >>> model = RetrieveAllModel.from_pretrained("shipped")
->>> model.extract(["Angela Merkel besuchte Nairobi."])[0][0].label
+>>> model.extract("Angela Merkel besuchte Nairobi.").entities[0].label
 'PER'
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .model.language_adapter import LanguageAdapter
     from .model.lora_files import AdapterError
     from .model.modeling_retrieveall import RetrieveAllModel
-    from .model.outputs import Extraction, RetrieveAllOutput, ServedSentence
+    from .model.outputs import Extraction, RetrieveAllOutput, SentenceDetails, SentenceResult
     from .model.router import Route
     from .training.arguments import TrainingArguments
     from .training.trainer import train
@@ -54,7 +54,8 @@ __all__ = [
     "RetrieveAllModel",
     "RetrieveAllOutput",
     "Route",
-    "ServedSentence",
+    "SentenceDetails",
+    "SentenceResult",
     "ServerError",
     "TagError",
     "TrainingArguments",
@@ -87,7 +88,8 @@ _HOMES = {
     "RetrieveAllModel": "model.modeling_retrieveall",
     "RetrieveAllOutput": "model.outputs",
     "Route": "model.router",
-    "ServedSentence": "model.outputs",
+    "SentenceDetails": "model.outputs",
+    "SentenceResult": "model.outputs",
     "ServerError": "model.errors",
     "TagError": "data.tags",
     "TrainingArguments": "training.arguments",

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
+from modeling_retrieveall.model import base_llm
 from modeling_retrieveall.model.answer_format import AnswerFormat
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE, embedded_path, prepare_embedded
 from modeling_retrieveall.model.entities import Example, Sentence, Span
@@ -30,6 +31,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # A busy machine makes single examples slow; that is no failure.
 settings.register_profile("retrieveall", deadline=None)
 settings.load_profile("retrieveall")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _float32() -> Iterator[None]:
+    """Loads models in float32 on every CPU, so that results do not depend on the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(base_llm, "native_dtype", lambda device="cpu": torch.float32)
+        yield
+
 
 TINY_CORPUS = [
     "Known entities: Berlin = LOC; Angela Merkel = PER",

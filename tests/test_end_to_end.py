@@ -23,7 +23,7 @@ def model(embedded_base: str) -> RetrieveAllModel:
 
 
 def test_the_demo_sentences_reach_their_languages_and_give_their_entities(model: RetrieveAllModel) -> None:
-    results = model.explain(DEMO)
+    results = model.extract(DEMO, details=True)
     assert sorted(result.route.language for result in results) == LANGUAGES
     found = {entity.text: entity.label for result in results for entity in result.entities}
     expected = {"Angela Merkel": "PER", "Nairobi": "LOC", "University of Oxford": "ORG", "Gabriela Mistral": "PER"}
@@ -37,17 +37,17 @@ def test_the_demo_sentences_reach_their_languages_and_give_their_entities(model:
 def test_a_mixed_batch_gives_what_each_sentence_gives_alone(model: RetrieveAllModel) -> None:
     together = model.extract(DEMO)
     for text, entities in zip(DEMO, together, strict=True):
-        alone = model.extract(text)[0]
+        alone = model.extract(text).entities
         assert [(e.start, e.end, e.label) for e in alone] == [(e.start, e.end, e.label) for e in entities]
 
 
 def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel) -> None:
     german = [text for text in DEMO if "besuchte" in text]
-    before = model.extract(german, "de")
+    before = model.extract(german, language="de")
     model.remove_language("ru")
-    assert model.extract(german, "de") == before
+    assert model.extract(german, language="de") == before
     model.add_language(resolve(SHIPPED).adapters["ru"])
-    assert model.extract(german, "de") == before
+    assert model.extract(german, language="de") == before
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel
     ],
 )
 def test_the_city_is_meant_and_not_the_meal(model: RetrieveAllModel, language: str, text: str, mention: str, start: int) -> None:
-    entities = model.extract(text, languages=language)[0]
+    entities = model.extract(text, language=language).entities
     assert [entity.start for entity in entities if entity.text == mention][:1] == [start]
 
 
 def test_generate_takes_tokens_and_gives_the_answer(model: RetrieveAllModel) -> None:
     batch = model.tokenizer(DEMO[:2], return_tensors="pt", padding=True)
-    output = model.generate(**batch, languages=["de", "en"], return_dict_in_generate=True)
+    output = model.generate(**batch, language=["de", "en"], return_dict_in_generate=True)
     answer = model.tokenizer.decode(output.sequences[0], skip_special_tokens=True)
     assert " Angela Merkel = PER" in answer
-    assert output.entities[0] == model.extract(DEMO[0], "de")[0]
+    assert output.entities[0] == model.extract(DEMO[0], language="de").entities
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "mul"])
@@ -106,7 +106,7 @@ def test_the_command_line_extracts_with_the_shipped_model(embedded_base: str) ->
 def test_everyday_sentences_without_a_name_get_none(model: RetrieveAllModel) -> None:
     rows = [line.split("\t") for line in (Path(__file__).parent / "everyday.tsv").read_text(encoding="utf-8").splitlines()]
     rows = [(language, text) for language, text in rows if "[" not in text and language in model.languages]
-    found = model.extract([text for _, text in rows], [language for language, _ in rows])
+    found = model.extract([text for _, text in rows], language=[language for language, _ in rows])
     assert len(rows) >= 22
     assert sum(map(bool, found)) <= len(rows) / 10, [
         f"{text}: {entities}" for (_, text), entities in zip(rows, found, strict=True) if entities

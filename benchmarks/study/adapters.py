@@ -214,6 +214,8 @@ def predictions(
         language: Their language.
         routed: Let the model find the language itself.
     """
-    results = model.explain(words=[words_of(example) for example in test], languages=None if routed else language)
+    results = model.extract(
+        [words_of(example) for example in test], language=None if routed else language, is_split_into_words=True
+    )
     tags = [list(tags_from_entities(r.entities, e.sentence)) for e, r in zip(test, results, strict=True)]
-    return tags, sum(r.route.language == language for r in results) / len(results) if routed else None
+    return tags, sum(r.language == language for r in results) / len(results) if routed else None

@@ -49,8 +49,8 @@ class Annotates(Protocol):
     def languages(self) -> dict[str, str]:
         """The adapter of each language."""
 
-    def explain(self, texts: Any = None, languages: Any = None, batch_size: Any = None, *, words: Any = None, **_: Any) -> Any:
-        """As :meth:`RetrieveAllModel.explain`."""
+    def extract(self, texts: Any, **options: Any) -> Any:
+        """Extracts the entities of a list of texts; see :meth:`RetrieveAllModel.extract`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def annotate(
         prefix: Put before the names of the columns that are added: ``entities``, ``language`` and ``known``.
         batch_size: Sentences decoded together.
         overwrite: Replace a target that is there.
-        **settings: ``languages``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.explain`.
+        **settings: ``language``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
         How many records there are.
@@ -239,9 +239,10 @@ def annotated(model: Annotates, records: Sequence[Record], batch_size: int | Non
     added = [_columns(_NOTHING)] * len(records)
     texts = [i for i, record in enumerate(records) if record.text and isinstance(record.text, str)]
     words = [i for i, record in enumerate(records) if record.text and not isinstance(record.text, str)]
-    for positions, name in ((texts, "texts"), (words, "words")):
+    for positions, split in ((texts, False), (words, True)):
         if positions:
-            found = model.explain(**{name: [records[i].text for i in positions]}, batch_size=batch_size, **settings)
+            given = [records[i].text for i in positions]
+            found = model.extract(given, is_split_into_words=split, batch_size=batch_size, **settings)
             for i, extraction in zip(positions, found, strict=True):
                 added[i] = _columns(extraction)
     return added
@@ -253,8 +254,8 @@ _NOTHING = Extraction("", [], [])
 def _columns(result: Extraction) -> Row:
     return {
         "entities": [entity_dict(entity) for entity in result.entities],
-        "language": result.route.language,
-        "known": result.route.known,
+        "language": result.language,
+        "known": result.known,
     }
 
 

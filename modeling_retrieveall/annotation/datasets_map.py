@@ -27,7 +27,7 @@ class Annotator:
         model: The model.
         column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
         prefix: Put before the names of the columns that are added.
-        settings: As of :meth:`RetrieveAllModel.explain`.
+        settings: As of :meth:`RetrieveAllModel.extract`.
         release: The version of this package: another one may find other entities.
     """
 
@@ -62,6 +62,6 @@ def annotator(model: Annotates, column: str | None = None, prefix: str = "", **s
         model: The model.
         column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
         prefix: Put before the names of the columns that are added.
-        **settings: As of :meth:`RetrieveAllModel.explain`.
+        **settings: As of :meth:`RetrieveAllModel.extract`.
     """
     return Annotator(model, column, prefix, settings)

@@ -38,7 +38,7 @@ def identity(model: Any) -> dict[str, Any]:
         "base LLM": f"{model.config.base_model} {_base(model.base)}",
         "dtype": str(model.base.dtype).removeprefix("torch."),
         "quantization": quantized and quantized.to_dict(),
-        "server": getattr(model._extractor.answerer, "url", None),
+        "server": getattr(model._extractor.backend, "url", None),
         **{name: getattr(model.config, name) for name in fields},
     }
 

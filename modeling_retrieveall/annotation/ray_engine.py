@@ -72,7 +72,7 @@ def annotate_on_ray(
         prefix: As for :func:`annotate`.
         batch_size: Sentences decoded together.
         overwrite: Replace a target that is there.
-        **settings: ``languages``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.explain`.
+        **settings: ``language``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
         How many records there are.

@@ -47,7 +47,7 @@ def annotate(
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
     weights = prior_weights(prior) if prior else None
-    settings: dict[str, Any] = {"languages": language, "prior": weights, "threshold": threshold}
+    settings: dict[str, Any] = {"language": language, "prior": weights, "threshold": threshold}
     files: dict[str, Any] = {"column": column, "prefix": prefix, "overwrite": overwrite}
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray hides no GPU from workers that have asked for none

@@ -69,7 +69,9 @@ def extract(
     loaded = load(model, revision, base, add or [], dtype, device, quantize)
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_AT_A_TIME)):
-        for result in loaded.explain(part, language, batch_size, threshold=threshold, prior=weights):
+        for result in loaded.extract(
+            part, language=language, batch_size=batch_size, threshold=threshold, prior=weights, details=explain
+        ):
             show(result)
     show.close()
 

@@ -1,7 +1,7 @@
 """How the command line shows what it found: a table, CoNLL, JSON, or how it came about.
 
 >>> show = view(as_json=True)
->>> show(model.explain("Angela Merkel besuchte Nairobi.")[0])
+>>> show(model.extract("Angela Merkel besuchte Nairobi."))
 {"text": "Angela Merkel besuchte Nairobi.", "language": "de", "known": true, "entities": [...]}
 """
 
@@ -52,10 +52,7 @@ class _JsonView(_AtOnce):
         self._explain = explain
 
     def __call__(self, result: Any) -> None:
-        from ..model.outputs import entity_dict
-
-        row = {"text": result.text, "language": result.route.language, "known": result.route.known}
-        row = result.to_dict() if self._explain else {**row, "entities": [entity_dict(e) for e in result.entities]}
+        row = result.to_dict(details=self._explain)
         typer.echo(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace"))
 
 
@@ -81,16 +78,16 @@ class _ExplainedView(_AtOnce):
                 self._show_entity(result, entities.pop())
 
     def _show_sentence(self, result: Any, sentence: Any) -> None:
-        show, route = self._console.print, sentence.route
+        show, route, details = self._console.print, sentence.route, sentence.details
         self._console.rule(escaped(result.text[sentence.start : sentence.end][:80]))
-        likely = ", ".join(f"{name} {share:.2f}" for name, share in list(sentence.posterior.items())[:_LANGUAGES_SHOWN])
+        likely = ", ".join(f"{name} {share:.2f}" for name, share in list(details.posterior.items())[:_LANGUAGES_SHOWN])
         served = ", ".join(f"{name} {weight:.2f}" for name, weight in route.mixture.items()) or "none"
         show(f"language {likely or route.language}{'' if route.known else ' (unknown)'}; adapters: {served}")
-        for hit in sentence.retrieved.mentions:
+        for hit in details.retrieved.mentions:
             show(f"  {hit.similarity:.2f}  {escaped(hit.item.text)} = {escaped(hit.item.span.label)}")
-        for hit in sentence.retrieved.examples:
+        for hit in details.retrieved.examples:
             show(f"  {hit.similarity:.2f}  {escaped(hit.item.sentence.text)}")
-        show(escaped(sentence.prompt), style="dim")
+        show(escaped(details.prompt), style="dim")
 
     def _show_entity(self, result: Any, entity: Any) -> None:
         support = ", ".join(f"{hit.similarity:.2f}" for hit in result.support(entity))
@@ -106,7 +103,7 @@ class _TableView:
         self._table = table("text", "language", "entities", show_lines=True)
 
     def __call__(self, result: Any) -> None:
-        language = result.route.language if result.route.known else f"{result.route.language}?"
+        language = result.language if result.known else f"{result.language}?"
         entities = "\n".join(f"[bold]{escaped(e.label)}[/] {escaped(e.text)} [dim]{e.score:.2f}[/]" for e in result.entities)
         self._table.add_row(escaped(result.text), language, entities)
 

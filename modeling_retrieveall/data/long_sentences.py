@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from ..model.configuration_retrieveall import RetrieveAllConfig
+from ..model.documents import split_windows
 from ..model.entities import Example, Span
 from ..model.sentence_splitting import sentence_bounds
-from ..model.windows import split_windows
 from .rows import DatasetError
 from .writing import written
 

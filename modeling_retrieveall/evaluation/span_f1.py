@@ -149,12 +149,12 @@ def predict(
     """
     sentences = [example.sentence for example in examples]
     began = time.perf_counter()
-    results = model.explain(words=sentences, languages=language if oracle_routing else None, batch_size=batch_size)
+    results = model.extract(sentences, language=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - began
     return Predictions(
         labelled=[tags_from_spans(example.spans, len(example.sentence.words)) for example in examples],
         found=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
-        routed_right=None if oracle_routing else [result.route.language == language for result in results],
+        routed_right=None if oracle_routing else [result.language == language for result in results],
         seconds=seconds,
     )
 

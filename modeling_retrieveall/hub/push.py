@@ -139,7 +139,7 @@ def push_model(
     slug = open_collection(collection, hub.api, private=private) if collection else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model.save_pretrained(folder, slug)
+        model.save_pretrained(folder, collection=slug)
         config = RetrieveAllConfig.from_pretrained(folder)
         manifests = {language: adapter.manifest for language, adapter in model.adapters.items()}
         card = _edited_card(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)

@@ -55,7 +55,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
 
     def extract(text: str, language: str) -> tuple[str, str]:
         try:
-            result = model.explain(text, language or None)[0]
+            result = model.extract(text, language=language or None, details=True)
         except (RetrieveAllError, OSError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         highlighted = pieces(text, [entity_dict(entity) for entity in result.entities])

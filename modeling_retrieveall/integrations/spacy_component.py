@@ -147,7 +147,7 @@ class RetrieveAllComponent:
     def pipe(self, stream: Iterable[Doc], batch_size: int = 1) -> Iterator[Doc]:
         """Sets the entities of a stream of documents, some batches at a time, in order."""
         for docs in minibatch(stream, max(batch_size, _BATCHES_AT_A_TIME * self.batch_size)):
-            results = self.model.explain([doc.text for doc in docs], batch_size=self.batch_size, threshold=self.threshold)
+            results = self.model.extract([doc.text for doc in docs], batch_size=self.batch_size, threshold=self.threshold)
             widened = sum(self._annotate(doc, result) for doc, result in zip(docs, results, strict=True))
             if widened:
                 count = sum(len(result.entities) for result in results)

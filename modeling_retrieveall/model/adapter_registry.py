@@ -1,11 +1,10 @@
-"""The languages that a loaded model serves: adapters, router and LoRA bank, kept in step.
+"""The adapters of a loaded model, with the router and the LoRA bank that depend on them.
 
->>> languages = Languages(base, config)
->>> languages.add(LanguageAdapter.load("adapter_cards/de"))
->>> languages.remove("de")
+>>> registry = AdapterRegistry(base, config)
+>>> registry.add(LanguageAdapter.load("adapter_cards/de"))
+>>> registry.remove("de")
 """
 
-import warnings
 from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedModel
@@ -22,8 +21,8 @@ from .router import Router
 from .writing_systems import usual_scripts
 
 
-class Languages:
-    """What is added and removed with a language; nothing else changes then.
+class AdapterRegistry:
+    """The adapters of a model. Adding or removing a language changes nothing for the others.
 
     Args:
         base: The base LLM.
@@ -31,8 +30,8 @@ class Languages:
 
     Attributes:
         adapters: The adapter of each language, by its code.
-        bank: Their LoRA weights, as far as they are resident.
-        router: Which of them serves a sentence.
+        bank: The LoRA weights of the adapters that are resident.
+        router: Chooses the adapters of a sentence.
     """
 
     def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig) -> None:
@@ -41,13 +40,13 @@ class Languages:
         self.adapters: dict[str, LanguageAdapter] = {}
         self.bank = LoraBank(base, config.adapter_slots)
         self.router = Router(config)
-        self._usable: set[str] = set()  # languages whose weights have been fetched and looked at
+        self._checked: set[str] = set()  # languages whose weights were fetched and checked
 
     def add(self, adapter: LanguageAdapter) -> None:
-        """Adds a language, in place of an adapter of the same one. Weights on the Hub are looked at when first needed.
+        """Adds an adapter, and replaces one of the same language. Weights on the Hub are fetched and checked at their first use.
 
         Raises:
-            AdapterError: It is of another base LLM, encoder layer or prompt.
+            AdapterError: It belongs to another base LLM, encoder layer or prompt.
         """
         check_manifest(adapter.source, adapter.manifest, self.config)
         check_hidden_size(adapter, self.base)
@@ -55,7 +54,7 @@ class Languages:
             check_weights(adapter, self.base, self.config.max_rank)
         language = adapter.language
         self.bank.unload(language)
-        self._usable.discard(language)
+        self._checked.discard(language)
         self.adapters[language] = adapter
         if language == SHARED_LANGUAGE:
             self.router.fallback = language
@@ -64,7 +63,7 @@ class Languages:
             self.router.add(language, adapter.sentence_vectors(), scripts)
 
     def remove(self, language: str) -> None:
-        """Takes a language away.
+        """Removes a language.
 
         Raises:
             InputError: There is no such language.
@@ -72,16 +71,16 @@ class Languages:
         self.check([language])
         del self.adapters[language]
         self.bank.unload(language)
-        self._usable.discard(language)
+        self._checked.discard(language)
         self.router.remove(language)
         if language == SHARED_LANGUAGE:
             self.router.fallback = None
 
     def check(self, languages: Iterable[str]) -> None:
-        """Makes sure that there are such languages.
+        """Checks that the model has languages.
 
         Raises:
-            InputError: There is one that is not.
+            InputError: It does not have one of them.
         """
         if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
             raise InputError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {_listed(self.adapters)}.")
@@ -90,9 +89,9 @@ class Languages:
         """Adds the adapters of a model.
 
         Args:
-            sources: Where the adapter of each language lies.
-            wanted: These languages only, and the shared adapter; all when not given.
-            refusals: Takes note of adapters on the Hub that cannot be used.
+            sources: The folder or repository of each language's adapter.
+            wanted: The languages to add, beside the multilingual adapter; all when ``None``.
+            refusals: Records the adapters on the Hub that cannot be used.
 
         Raises:
             InputError: A wanted language is not there.
@@ -115,7 +114,7 @@ class Languages:
         refusals.warn()
 
     def make_resident(self, languages: Collection[str]) -> None:
-        """Reads the LoRA weights of languages into the bank, as far as they are not there.
+        """Reads LoRA weights into the bank, unless they are there.
 
         Raises:
             AdapterError: Weights are missing or damaged.
@@ -123,35 +122,18 @@ class Languages:
         """
         self.bank.make_resident(languages, lambda language: self.adapters[language].lora_weights(self.base.dtype))
 
-    def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
-        """Fetches the weights of languages that are needed for the first time; those that are of no use are removed.
-
-        Args:
-            languages: The languages that sentences are routed to.
-            strict: Raise the reason instead.
-
-        Returns:
-            The languages removed.
+    def load_weights(self, language: str) -> None:
+        """Fetches and checks the LoRA weights of a language at their first use, and reads them into the bank.
 
         Raises:
-            AdapterError: Weights are of no use, and ``strict`` is set.
-            HubError: Weights cannot be fetched.
+            AdapterError: They are missing, damaged or do not fit the base LLM.
+            HubError: They cannot be fetched.
         """
-        removed = set()
-        for language in sorted(set(languages) - self._usable):
-            adapter = self.adapters[language]
-            try:
-                check_weights(adapter, self.base, self.config.max_rank)
-                # The weights stay where decoding needs them next, so that they are read once.
-                self.make_resident([language])
-                self._usable.add(language)
-            except AdapterError as error:
-                if strict:
-                    raise
-                warnings.warn(f"The language {language!r} is served no longer. {error}", stacklevel=2)
-                self.remove(language)
-                removed.add(language)
-        return removed
+        if language not in self._checked:
+            check_weights(self.adapters[language], self.base, self.config.max_rank)
+            # They stay in the bank for decoding, so that they are read once.
+            self.make_resident([language])
+            self._checked.add(language)
 
 
 def _listed(languages: Iterable[str]) -> str:

@@ -1,123 +1,151 @@
-"""Who answers windows that have their prompts: the base LLM here, or a server in its place.
+"""Backends that decode prepared sentences: the base LLM in this process, or a server.
 
->>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
->>> model.extract("Angela Merkel besuchte Nairobi.")
+>>> model.use_server("http://localhost:8000/v1")
+>>> model.extract("Angela Merkel besuchte Nairobi.").language
+'de'
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from transformers import PreTrainedModel
 
-from .adapter_registry import Languages
+from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .batching import TokenBudget
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import AnswerDecoder
+from .decoding import Answer, AnswerDecoder
 from .documents import Window
 from .grammar import AnswerGrammar
 from .occurrences import OccurrenceChooser
-from .prompting import DECODINGS, Decoding
+from .prompting import DECODINGS, Decoding, Prompt
+from .retrieval import Retrieved
+from .router import Route
 from .tagging import Tagger
 
 
-class Answerer(Protocol):
-    """What answers windows; it calls for nothing but their prompts, routes and labels.
+@dataclass(frozen=True, slots=True)
+class PreparedSentence:
+    """A sentence with all that a backend needs to decode it.
 
     Attributes:
-        decodings: The ways in which it can answer.
+        window: The words and their token ids.
+        route: The language and the adapters.
+        posterior: The probability of each language.
+        retrieved: The labelled examples that were retrieved.
+        labels: The entity types that the answer may contain.
+        decoding: Whether the answer is read as tags or generated.
+        prompt: The prompt.
+    """
+
+    window: Window
+    route: Route
+    posterior: dict[str, float]
+    retrieved: Retrieved
+    labels: list[str]
+    decoding: Decoding
+    prompt: Prompt
+
+
+class DecodingBackend(Protocol):
+    """Decodes prepared sentences.
+
+    Attributes:
+        decodings: The ways of decoding that it supports.
     """
 
     decodings: Sequence[Decoding]
 
-    def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
-        """Makes sure that it can answer for languages, as :meth:`Languages.drop_unusable` does.
+    def load_adapter(self, language: str) -> None:
+        """Makes sure that it can decode with the adapter of a language.
+
+        Raises:
+            AdapterError: The weights of the adapter cannot be used. The language is then removed from the model.
+            RetrieveAllError: The adapter is not available now; the language stays.
+        """
+
+    def decode(self, sentences: Sequence[PreparedSentence], batch_size: int, on_progress: Callable[[int], None]) -> list[Answer]:
+        """Decodes sentences.
 
         Args:
-            languages: The languages that sentences are routed to.
-            strict: Raise the reason instead.
+            sentences: The sentences.
+            batch_size: Maximum number of sentences that are decoded together.
+            on_progress: Called with the number of sentences that were decoded since the last call.
 
         Returns:
-            Those that it cannot answer for, which have been removed from the model.
-        """
-
-    def answer(self, windows: list[Window], batch_size: int, done: Callable[[list[Window]], None]) -> None:
-        """Sets the answer of each window.
-
-        Args:
-            windows: Windows with prompts.
-            batch_size: How many are answered together.
-            done: Is told of windows as soon as they have their answers.
+            The answers, in the order of the sentences.
         """
 
 
-class LocalAnswerer:
-    """Answers with the base LLM and the LoRA bank, in batches of like length.
+class LocalBackend:
+    """Decodes with the base LLM and the LoRA bank of this process, in batches of similar length.
 
     Args:
         base: The base LLM.
         config: The model's configuration.
-        languages: Adapters and LoRA bank.
-        answers: The answer format over the base's tokenizer.
+        registry: The adapters and their LoRA bank.
+        answers: The answer format over the base LLM's tokenizer.
 
     Attributes:
-        decoder: Decodes answers.
+        decoder: Generates answers under a grammar.
     """
 
-    def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
+    def __init__(
+        self, base: PreTrainedModel, config: RetrieveAllConfig, registry: AdapterRegistry, answers: AnswerFormat
+    ) -> None:
         self.decodings: Sequence[Decoding] = DECODINGS
-        self.decoder = AnswerDecoder(base, languages.bank)
-        self._tagger = Tagger(base, languages.bank, answers)
+        self.decoder = AnswerDecoder(base, registry.bank)
+        self._tagger = Tagger(base, registry.bank, answers)
         self._occurrences = OccurrenceChooser(self.decoder, answers)
-        self._languages = languages
+        self._registry = registry
         self._answers = answers
         self._budget = TokenBudget(config.max_batch_tokens)
 
-    def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
-        """As :meth:`Languages.drop_unusable`: it needs their LoRA weights."""
-        return self._languages.drop_unusable(languages, strict)
-
-    def answer(self, windows: list[Window], batch_size: int, done: Callable[[list[Window]], None]) -> None:
-        """Sets the answer of each window.
+    def load_adapter(self, language: str) -> None:
+        """Reads the LoRA weights of a language into the bank when it is used for the first time.
 
         Raises:
-            MemoryError: A window does not fit into memory, even alone.
+            AdapterError: The weights are missing, damaged or do not fit the base LLM.
+            HubError: The weights cannot be fetched.
         """
+        self._registry.load_weights(language)
 
-        def answer_batch(batch: list[int]) -> None:
-            self._answer([windows[i] for i in batch])
-            done([windows[i] for i in batch])
+    def decode(self, sentences: Sequence[PreparedSentence], batch_size: int, on_progress: Callable[[int], None]) -> list[Answer]:
+        """Decodes sentences; see :meth:`DecodingBackend.decode`.
+
+        Raises:
+            MemoryError: A sentence does not fit into memory, even alone.
+        """
+        answers: dict[int, Answer] = {}
+
+        def decode_batch(batch: list[int]) -> None:
+            self._registry.make_resident(sorted({name for i in batch for name in sentences[i].route.adapters}))
+            for decoding, decode in (("tags", self._tag), ("generation", self._generate)):
+                positions = [i for i in batch if sentences[i].decoding == decoding]
+                if positions:
+                    answers.update(zip(positions, decode([sentences[i] for i in positions]), strict=True))
+            on_progress(len(batch))
 
         self._budget.run(
-            [len(window.prompt) if window.prompt else 0 for window in windows],
-            answer_batch,
+            [len(sentence.prompt) for sentence in sentences],
+            decode_batch,
             max_rows=batch_size,
-            adapters=[window.route.adapters for window in windows],
-            max_adapters=self._languages.bank.free_slots,
+            adapters=[sentence.route.adapters for sentence in sentences],
+            max_adapters=self._registry.bank.free_slots,
+        )
+        return [answers[i] for i in range(len(sentences))]
+
+    def _tag(self, batch: list[PreparedSentence]) -> list[Answer]:
+        return self._tagger.tag(
+            [each.prompt for each in batch],
+            [each.window.sentence for each in batch],
+            [each.labels for each in batch],
+            [each.route.mixture for each in batch],
         )
 
-    def _answer(self, batch: list[Window]) -> None:
-        """Answers a batch of windows, each with its own adapters."""
-        self._languages.make_resident(sorted({name for window in batch for name in window.route.adapters}))
-        self._tag([window for window in batch if window.decoding == "tags"])
-        self._generate([window for window in batch if window.decoding == "generation"])
-
-    def _tag(self, batch: list[Window]) -> None:
-        if not batch:
-            return
-        prompts = [window.prompt for window in batch if window.prompt]
-        sentences, labels = [window.sentence for window in batch], [window.labels for window in batch]
-        answers = self._tagger.tag(prompts, sentences, labels, [window.route.mixture for window in batch])
-        for window, answer in zip(batch, answers, strict=True):
-            window.answer = answer
-
-    def _generate(self, batch: list[Window]) -> None:
-        if not batch:
-            return
-        prompts = [window.prompt.ids for window in batch if window.prompt]
-        grammars = [AnswerGrammar(self._answers, window.sentence, window.labels) for window in batch]
-        mixtures = [window.route.mixture for window in batch]
-        answers = self.decoder.decode(prompts, grammars, mixtures)
-        answers = self._occurrences.choose([window.sentence for window in batch], answers, mixtures)
-        for window, answer in zip(batch, answers, strict=True):
-            window.answer = answer
+    def _generate(self, batch: list[PreparedSentence]) -> list[Answer]:
+        mixtures = [each.route.mixture for each in batch]
+        grammars = [AnswerGrammar(self._answers, each.window.sentence, each.labels) for each in batch]
+        answers = self.decoder.decode([each.prompt.ids for each in batch], grammars, mixtures)
+        return self._occurrences.choose([each.window.sentence for each in batch], answers, mixtures)

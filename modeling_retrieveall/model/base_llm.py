@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,55 @@ def quantization(bits: str | None) -> dict[str, Any]:
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     if bits == "4bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    raise InputError(f"quantize is {bits!r}; give 4bit or 8bit.")
+    raise InputError(f"quantization is {bits!r}; give 4bit or 8bit.")
+
+
+def placement(
+    device: str | None, dtype: str | torch.dtype | None, quantized: str | None, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Chooses the device and the dtype of a base LLM, as far as a caller did not.
+
+    Args:
+        device: A device of torch such as ``"cuda:1"``; a GPU if there is one when ``None`` or ``"auto"``.
+        dtype: A dtype or its name; the fastest one of the device when ``None`` or ``"auto"``.
+        quantized: As for :func:`quantization`.
+        arguments: The other arguments of :func:`load_base`. With ``device_map`` the device is not chosen here.
+
+    Returns:
+        Further arguments of :func:`load_base`.
+
+    Raises:
+        InputError: The device does not exist on this machine, or a value is unknown.
+    """
+    if device is None or device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif "device_map" in arguments:
+        raise InputError(f"device is {device!r} and device_map is {arguments['device_map']!r}. Give one of the two.")
+    if not _is_here(device):
+        raise InputError(f"device is {device!r}, which this machine does not have; give cpu, cuda or cuda:1.")
+    dtype = arguments.pop("torch_dtype", None) if dtype is None else dtype
+    if dtype is None or dtype == "auto":
+        dtype = native_dtype(device)
+    elif isinstance(dtype, str):
+        if dtype not in _DTYPES:
+            raise InputError(f"dtype is {dtype!r}; give auto, {', '.join(_DTYPES)}.")
+        dtype = getattr(torch, dtype)
+    placed = {"dtype": dtype, **quantization(quantized)}
+    if "device_map" not in arguments and (device != "cpu" or quantized or "quantization_config" in arguments):
+        placed["device_map"] = {"": device}
+    return placed
+
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def _is_here(device: str) -> bool:
+    """Whether torch can compute on a device, such as ``"cuda:1"``."""
+    match = re.fullmatch(r"(cpu|mps|cuda|xpu)(?::(\d+))?", device)
+    if not match or match[1] == "cpu":
+        return device == "cpu"
+    backend = torch.mps if match[1] == "mps" else getattr(torch, match[1])
+    return int(match[2] or 0) < int(backend.device_count())
 
 
 def native_dtype(device: str = "cpu") -> torch.dtype:

@@ -1,30 +1,42 @@
-"""The way of a sentence: routed, shown its nearest labelled examples, and answered by its adapters.
+"""The stages from texts to entities.
 
->>> extractor = Extractor(base, config, languages, AnswerFormat(tokenizer))
->>> extractor.serve(["Angela Merkel besuchte Nairobi."], extractor.request(1))[0][0].route
+    texts
+      -> read       cut into sentences and windows                              documents.py
+      -> encode     one vector for the sentence and one for each word           encoder.py
+      -> route      language, adapters and their weights                        router.py
+      -> retrieve   the most similar labelled examples of these adapters        retrieval.py
+      -> prompt     the hierarchical prompt                                     prompting.py
+      -> decode     tags in one pass, or a generated answer                     backends.py
+      -> collect    entities with offsets into the text                         outputs.py
+
+Each stage is a function from the values of the stage before to new ones; nothing is changed in place.
+
+>>> extractor = Extractor(base, config, registry, AnswerFormat(tokenizer))
+>>> extractor.extract(["Angela Merkel besuchte Nairobi."], Request())[0].route
 Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
 """
 
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .adapter_registry import Languages
+from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
-from .backends import Answerer, LocalAnswerer
+from .backends import DecodingBackend, LocalBackend, PreparedSentence
 from .configuration_retrieveall import RetrieveAllConfig
-from .documents import DocumentReader, Window, by_text, checked_texts
+from .decoding import Answer
+from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import SentenceEncoder, SentenceVectors
-from .entities import Sentence
 from .errors import InputError, InputTypeError, RetrieveAllError
+from .lora_files import AdapterError
+from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
 from .retrieval import Retrieved, nearest
 from .router import Route
@@ -33,227 +45,298 @@ _DEFAULTS = RetrieveAllConfig()
 _WINDOWS_AT_A_TIME = 1024
 _SECONDS_BEFORE_PROGRESS = 2
 
+Routed = tuple[Route, dict[str, float]]
+"""The route of a window, and the posterior over languages."""
+
 
 class UnknownLanguageError(RetrieveAllError, ValueError):
     """A sentence is in no language of the model, and ``when_unknown="error"`` asks for an error."""
 
 
+class ExtractOptions(TypedDict, total=False):
+    """The keyword arguments of :meth:`RetrieveAllModel.extract`."""
+
+    language: str | Sequence[str] | None
+    prior: Mapping[str, float] | None
+    threshold: float
+    is_split_into_words: bool
+    decoding: Decoding | None
+    batch_size: int | None
+    details: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a caller asks for.
+    """The options of one call of :meth:`RetrieveAllModel.extract`.
 
     Attributes:
-        languages: The language of each text, instead of routing.
-        batch_size: Sentences decoded together.
-        prior: Weights of languages before any text is read; those not named are ruled out, and so are unknown ones.
-        explained: Whether prompts and retrieved examples are kept once they have served.
-        decoding: How sentences are answered, instead of what the configuration says.
+        language: The language of all texts or of each text, instead of routing.
+        prior: Weights of languages before any text is read. Languages without a weight are ruled out, unknown ones as well.
+        threshold: Minimum score of an entity.
+        decoding: How sentences are decoded; the configuration decides when ``None``.
+        batch_size: Maximum number of sentences that are decoded together; the configuration decides when ``None``.
+        details: Whether the results keep prompts and retrieved examples.
     """
 
-    languages: Sequence[str] | None
-    batch_size: int
+    language: str | Sequence[str] | None = None
     prior: Mapping[str, float] | None = None
-    explained: bool = False
+    threshold: float = 0.0
     decoding: Decoding | None = None
+    batch_size: int | None = None
+    details: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold is {self.threshold}; give a probability between 0 and 1.")
+        if self.language is not None and self.prior is not None:
+            raise InputError("Give the language of the texts or a prior, not both.")
+        if self.prior is not None:
+            _check_prior(self.prior)
+
+    def languages(self, count: int) -> Sequence[str] | None:
+        """The language of each of ``count`` texts, or ``None`` if they are to be routed."""
+        if self.language is None:
+            return None
+        languages = [self.language] * count if isinstance(self.language, str) else self.language
+        if len(languages) != count:
+            raise InputError(f"There are {count} texts and {len(languages)} languages. Give one language, or one for each text.")
+        return languages
 
 
 class Extractor:
-    """Serves texts with a base LLM and the languages that were added to it.
+    """Extracts the entities of texts with a base LLM and the adapters of a registry.
 
     Args:
         base: The base LLM.
         config: The model's configuration.
-        languages: Adapters, router and LoRA bank.
-        answers: The answer format over the base's tokenizer.
+        registry: The adapters, the router and the LoRA bank.
+        answers: The answer format over the base LLM's tokenizer.
 
     Attributes:
-        encoder: Reads sentences.
-        answerer: Answers windows; another one may take its place.
-        lock: Base and bank serve one part of a call at a time; other threads wait.
+        encoder: Computes sentence and word vectors.
+        backend: Decodes prepared sentences; it can be replaced.
+        lock: Held while base LLM and bank are in use; other threads wait for it between parts of a call.
     """
 
-    def __init__(self, base: PreTrainedModel, config: RetrieveAllConfig, languages: Languages, answers: AnswerFormat) -> None:
+    def __init__(
+        self, base: PreTrainedModel, config: RetrieveAllConfig, registry: AdapterRegistry, answers: AnswerFormat
+    ) -> None:
         longest = config.max_example_tokens + 2 * config.max_sentence_tokens
         check_window(longest, config, base)
         self.config = config
         self.encoder = SentenceEncoder(base, config.encoder_layer, config.max_batch_tokens)
-        self.answerer: Answerer = LocalAnswerer(base, config, languages, answers)
+        self.backend: DecodingBackend = LocalBackend(base, config, registry, answers)
         self.lock = threading.RLock()
         self._base = base
         self._answers = answers
-        self._languages = languages
-        self._router = languages.router
+        self._registry = registry
+        self._router = registry.router
         self._reader = DocumentReader(answers, config)
 
-    def request(
-        self,
-        count: int,
-        languages: str | Sequence[str] | None = None,
-        batch_size: int | None = None,
-        prior: Mapping[str, float] | None = None,
-        explained: bool = False,
-        decoding: Decoding | None = None,
-    ) -> Request:
-        """What a caller of ``extract`` asks for so many texts, once it is known to make sense.
-
-        Raises:
-            TypeError: The prior is no mapping from languages to numbers.
-            InputError: A language is not among the model's, or a number is out of its range.
-        """
-        self._tell_of_limits()
-        size = self.config.batch_size if batch_size is None else batch_size
-        if size < 1:
-            raise InputError(f"batch_size is {size}; give at least 1.")
-        forced = [languages] * count if isinstance(languages, str) else languages
-        if forced is not None and len(forced) != count:
-            raise InputError(f"There are {count} texts and {len(forced)} languages. Give one language, or one for each text.")
-        if forced is not None and prior is not None:
-            raise InputError("Give the languages of the texts or a prior, not both.")
-        if prior is not None:
-            _check_weights(prior)
-        request = Request(forced, size, prior, explained, decoding)
-        self._check_languages(request)
-        return request
-
     @torch.no_grad()
-    def serve(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
-        """The windows of each text, with their answers.
+    def extract(self, texts: Sequence[Text], request: Request) -> list[Extraction]:
+        """Extracts the entities of texts.
 
         Args:
-            texts: Texts of any length, or a sentence each.
-            request: What the caller asks for.
+            texts: Texts of any length, or sentences.
+            request: The options of the call.
 
         Raises:
-            UnknownLanguageError: See there.
+            InputError: A language is not one of the model's.
+            UnknownLanguageError: A sentence is in no language of the model, and the configuration asks for an error.
             MemoryError: A window does not fit into memory, even alone.
         """
-        windows = self._windows(texts, request)
+        languages, windows = self._read(texts, request)
+        entities: list[list[Any]] = [[] for _ in texts]
+        sentences: list[list[SentenceResult]] = [[] for _ in texts]
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
-            # Parts of a fixed size: where a very long text is torn decides which of its sentences share their evidence, and
+            # Parts have a fixed size: where a long text is divided decides which of its sentences are routed together, and
             # results must not depend on the batch size.
-            for part in _parts(windows, _WINDOWS_AT_A_TIME):
+            for part in parts_of(windows, _WINDOWS_AT_A_TIME):
                 with self.lock:
-                    self._serve_part(part, request, progress)
-        return by_text(windows, len(texts))
+                    decoded = self._decode(part, languages, request, progress)
+                for window, (result, answer) in zip(part, decoded, strict=True):
+                    sentences[window.text_index].append(result)
+                    entities[window.text_index].append((window.sentence, _entities(window, answer, request.threshold)))
+        return [
+            Extraction(text if isinstance(text, str) else text.text, merged_entities(found), results)
+            for text, found, results in zip(texts, entities, sentences, strict=True)
+        ]
 
     @torch.no_grad()
-    def prepare(self, texts: Sequence[str | Sentence], request: Request) -> list[list[Window]]:
-        """As :meth:`serve`, but nobody answers: the windows of each text have their routes and prompts."""
-        windows = self._windows(texts, request)
-        for part in _parts(windows, _WINDOWS_AT_A_TIME):
+    def prepare(self, texts: Sequence[Text], request: Request) -> list[list[PreparedSentence]]:
+        """Runs the stages up to the prompt, and returns the prepared sentences of each text.
+
+        Sentences for which no adapter is used are left out.
+        """
+        languages, windows = self._read(texts, request)
+        prepared: list[list[PreparedSentence]] = [[] for _ in texts]
+        for part in parts_of(windows, _WINDOWS_AT_A_TIME):
             with self.lock:
-                self._prepare(part, request)
-        return by_text(windows, len(texts))
+                vectors = self.encoder.encode([window.word_ids for window in part])
+                routed = self._route(part, vectors, languages, request)
+                for sentence in self._prepare(part, vectors, routed, request):
+                    if sentence:
+                        prepared[sentence.window.text_index].append(sentence)
+        return prepared
 
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to texts of known languages, each read as one sentence.
 
         Raises:
-            TypeError: The texts of a language are no list of strings.
-            ValueError: They are not those of the router's languages, or have no words.
+            InputTypeError: The texts of a language are not a list of strings.
+            InputError: The languages are not those of the router, or a language has no sentences.
         """
         routed = self._router.languages
         if set(texts) != set(routed):
             raise InputError(
-                f"The sentences are of {', '.join(sorted(texts)) or 'no language'}, the model routes among "
+                f"There are sentences of {', '.join(sorted(texts)) or 'no language'}, but the model routes among "
                 f"{', '.join(routed) or 'none'}. Give some hundred sentences of each of these."
             )
         with self.lock, torch.no_grad():
             return self._router.calibrate({language: self._sentence_vectors(language, texts[language]) for language in routed})
 
-    # Step by step
+    # The stages, in order
 
-    def _tell_of_limits(self) -> None:
-        """Warns of a number of examples that was raised beyond what adapters were trained with."""
-        manifests = [adapter.manifest for adapter in self._languages.adapters.values()]
+    def _read(self, texts: Sequence[Text], request: Request) -> tuple[Sequence[str] | None, list[Window]]:
+        """Checks the languages of a call, and cuts its texts into windows."""
+        self._warn_of_limits()
+        languages = request.languages(len(texts))
+        self._check_languages(languages, request.prior)
+        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
+        windows = [
+            window
+            for index, text in enumerate(texts)
+            for window in self._reader.windows(index, text, [languages[index]] if languages else candidates)
+        ]
+        return languages, windows
+
+    def _decode(
+        self, windows: list[Window], languages: Sequence[str] | None, request: Request, progress: Any
+    ) -> list[tuple[SentenceResult, Answer | None]]:
+        """Runs all stages after reading. A sentence for which no adapter is used has no answer."""
+        vectors = self.encoder.encode([window.word_ids for window in windows])
+        routed = self._route_to_usable(windows, vectors, languages, request)
+        prepared = self._prepare(windows, vectors, routed, request)
+        batch_size = self.config.batch_size if request.batch_size is None else request.batch_size
+        answers = iter(self.backend.decode([each for each in prepared if each], batch_size, progress.update))
+        decoded: list[tuple[SentenceResult, Answer | None]] = []
+        for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
+            answer = next(answers) if sentence else None
+            details = self._details(posterior, sentence, answer) if request.details else None
+            decoded.append((SentenceResult(window.start, window.end, route, details), answer))
+        return decoded
+
+    def _route_to_usable(
+        self, windows: list[Window], vectors: list[SentenceVectors], languages: Sequence[str] | None, request: Request
+    ) -> list[Routed]:
+        """Routes windows, and loads the adapters they are routed to.
+
+        An adapter whose weights turn out to be unusable is removed from the model with a warning, and the windows are routed
+        again. If the caller specified the language, the error is raised instead.
+        """
+        while True:
+            routed = self._route(windows, vectors, languages, request)
+            usable = True
+            for language in sorted({name for route, _ in routed for name in route.adapters}):
+                try:
+                    self.backend.load_adapter(language)
+                except AdapterError as error:
+                    if languages is not None:
+                        raise
+                    warnings.warn(f"Removed the language {language!r} from the model: {error}", stacklevel=2)
+                    self._registry.remove(language)
+                    usable = False
+            if usable:
+                return routed
+
+    def _route(
+        self, windows: list[Window], vectors: list[SentenceVectors], languages: Sequence[str] | None, request: Request
+    ) -> list[Routed]:
+        """The route and posterior of each window."""
+        self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
+        if languages is not None:
+            return [(Route.certain(code), {code: 1.0}) for code in (languages[window.text_index] for window in windows)]
+        posterior, routes = self._router.route(
+            torch.stack([each.sentence for each in vectors]),
+            [window.text for window in windows],
+            [window.text_index for window in windows],
+            request.prior,
+        )
+        if self.config.when_unknown == "error":
+            for window, route in zip(windows, routes, strict=True):
+                if not route.known:
+                    raise UnknownLanguageError(
+                        f"{window.text[:80]!r} is in none of the languages {', '.join(self._router.languages)}; the nearest is "
+                        f"{route.language}. Specify its language, add an adapter for it, or choose another `when_unknown`."
+                    )
+        names = self._router.languages
+        return [(route, dict(zip(names, row.tolist(), strict=True))) for route, row in zip(routes, posterior, strict=True)]
+
+    def _prepare(
+        self, windows: list[Window], vectors: list[SentenceVectors], routed: list[Routed], request: Request
+    ) -> list[PreparedSentence | None]:
+        """Retrieves examples and writes the prompts; ``None`` for windows without adapters."""
+        writer = PromptWriter(self._answers, self.config.max_example_tokens)
+        prepared: list[PreparedSentence | None] = []
+        for window, query, (route, posterior) in zip(windows, vectors, routed, strict=True):
+            if not route.adapters:
+                prepared.append(None)
+                continue
+            decoding = self._decoding(route, request.decoding or self.config.decoding)
+            retrieved = self._retrieve(route, query)
+            mentions = [hit.item for hit in retrieved.mentions]
+            examples = [hit.item for hit in retrieved.examples]
+            prompt = writer.write(window.sentence, mentions, examples, decoding)
+            answer_tokens = sum(map(len, window.word_ids)) if decoding == "generation" else 0
+            check_window(len(prompt) + answer_tokens, self.config, self._base)
+            labels = self._labels(route)
+            prepared.append(PreparedSentence(window, route, posterior, retrieved, labels, decoding, prompt))
+        return prepared
+
+    def _details(self, posterior: dict[str, float], sentence: PreparedSentence | None, answer: Answer | None) -> SentenceDetails:
+        prompt_ids = [*sentence.prompt.prefix, *sentence.prompt.ids] if sentence else []
+        most_probable = sorted(posterior.items(), key=lambda pair: -pair[1])
+        return SentenceDetails(
+            posterior={language: probability for language, probability in most_probable if probability},
+            retrieved=sentence.retrieved if sentence else Retrieved([], []),
+            prompt_ids=prompt_ids,
+            prompt=str(self._answers.tokenizer.decode(prompt_ids)),
+            answer_ids=answer.ids if answer else self._answers.end,
+        )
+
+    # What the stages need
+
+    def _warn_of_limits(self) -> None:
+        """Warns if more examples are configured than adapters were trained with."""
+        manifests = [adapter.manifest for adapter in self._registry.adapters.values()]
         for name in ("n_entities", "n_sentences"):
-            asked, usual = getattr(self.config, name), getattr(_DEFAULTS, name)
+            configured, default = getattr(self.config, name), getattr(_DEFAULTS, name)
             limits = {manifest.language: getattr(manifest, name) for manifest in manifests}
-            lower = [f"{language} ({limits[language]})" for language in sorted(limits) if limits[language] < asked]
-            if asked > usual and lower:
+            lower = [f"{language} ({limits[language]})" for language in sorted(limits) if limits[language] < configured]
+            if configured > default and lower:
                 warnings.warn(
-                    f"{name} is {asked}, but these adapters were trained with fewer examples and get no more than that: "
+                    f"{name} is {configured}, but these adapters were trained with fewer examples and get no more than that: "
                     f"{', '.join(lower)}.",
                     stacklevel=4,
                 )
 
-    def _check_languages(self, request: Request) -> None:
-        """Refuses languages that are not there; they may have gone since the request was made."""
-        if request.languages is not None:
-            self._languages.check(request.languages)
+    def _check_languages(self, languages: Sequence[str] | None, prior: Mapping[str, float] | None) -> None:
+        """Raises an error for languages that the model does not have."""
+        if languages is not None:
+            self._registry.check(languages)
         routed = self._router.languages
-        if strange := sorted(set(request.prior or ()) - set(routed)):
-            raise InputError(f"Nothing is routed to {', '.join(map(repr, strange))}. There are: {', '.join(routed) or 'none'}.")
-
-    def _windows(self, texts: Sequence[str | Sentence], request: Request) -> list[Window]:
-        forced = request.languages
-        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
-        return [
-            window
-            for owner, text in enumerate(texts)
-            for window in self._reader.windows(owner, text, [forced[owner]] if forced else candidates)
-        ]
-
-    def _serve_part(self, windows: list[Window], request: Request, progress: Any) -> None:
-        self._prepare(windows, request)
-        strict = request.languages is not None
-        while removed := self.answerer.drop_unusable(_served_by(windows), strict):
-            again = {window.owner for window in windows if removed & set(window.route.adapters)}
-            self._prepare([window for window in windows if window.owner in again], request)
-
-        def done(answered: list[Window]) -> None:
-            for window in answered:
-                if not request.explained:
-                    window.forget()
-            progress.update(len(answered))
-
-        # A sentence that no adapter serves has no entities; the LLM need not be asked.
-        self.answerer.answer([window for window in windows if window.prompt], request.batch_size, done)
-
-    def _prepare(self, windows: list[Window], request: Request) -> None:
-        """Routes windows, retrieves for them and writes their prompts."""
-        self._check_languages(request)
-        vectors = self.encoder.encode([window.word_ids for window in windows])
-        if request.languages is None:
-            self._route(windows, vectors, request.prior)
-        else:
-            for window in windows:
-                language = request.languages[window.owner]
-                window.route, window.posterior = Route.certain(language), {language: 1.0}
-        writer = PromptWriter(self._answers, self.config.max_example_tokens)
-        for window, query in zip(windows, vectors, strict=True):
-            if not window.route.adapters:
-                continue
-            window.labels = self._labels(window.route)
-            window.decoding = self._decoding(window.route, request.decoding or self.config.decoding)
-            window.retrieved = self._retrieve(window.route, query)
-            window.prompt = writer.write(
-                window.sentence,
-                [hit.item for hit in window.retrieved.mentions],
-                [hit.item for hit in window.retrieved.examples],
-                window.decoding,
+        if unknown := sorted(set(prior or ()) - set(routed)):
+            raise InputError(
+                f"The prior names {', '.join(map(repr, unknown))}, but the model routes among {', '.join(routed) or 'none'}."
             )
-            answer = sum(map(len, window.word_ids)) if window.decoding == "generation" else 0
-            check_window(len(window.prompt) + answer, self.config, self._base)
-
-    def _route(self, windows: list[Window], vectors: list[SentenceVectors], prior: Mapping[str, float] | None) -> None:
-        sentences = torch.stack([each.sentence for each in vectors])
-        texts = [window.text for window in windows]
-        posterior, routes = self._router.route(sentences, texts, [window.owner for window in windows], prior)
-        languages = self._router.languages
-        for window, row, route in zip(windows, posterior, routes, strict=True):
-            if not route.known and self.config.when_unknown == "error":
-                raise UnknownLanguageError(
-                    f"{window.text[:80]!r} is in none of the languages {', '.join(self._router.languages)}; the nearest is "
-                    f"{route.language}. Name its language, add an adapter of it, or choose another `when_unknown`."
-                )
-            window.route = route
-            window.posterior = dict(zip(languages, row.tolist(), strict=True))
 
     def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
-        config, adapters = self.config, [self._languages.adapters[name] for name in route.adapters]
-        # Never more than an adapter has met in training.
+        config, adapters = self.config, [self._registry.adapters[name] for name in route.adapters]
+        # Never more examples than an adapter was trained with.
         n_entities = min([config.n_entities, *(adapter.manifest.n_entities for adapter in adapters)])
         n_sentences = min([config.n_sentences, *(adapter.manifest.n_sentences for adapter in adapters)])
         thresholds = config.entity_threshold, config.sentence_threshold
@@ -261,53 +344,43 @@ class Extractor:
         return nearest(found, n_entities, n_sentences)
 
     def _labels(self, route: Route) -> list[str]:
-        return sorted({label for name in route.adapters for label in self._languages.adapters[name].manifest.entity_types})
+        return sorted({label for name in route.adapters for label in self._registry.adapters[name].manifest.entity_types})
 
-    def _decoding(self, route: Route, asked: str) -> Decoding:
-        """How a sentence is answered: as asked for, or else in the first way of its adapters that the answerer supports."""
-        manifests = [self._languages.adapters[name].manifest for name in route.adapters]
-        learned = [way for way in manifests[0].decodings if all(way in manifest.decodings for manifest in manifests)]
-        possible = [way for way in learned if way in self.answerer.decodings and asked in ("auto", way)]
+    def _decoding(self, route: Route, requested: str) -> Decoding:
+        """The requested decoding; for ``"auto"`` the first one of the adapters that the backend supports."""
+        manifests = [self._registry.adapters[name].manifest for name in route.adapters]
+        learned = [each for each in manifests[0].decodings if all(each in manifest.decodings for manifest in manifests)]
+        possible = [each for each in learned if each in self.backend.decodings and requested in ("auto", each)]
         if not possible:
             ways = " and ".join(learned) or "no common way"
             raise InputError(
-                f"The adapters of {', '.join(route.adapters)} have learned to answer by {ways}; decoding is {asked!r}, and "
-                f"{type(self.answerer).__name__} answers by {' and '.join(self.answerer.decodings)}. Choose another "
-                "decoding, or train the adapters for it."
+                f"The adapters of {', '.join(route.adapters)} were trained for decoding by {ways}; decoding is {requested!r}, "
+                f"and {type(self.backend).__name__} supports {' and '.join(self.backend.decodings)}. Choose another decoding, or "
+                "train the adapters for it."
             )
         return possible[0]
 
     def _sentence_vectors(self, language: str, texts: Sequence[str]) -> Tensor:
-        """``[sentences, hidden]``: vectors of the texts that have words, each read as one sentence, as far as a window goes."""
+        """``[sentences, hidden]``: the vectors of texts that have words, each read as one sentence and cut at a window."""
         if isinstance(texts, str):
             raise InputTypeError(f"The sentences of {language!r} are {texts[:80]!r}. Give a list of strings.")
-        windows = [window for text in checked_texts(texts, None) for window in self._reader.windows(0, text, ())[:1]]
+        listed, _ = checked_texts(texts, is_split_into_words=False)
+        windows = [window for text in listed for window in self._reader.windows(0, text, ())[:1]]
         if not windows:
             raise InputError(f"There are no sentences of {language!r}. Give some hundred of each language.")
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
-def _parts(windows: list[Window], size: int) -> Iterator[list[Window]]:
-    """Windows in parts of so many, as vectors are kept for a part at a time; a text is torn only if it is longer than a part."""
-    part: list[Window] = []
-    for _, group in groupby(windows, key=lambda window: window.owner):
-        text = list(group)
-        if part and len(part) + len(text) > size:
-            yield part
-            part = []
-        part += text
-        while len(part) > size:
-            yield part[:size]
-            part = part[size:]
-    if part:
-        yield part
+def _entities(window: Window, answer: Answer | None, threshold: float) -> list[Any]:
+    scored = answer.spans if answer else []
+    return [window.sentence.entity(each.span, each.score) for each in scored if each.score >= threshold]
 
 
 def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) -> None:
-    """Makes sure that a prompt, and an answer as long as its sentence, fit the base's window.
+    """Raises an error if a prompt, and an answer as long as its sentence, do not fit the base LLM's window.
 
     Args:
-        needed: Tokens of both.
+        needed: Number of tokens of prompt and answer.
         config: The model's configuration, whose limits the error names.
         base: The base LLM.
 
@@ -322,12 +395,8 @@ def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) 
         )
 
 
-def _check_weights(prior: Any) -> None:
+def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Mapping) or not all(isinstance(weight, int | float) for weight in prior.values()):
         raise InputTypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
     if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
         raise InputError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')
-
-
-def _served_by(windows: Iterable[Window]) -> set[str]:
-    return {name for window in windows for name in window.route.adapters}

@@ -1,13 +1,13 @@
-"""The model: a frozen base LLM, one LoRA adapter and one index of examples per language.
+"""The model: a frozen base LLM, one LoRA adapter and one index of labelled examples per language.
 
 >>> model = RetrieveAllModel.from_pretrained("shipped")
->>> model.extract(["Angela Merkel besuchte Nairobi."])
-[[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]]
+>>> model.extract("Angela Merkel besuchte Nairobi.").entities
+[Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -15,37 +15,38 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 
-from .adapter_registry import Languages
+from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .atomic import check_sources, updating
-from .backends import Answerer, LocalAnswerer
-from .base_llm import load_base, pinned_revision
+from .backends import DecodingBackend, LocalBackend, PreparedSentence
+from .base_llm import load_base, pinned_revision, placement
 from .configuration_retrieveall import RetrieveAllConfig, check_holds_no_other_model
 from .decoding import LMHead
-from .documents import Window, check_threshold, checked_texts, entities_of
-from .entities import Entity, Sentence
+from .documents import checked_texts
+from .entities import Sentence
 from .errors import InputError, InputTypeError, MissingPackageError
-from .extractor import Extractor
+from .extractor import ExtractOptions, Extractor, Request
 from .hub_files import Hub, Snapshot
 from .language_adapter import LanguageAdapter
+from .loss import hidden_states, labelled_logits
 from .model_source import Refusals, find, locate
-from .origin import BaseOrigin, Origin, file_states
-from .outputs import Extraction, RetrieveAllOutput, ServedSentence
+from .origin import BaseOrigin, Origin, load_again
+from .outputs import Extraction, RetrieveAllOutput
 from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .prompting import Decoding
-from .tagging import read_without_lora
 from .tokenization_retrieveall import write_tokenizer_pointer
 from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
-# What AutoModel passes on that means nothing here.
+# AutoModel passes these on; they have no effect here.
 _AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
+_WEIGHT_ARGUMENTS = ("state_dict", "max_shard_size", "variant", "safe_serialization", "save_peft_format", "save_original_format")
 
 
 class RetrieveAllModel(TypedPreTrainedModel):
     """Named entity recognition in many languages with one frozen LLM.
 
-    Build it with :meth:`from_pretrained`; :meth:`extract` is the whole of daily use.
+    Load it with :meth:`from_pretrained` and call :meth:`extract`.
 
     Args:
         config: The model's configuration.
@@ -65,10 +66,10 @@ class RetrieveAllModel(TypedPreTrainedModel):
         self.hub = Hub()
         self.home: Snapshot | None = None
         self._base_origin: BaseOrigin | None = None
-        self._languages = Languages(base, config)
-        self.adapters, self.bank, self.router = self._languages.adapters, self._languages.bank, self._languages.router
+        self._registry = AdapterRegistry(base, config)
+        self.adapters, self.bank, self.router = self._registry.adapters, self._registry.bank, self._registry.router
         self.answers = AnswerFormat(tokenizer)
-        self._extractor = Extractor(base, config, self._languages, self.answers)
+        self._extractor = Extractor(base, config, self._registry, self.answers)
         self.encoder = self._extractor.encoder
         self._head = LMHead(base)
         self.post_init()
@@ -80,14 +81,17 @@ class RetrieveAllModel(TypedPreTrainedModel):
         super().__setattr__(name, value)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """Nothing: the base is pretrained and the adapters are trained."""
+        """Initialises nothing: the base LLM is pretrained and the adapters are trained."""
 
     def get_output_embeddings(self) -> torch.nn.Module:
-        """The base's, which may be its input embeddings: who splits a model must keep the two together."""
+        """The base LLM's output embeddings.
+
+        They may be tied to the input embeddings, so code that shards the model must keep both together.
+        """
         return self.base.get_output_embeddings()  # type: ignore[no-any-return]
 
     def set_output_embeddings(self, new_embeddings: torch.nn.Module) -> None:
-        """Replaces the base's."""
+        """Replaces the base LLM's output embeddings."""
         self.base.set_output_embeddings(new_embeddings)
 
     # Loading and saving
@@ -100,29 +104,39 @@ class RetrieveAllModel(TypedPreTrainedModel):
         config: RetrieveAllConfig | None = None,
         base_model: str | None = None,
         languages: Sequence[str] | None = None,
+        device: str | None = None,
+        dtype: str | torch.dtype | None = None,
+        quantization: str | None = None,
         strict: bool = False,
         revision: str | None = None,
         **arguments: Any,
     ) -> Self:
-        """Loads a base LLM and the adapters of a model. LoRA weights on the Hub are fetched when first routed to.
+        """Loads a base LLM and the adapters of a model.
+
+        The LoRA weights of adapters on the Hub are fetched when a sentence is first routed to them.
 
         Args:
-            pretrained_model_name_or_path: ``"shipped"``, which is also meant by nothing; or a folder that ``save_pretrained``
-                wrote; or the folder of one adapter, or of several, as ``retrieveall train`` writes them; or the repository of a
-                model or an adapter on the Hub. May be left out beside ``collection``.
-            config: The model's configuration as ``AutoModel`` has read it, instead of the one that is there.
-            base_model: Where to take the base LLM from, instead of where the configuration says.
-            languages: Load these languages only; the shared ``mul`` adapter is loaded as well where there is one.
+            pretrained_model_name_or_path: ``"shipped"`` (the default): the model that comes with the package; or a folder that
+                ``save_pretrained`` wrote; or the folder of one or several adapters that ``retrieveall train`` wrote; or the
+                repository of a model or an adapter on the Hub. It may be omitted if ``collection`` is given.
+            config: A configuration that replaces the one stored with the model, as ``AutoModel`` passes it.
+            base_model: The base LLM, instead of the one in the configuration: a Hub id or a folder.
+            languages: The languages to load, beside the multilingual adapter ``mul``; all when not given.
+            device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; a GPU if there is one when not given.
+            dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or a torch dtype; bfloat16 if the device multiplies it natively,
+                else float32, when not given.
+            quantization: ``"4bit"`` (NF4) or ``"8bit"`` loads the base LLM quantised by bitsandbytes.
             strict: Raise an error for an adapter on the Hub that cannot be used, instead of a warning.
             revision: Branch, tag or commit hash of the model's repository.
-            **arguments: Fields of :class:`RetrieveAllConfig`, which replace the model's own (``collection``, ``n_sentences``);
-                ``token``, ``cache_dir``, ``local_files_only`` for everything on the Hub; all others go to the base's
-                ``from_pretrained``: ``dtype`` (float32 unless given), ``device_map``, ``quantization_config``, ...
+            **arguments: Fields of :class:`RetrieveAllConfig`, which replace the stored ones (``collection``, ``n_sentences``);
+                ``token``, ``cache_dir``, ``local_files_only`` for all that is fetched from the Hub; all others are passed to
+                the base LLM's ``from_pretrained``: ``device_map``, ``quantization_config``, ``attn_implementation``, ...
 
         Raises:
             FileNotFoundError: There is no such model.
-            HubError: The Hub does not have it, or cannot be asked.
-            ValueError: A language is not among the model's; or an adapter is of another base LLM.
+            HubError: The Hub does not have it, or cannot be reached.
+            InputError: A language is not one of the model's, or an option has a value that cannot be used.
+            AdapterError: An adapter belongs to another base LLM.
 
         Examples:
             >>> model = RetrieveAllModel.from_pretrained("shipped", languages=["de", "ru"])
@@ -143,33 +157,48 @@ class RetrieveAllModel(TypedPreTrainedModel):
         name = base_model or found.config.base_model
         known = found.config.base_revision if name == found.config.base_model else None
         revision = pinned_revision(name, known, hub)
+        arguments |= placement(device, dtype, quantization, arguments)
         base, tokenizer = load_base(name, revision, hub, **arguments)
-        if name == found.config.base_model:  # the adapters are of the base that the configuration names, not of its substitute
+        if name == found.config.base_model:  # adapters belong to the base LLM of the configuration, not to a replacement
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
         model.hub, model.home, model._base_origin = hub, found.home, BaseOrigin(name, revision, arguments)
-        model._languages.add_all(found.adapters, languages, refusals)
+        model._registry.add_all(found.adapters, languages, refusals)
         model.eval()
         return model
 
-    def save_pretrained(self, save_directory: str | Path, collection: str | None = None) -> None:  # type: ignore[override]
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | Path,
+        is_main_process: bool = True,
+        *,
+        collection: str | None = None,
+        push_to_hub: bool = False,
+        **arguments: Any,
+    ) -> None:
         """Writes configuration, code and adapters, never the base weights.
 
-        Adapters of the Hub are pinned by their commits; those of folders are copied to ``adapters/<language>``. The folder loads
-        with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
+        Adapters from the Hub are pinned by their commits; adapters from folders are copied to ``adapters/<language>``. The folder
+        loads with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
 
-        It may be the folder that the model was loaded from: adapters that lie in their places already stay as they are. Each
-        file and adapter is written aside and moved into place, and what else the folder holds is kept.
+        It may be the folder that the model was loaded from. Each file and adapter is written aside and moved into place, and
+        other files of the folder are kept.
 
         Args:
-            save_directory: The folder; made if missing.
+            save_directory: The folder; it is created if missing.
+            is_main_process: Whether this process writes; of several processes only one should.
             collection: Slug of the Hub collection from which the saved model takes further languages, instead of its own.
+            push_to_hub: Whether to call :meth:`push_to_hub` as well.
+            **arguments: With ``push_to_hub``: ``repo_id`` (default: the name of the folder) and arguments of
+                :meth:`push_to_hub`. The base class's arguments about weights have no effect.
 
         Raises:
             InputError: The copy of an adapter would replace the files of another one that the model has loaded.
             FileExistsError: The folder holds another model, such as the base LLM.
             OSError: The folder cannot be written.
         """
+        if not is_main_process:
+            return
         folder = Path(save_directory)
         check_holds_no_other_model(folder)
         places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
@@ -187,21 +216,26 @@ class RetrieveAllModel(TypedPreTrainedModel):
             custom_object_save(self, written, config=config)  # type: ignore[arg-type]
             write_tokenizer_pointer(written)
             config.save_pretrained(written)
+        if push_to_hub:
+            arguments = {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
+            self.push_to_hub(arguments.pop("repo_id", folder.name), collection=collection, **arguments)
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:  # type: ignore[override]
-        """Pushes configuration, code, pins and a card to a model repository, in one commit; never the base weights.
+        """Pushes configuration, code, pins and a card to a model repository in one commit, never the base weights.
 
         Args:
             repo_id: ``"owner/name"``; created if missing.
-            **arguments: ``private``, ``create_pr``, ``commit_message``, ``token``: see :func:`publishing.hub.push_model`.
+            **arguments: ``collection``, ``private``, ``create_pr``, ``commit_message``, ``token``: see
+                :func:`hub.push.push_model`.
 
         Returns:
-            What was pushed: its repository, commit and URL.
+            The repository, commit and URL (:class:`hub.push.Pushed`).
 
         Raises:
-            ImportError: The package is not installed; remote code can load models, not publish them.
-            HubError: The Hub refuses it or cannot be reached; the repository is as it was then.
+            MissingPackageError: The package is not installed; remote code can load models, but not publish them.
+            HubError: The Hub refuses it or cannot be reached; the repository is unchanged then.
         """
+        # An absolute import inside `try`: this file travels as remote code, which is loaded where the package is missing.
         try:
             from modeling_retrieveall.hub.push import push_model
         except ImportError as error:
@@ -209,43 +243,28 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return push_model(self, repo_id, **arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Lets pickle and copy store what the model was loaded from, and load it again from there.
+        """Makes pickle and copy store the origin of the model, and load it again from there.
 
         Raises:
-            TypeError: The model was built from parts in memory, or a server answers for it.
+            InputTypeError: The model was built from parts in memory, or a server decodes for it.
         """
         if self._base_origin is None:
             raise InputTypeError(
                 "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
                 "Load a model in each process with RetrieveAllModel.from_pretrained."
             )
-        if not isinstance(self._extractor.answerer, LocalAnswerer):
+        if not isinstance(self._extractor.backend, LocalBackend):
             raise InputTypeError(
-                f"A {type(self._extractor.answerer).__name__} answers for this model, so it cannot be pickled or copied. Load a "
-                "model in each process with RetrieveAllModel.from_pretrained, and call answer_with there."
+                f"This model decodes with a {type(self._extractor.backend).__name__}, so it cannot be pickled or copied. Load a "
+                "model in each process with RetrieveAllModel.from_pretrained, and choose the backend there."
             )
-        return _load_again, (self._origin(self._base_origin),)
-
-    def _origin(self, base: BaseOrigin) -> Origin:
-        adapters = {code: adapter.snapshot or adapter.path for code, adapter in sorted(self.adapters.items())}
-        name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
-        # A quantised base has several dtypes, none of which it was loaded with.
-        dtype = {} if getattr(self.base, "is_quantized", False) else {"dtype": self.base.dtype}
-        return Origin(
-            base=BaseOrigin(name, base.revision, base.arguments | dtype),
-            device=None if "device_map" in base.arguments else str(self.base.device),
-            config={field: getattr(self.config, field) for field in sorted(RetrieveAllConfig.parameters())},
-            adapters=adapters,
-            hub=self.hub,
-            home=self.home,
-            files=file_states(name, adapters.values()),
-        )
+        return load_again, (Origin.of(self, self._base_origin),)
 
     # Languages
 
     @property
     def languages(self) -> dict[str, str]:
-        """The languages there are, by code, and where the adapter of each is from; ``mul`` is the shared one.
+        """The source of each adapter, by language code; ``mul`` is the multilingual adapter.
 
         Examples:
             >>> model.languages
@@ -254,7 +273,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return {language: self.adapters[language].source for language in sorted(self.adapters)}
 
     def add_language(self, source: str | Path, revision: str | None = None) -> str:
-        """Adds a language adapter, in place of one of the same language. Nothing else changes.
+        """Adds a language adapter, and replaces one of the same language. Other languages do not change.
 
         Args:
             source: The adapter's folder, or its repository on the Hub.
@@ -264,143 +283,144 @@ class RetrieveAllModel(TypedPreTrainedModel):
             Its language code.
 
         Raises:
-            AdapterError: It is no adapter, or one of another base LLM, encoder layer or prompt.
-            HubError: The Hub does not have it, or cannot be asked.
+            AdapterError: It is not an adapter, or it belongs to another base LLM, encoder layer or prompt.
+            HubError: The Hub does not have it, or cannot be reached.
         """
         adapter = LanguageAdapter.load(locate(source, self.hub, revision))
         with self._extractor.lock:
-            self._languages.add(adapter)
+            self._registry.add(adapter)
         return adapter.language
 
     def remove_language(self, language: str) -> None:
-        """Takes a language away. Nothing else changes.
+        """Removes a language. Other languages do not change.
 
         Raises:
-            ValueError: There is no such language.
+            InputError: There is no such language.
         """
         with self._extractor.lock:
-            self._languages.remove(language)
+            self._registry.remove(language)
 
     # Extraction
 
+    @overload
+    def extract(  # type: ignore[overload-overlap]  # a string is a sequence of strings as well
+        self, texts: str | Sentence, **options: Unpack[ExtractOptions]
+    ) -> Extraction: ...
+
+    @overload
+    def extract(self, texts: Sequence[str | Sentence | Sequence[str]], **options: Unpack[ExtractOptions]) -> list[Extraction]: ...
+
     def extract(
         self,
-        texts: str | Sequence[str] | None = None,
-        languages: str | Sequence[str] | None = None,
-        batch_size: int | None = None,
+        texts: str | Sentence | Sequence[str | Sentence | Sequence[str]],
         *,
-        words: Sequence[Sequence[str] | Sentence] | None = None,
-        threshold: float = 0.0,
+        language: str | Sequence[str] | None = None,
         prior: Mapping[str, float] | None = None,
-    ) -> list[list[Entity]]:
-        """Finds the named entities of texts, whatever mixture of languages they are in.
+        threshold: float = 0.0,
+        is_split_into_words: bool = False,
+        decoding: Decoding | None = None,
+        batch_size: int | None = None,
+        details: bool = False,
+    ) -> Extraction | list[Extraction]:
+        """Extracts the named entities of texts in any mixture of languages.
 
-        A text is served sentence by sentence; its sentences share their evidence of the language.
+        A text is processed sentence by sentence. The sentences of one text are routed together.
 
         Args:
             texts: A text or a list of texts, of any length.
-            languages: The language of all texts or of each, instead of routing.
-            batch_size: Sentences decoded together; the configuration's when not given.
-            words: Instead of texts, the words of each sentence; offsets are then into ``" ".join(words)``. A ``Sentence`` is
-                taken as it is.
-            threshold: Entities of a lower score are left out.
-            prior: How likely languages are before any text is read, such as ``{"da": 2, "no": 1}``; others are ruled out, and
-                no text is taken for one of an unknown language.
+            language: The language of all texts or of each text; without it the texts are routed.
+            prior: Weights of languages before any text is read, such as ``{"da": 2, "no": 1}``. Other languages are ruled out,
+                and no text is taken for one of an unknown language.
+            threshold: Minimum score of an entity.
+            is_split_into_words: Whether each text is a sentence that is split into words, as a list of strings. Offsets are then
+                into ``" ".join(words)``.
+            decoding: ``"tags"`` or ``"generation"``, instead of what the configuration says.
+            batch_size: Maximum number of sentences that are decoded together, instead of what the configuration says.
+            details: Whether the results keep the posterior, the retrieved examples and the prompt of each sentence.
 
         Returns:
-            For each text its entities, in order of appearance and without overlap; ``text[e.start:e.end] == e.text``.
+            One :class:`Extraction` for a string, a list for a list. Entities are in order of appearance and do not overlap;
+            ``text[entity.start : entity.end] == entity.text``.
 
         Raises:
-            TypeError: A text is not a string.
-            ValueError: A language is not among the model's, or a number is out of its range.
-            UnknownLanguageError: A sentence is in no language of the model, and ``when_unknown="error"``.
-            MemoryError: A text does not fit into memory, even alone.
+            InputTypeError: A text is not a string.
+            InputError: A language is not one of the model's, or a number is out of its range.
+            UnknownLanguageError: A sentence is in no language of the model, and ``config.when_unknown`` is ``"error"``.
+            MemoryError: A sentence does not fit into memory, even alone.
 
         Examples:
-            >>> model.extract("Wangari Maathai alizaliwa Nyeri.", languages="mul")[0][0].text
+            >>> model.extract("Wangari Maathai alizaliwa Nyeri.", language="mul").entities[0].text
             'Wangari Maathai'
         """
-        check_threshold(threshold)
-        listed = checked_texts(texts, words)
-        served = self._extractor.serve(listed, self._extractor.request(len(listed), languages, batch_size, prior))
-        return [entities_of(windows, threshold) for windows in served]
-
-    def explain(
-        self,
-        texts: str | Sequence[str] | None = None,
-        languages: str | Sequence[str] | None = None,
-        batch_size: int | None = None,
-        *,
-        words: Sequence[Sequence[str] | Sentence] | None = None,
-        threshold: float = 0.0,
-        prior: Mapping[str, float] | None = None,
-    ) -> list[Extraction]:
-        """As :meth:`extract`, with the posterior, the route, the retrieved examples and the prompt of each sentence.
-
-        Examples:
-            >>> model.explain("Angela Merkel besuchte Nairobi.")[0].route
-            Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=True)
-        """
-        check_threshold(threshold)
-        listed = checked_texts(texts, words)
-        request = self._extractor.request(len(listed), languages, batch_size, prior, explained=True)
-        served = self._extractor.serve(listed, request)
-        return [
-            Extraction(
-                text if isinstance(text, str) else text.text,
-                entities_of(windows, threshold),
-                [ServedSentence.of(window, self.answers) for window in windows],
-            )
-            for text, windows in zip(listed, served, strict=True)
-        ]
+        listed, single = checked_texts(texts, is_split_into_words)
+        results = self._extractor.extract(listed, Request(language, prior, threshold, decoding, batch_size, details))
+        return results[0] if single else results
 
     def prepare(
         self,
-        texts: str | Sequence[str],
-        languages: str | Sequence[str] | None = None,
+        texts: Sequence[str | Sentence],
         *,
+        language: str | Sequence[str] | None = None,
         prior: Mapping[str, float] | None = None,
         decoding: Decoding | None = None,
-    ) -> list[list[Window]]:
-        """As :meth:`extract` up to the prompts: the sentences of each text as they would be answered.
+    ) -> list[list[PreparedSentence]]:
+        """Runs all steps of :meth:`extract` before decoding.
 
         Args:
-            texts: As for :meth:`extract`.
-            languages: As for :meth:`extract`.
+            texts: A list of texts.
+            language: As for :meth:`extract`.
             prior: As for :meth:`extract`.
-            decoding: How the LLM will answer, instead of what the configuration says.
+            decoding: As for :meth:`extract`.
+
+        Returns:
+            The prepared sentences of each text, with route, labels and prompt.
 
         Examples:
-            >>> model.prepare("Angela Merkel besuchte Nairobi.")[0][0].labels
+            >>> model.prepare(["Angela Merkel besuchte Nairobi."])[0][0].labels
             ['LOC', 'ORG', 'PER']
         """
-        listed = checked_texts(texts, None)
-        request = self._extractor.request(len(listed), languages, prior=prior, decoding=decoding)
-        return self._extractor.prepare(listed, request)
+        listed, _ = checked_texts(texts, is_split_into_words=False)
+        return self._extractor.prepare(listed, Request(language, prior, decoding=decoding))
 
-    def answer_with(self, answerer: Answerer) -> None:
-        """Lets something else answer than the base LLM here, such as a server; it routes, retrieves and prompts as before.
-
-        Examples:
-            >>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
-        """
+    def use_backend(self, backend: DecodingBackend) -> None:
+        """Decodes with another backend from now on. Routing, retrieval and prompts stay in this process."""
         with self._extractor.lock:
-            self._extractor.answerer = answerer
+            self._extractor.backend = backend
 
-    def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """Fits the routing to sentences whose languages are known: for another base LLM, or other kinds of text.
-
-        Sets ``routing_temperature``, so that a confidence of 0.8 is right four times in five, and ``max_distance``, beyond which
-        one in a hundred of these sentences lies. :meth:`save_pretrained` stores both.
+    def use_server(self, url: str, api_key: str = "none") -> None:
+        """Decodes on a vLLM server from now on. Routing, retrieval and prompts stay in this process.
 
         Args:
-            texts: Each language that is routed to, and sentences of it; some hundred, none of which an adapter was trained on.
+            url: The address of the server, with ``/v1``.
+            api_key: The value of ``vllm serve --api-key``.
+
+        Raises:
+            MissingPackageError: The package or its extra ``vllm`` is not installed.
+
+        Examples:
+            >>> model.use_server("http://localhost:8000/v1")
+        """
+        # As in `push_to_hub`.
+        try:
+            from modeling_retrieveall.serving.vllm_client import VLLMBackend
+        except ImportError as error:
+            raise MissingPackageError('Decoding on a server needs more. Run: pip install "retrieveall[vllm]"') from error
+        self.use_backend(VLLMBackend(url, self.answers, api_key))
+
+    def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """Fits the router to sentences of known languages, for another base LLM or another kind of text.
+
+        It sets ``routing_temperature``, so that confidences are calibrated, and ``max_distance``, which one in a hundred of these
+        sentences exceeds. :meth:`save_pretrained` stores both.
+
+        Args:
+            texts: For each language that is routed to, some hundred sentences that no adapter was trained on.
 
         Returns:
             The fields that were set.
 
         Raises:
-            ValueError: A language is missing, is none of the model's, or has no sentences.
+            InputError: A language is missing, is not one of the model's, or has no sentences.
 
         Examples:
             >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
@@ -414,35 +434,38 @@ class RetrieveAllModel(TypedPreTrainedModel):
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
-        languages: str | Sequence[str] | None = None,
+        *,
+        language: str | Sequence[str] | None = None,
         return_dict_in_generate: bool = False,
         **unsupported: Any,
     ) -> Tensor | RetrieveAllOutput:
-        """Sentence tokens in, answer tokens out; routing, prompt and adapters inside.
+        """Takes the tokens of sentences and returns the tokens of answers. It is :meth:`extract` for tensors.
 
         Args:
-            input_ids: ``[batch, tokens]``: sentences in the base's tokenizer, padded on either side.
+            input_ids: ``[batch, tokens]``: sentences in the base LLM's tokenizer, padded on either side.
             attention_mask: ``[batch, tokens]``: 0 at padding.
-            languages: The language of all rows or of each, instead of routing.
+            language: The language of all rows or of each row; without it the rows are routed.
             return_dict_in_generate: Whether to return entities, routes, prompts and scores too.
-            **unsupported: Sampling and length arguments are refused: the grammar ends every answer, and the decoding is greedy.
+            **unsupported: Sampling and length arguments are refused: decoding is greedy, and the grammar ends every answer.
 
         Returns:
-            ``[batch, answer_tokens]``, padded on the right; or a :class:`RetrieveAllOutput`. A row of several sentences has their
-            answers one after the other, each ended by its line break.
+            ``[batch, answer_tokens]``, padded on the right; or a :class:`RetrieveAllOutput`. A row with several sentences has
+            their answers one after another, each ended by its line break.
 
         Raises:
-            TypeError: An argument makes no sense here.
+            InputTypeError: An argument is not supported.
         """
         if unsupported:
             raise InputTypeError(
                 f"generate() got {', '.join(sorted(unsupported))}: answers are decoded greedily under a grammar that ends them. "
-                "Call generate(input_ids, attention_mask, languages=None, return_dict_in_generate=False)."
+                "Call generate(input_ids, attention_mask, language=None, return_dict_in_generate=False)."
             )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
-        results = self.explain([str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows], languages)
-        answers = [[token for each in result.sentences for token in each.answer_ids] or self.answers.end for result in results]
+        texts = [str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+        results = self.extract(texts, language=language, details=True)
+        details = [[sentence.details for sentence in result.sentences if sentence.details] for result in results]
+        answers = [[token for each in row for token in each.answer_ids] or self.answers.end for row in details]
         longest = max((len(answer) for answer in answers), default=0)
         pad = self.tokenizer.pad_token_id or 0
         padded = [answer + [pad] * (longest - len(answer)) for answer in answers]
@@ -453,7 +476,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             sequences=sequences,
             entities=[result.entities for result in results],
             routes=[result.route for result in results],
-            prompts=["\n\n".join(sentence.prompt for sentence in result.sentences) for result in results],
+            prompts=["\n\n".join(each.prompt for each in row) for row in details],
             scores=[[entity.score for entity in result.entities] for result in results],
         )
 
@@ -466,51 +489,22 @@ class RetrieveAllModel(TypedPreTrainedModel):
         prefix_ids: Tensor | None = None,
         prefix_mask: Tensor | None = None,
     ) -> CausalLMOutput:
-        """The base LLM over prompts and answers: the loss that a language is learned by.
-
-        The LM head is multiplied at the answer's positions alone; over the whole vocabulary it would cost more than all layers.
+        """Runs the base LLM over prompts, or computes the loss of prompts with answers.
 
         Args:
             input_ids: ``[batch, tokens]``: prompt and answer.
-            attention_mask: ``[batch, tokens]``: 0 at padding, which stands on the right.
-            labels: ``[batch, tokens]``: what the LLM should predict after the token before, -100 where that does not matter.
-            candidates: ``[n]``: the tokens among which it predicts, sorted; the whole vocabulary when not given.
-            prefix_ids: ``[batch, prefix]``: what the base reads before, without the LoRA that is trained.
-            prefix_mask: ``[batch, prefix]``: 0 at its padding, which stands on the right.
+            attention_mask: ``[batch, tokens]``: 0 at padding, which is on the right.
+            labels: ``[batch, tokens]``: the token to predict from the position before; -100 where there is no loss.
+            candidates: ``[n]``: the sorted tokens among which labels are predicted; the whole vocabulary when not given.
+            prefix_ids: ``[batch, prefix]``: tokens before the prompt, which the base LLM reads without the LoRA in training.
+            prefix_mask: ``[batch, prefix]``: 0 at padding of the prefix, which is on the right.
 
         Returns:
-            The loss and the logits ``[answer_tokens, vocabulary or n]`` when there are labels, else logits
-            ``[batch, tokens, vocabulary]``.
+            The logits ``[batch, tokens, vocabulary]`` without labels; the loss alone with labels, as logits of the whole
+            vocabulary at every position would cost more than all layers.
         """
-        decoder = self.base.get_decoder()
-        before: dict[str, Any] = {"use_cache": False}
-        if prefix_ids is not None and prefix_mask is not None:
-            before = read_without_lora(decoder, prefix_ids, prefix_mask, input_ids.shape[1])
-            attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-            attention_mask = torch.cat([prefix_mask, attention_mask], 1)
-        states = decoder(input_ids=input_ids, attention_mask=attention_mask, **before).last_hidden_state
+        states = hidden_states(self.base, input_ids, attention_mask, prefix_ids, prefix_mask)  # [batch, tokens, hidden]
         if labels is None:
             return CausalLMOutput(logits=self._head.full(states))
-        shifted = labels[:, 1:]
-        asked = shifted != -100
-        targets, at_targets = shifted[asked], states[:, :-1][asked]
-        if candidates is None:
-            logits = self._head.full(at_targets)
-        else:
-            logits, targets = self._head(at_targets, candidates), torch.searchsorted(candidates, targets)
-        return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets), logits=logits)
-
-
-def _load_again(origin: Origin) -> RetrieveAllModel:
-    """Loads a model that was pickled or copied.
-
-    AutoModel makes a class of its own from RetrieveAllModel, which pickle does not find, so the class is not stored.
-    """
-    base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
-    model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
-    model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
-    model._languages.add_all(origin.adapters, None, Refusals(strict=True))
-    if origin.device:
-        model.to(origin.device)
-    model.eval()
-    return model
+        logits, targets = labelled_logits(self._head, states, labels, candidates)
+        return CausalLMOutput(loss=torch.nn.functional.cross_entropy(logits, targets))

@@ -1,4 +1,4 @@
-"""What a model was loaded from: pickle and copy store this in place of gigabytes of weights, and load the model again from it.
+"""What a model was loaded from. Pickle and copy store this instead of gigabytes of weights, and load the model again from it.
 
 >>> pickle.loads(pickle.dumps(model)).extract(texts) == model.extract(texts)
 True
@@ -7,11 +7,16 @@ True
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from .base_llm import load_base
+from .configuration_retrieveall import RetrieveAllConfig
 from .hub_files import Hub, Snapshot
 from .language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES
-from .model_source import Source
+from .model_source import Refusals, Source
+
+if TYPE_CHECKING:
+    from .modeling_retrieveall import RetrieveAllModel
 
 FileState = tuple[str, int, int]
 """The name of a file, its bytes, and the time of its last change in nanoseconds."""
@@ -55,6 +60,28 @@ class Origin:
     home: Snapshot | None
     files: list[FileState]
 
+    @classmethod
+    def of(cls, model: "RetrieveAllModel", base: BaseOrigin) -> "Origin":
+        """Returns the origin of a model, with its present configuration, adapters and device.
+
+        Args:
+            model: The model.
+            base: The origin of its base LLM.
+        """
+        adapters = {code: adapter.snapshot or adapter.path for code, adapter in sorted(model.adapters.items())}
+        name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
+        # A quantised base has several dtypes, none of which it was loaded with.
+        dtype = {} if getattr(model.base, "is_quantized", False) else {"dtype": model.base.dtype}
+        return cls(
+            base=BaseOrigin(name, base.revision, base.arguments | dtype),
+            device=None if "device_map" in base.arguments else str(model.base.device),
+            config={field: getattr(model.config, field) for field in sorted(RetrieveAllConfig.parameters())},
+            adapters=adapters,
+            hub=model.hub,
+            home=model.home,
+            files=file_states(name, adapters.values()),
+        )
+
 
 def file_states(base: str, adapters: Iterable[Source]) -> list[FileState]:
     """The states of the files that a model is read from and that can change: a commit on the Hub cannot.
@@ -69,3 +96,23 @@ def file_states(base: str, adapters: Iterable[Source]) -> list[FileState]:
         if isinstance(adapter, Path):
             files += [adapter / name for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES) if (adapter / name).is_file()]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def load_again(origin: Origin) -> "RetrieveAllModel":
+    """Loads a model that was pickled or copied.
+
+    AutoModel creates a subclass of RetrieveAllModel that pickle cannot find, so the class is not stored.
+
+    Args:
+        origin: What the model was loaded from.
+    """
+    from .modeling_retrieveall import RetrieveAllModel  # which imports this module
+
+    base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
+    model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
+    model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
+    model._registry.add_all(origin.adapters, None, Refusals(strict=True))
+    if origin.device:
+        model.to(origin.device)
+    model.eval()
+    return model

@@ -1,16 +1,18 @@
-"""What comes out of the model: entities, and how they came about."""
+"""The results of the model: the entities of a text, the language of each sentence, and the details of their extraction.
+
+>>> result = model.extract("Angela Merkel besuchte Nairobi.")
+>>> result.language, [(entity.text, entity.label) for entity in result.entities]
+('de', [('Angela Merkel', 'PER'), ('Nairobi', 'LOC')])
+"""
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from .answer_format import AnswerFormat
-from .documents import Window
 from .entities import Entity, Example, Mention
 from .retrieval import Hit, Retrieved
 from .router import Route
@@ -18,14 +20,14 @@ from .router import Route
 
 @dataclass
 class RetrieveAllOutput(ModelOutput):
-    """What ``generate(..., return_dict_in_generate=True)`` returns, an item a row of the batch.
+    """The result of ``generate(..., return_dict_in_generate=True)``, with one item per row of the batch.
 
     Attributes:
         sequences: ``[batch, answer_tokens]``: the generated answers, padded on the right.
         entities: The entities, with offsets into the text that ``input_ids`` decode to.
         routes: The route of each row.
-        prompts: The prompts of each row, as text; a row of several sentences has as many, with empty lines between.
-        scores: The score of each entity, row by row.
+        prompts: The prompts of each row as text. The prompts of a row with several sentences are joined by empty lines.
+        scores: The scores of the entities of each row.
     """
 
     sequences: Tensor | None = None
@@ -36,124 +38,126 @@ class RetrieveAllOutput(ModelOutput):
 
 
 @dataclass(frozen=True, slots=True)
-class ServedSentence:
-    """How one sentence of a text was served.
+class SentenceDetails:
+    """How the entities of a sentence were extracted.
+
+    Attributes:
+        posterior: The probability of each language, the most probable first. Languages that were ruled out are missing.
+        retrieved: The labelled examples that were retrieved for the sentence, with their similarities.
+        prompt_ids: The token ids of the prompt; empty if no adapter was used.
+        prompt: The prompt as text.
+        answer_ids: The token ids of the answer.
+    """
+
+    posterior: dict[str, float]
+    retrieved: Retrieved
+    prompt_ids: list[int]
+    prompt: str
+    answer_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceResult:
+    """One sentence of a text, and the adapters that were used for it.
 
     Attributes:
         start: Offset of its first word in the text, in code points.
-        end: Offset after its last word.
-        route: The adapters that served it.
-        posterior: The probability of each language that is not ruled out, likeliest first.
-        retrieved: The labelled examples found for it, with their similarities.
-        prompt_ids: What the LLM was given, as tokens.
-        answer_ids: The tokens of the answer.
+        end: Offset after its last word, in code points.
+        route: Its language and its adapters.
+        details: How its entities were extracted, if ``extract(..., details=True)`` asked for it.
     """
 
     start: int
     end: int
     route: Route
-    posterior: dict[str, float]
-    retrieved: Retrieved
-    prompt_ids: list[int]
-    answer_ids: list[int]
-    _decode: Callable[[list[int]], str | list[str]] = field(repr=False, compare=False)
-
-    @classmethod
-    def of(cls, window: Window, answers: AnswerFormat) -> "ServedSentence":
-        """How a window was served that was not made to forget it."""
-        words = window.sentence.words
-        likeliest = sorted(window.posterior.items(), key=lambda pair: -pair[1])
-        return cls(
-            words[0].start,
-            words[-1].end,
-            window.route,
-            {language: probability for language, probability in likeliest if probability},
-            window.retrieved,
-            [*window.prompt.prefix, *window.prompt.ids] if window.prompt else [],
-            window.answer.ids if window.answer else answers.end,
-            answers.tokenizer.decode,
-        )
-
-    @property
-    def prompt(self) -> str:
-        """What the LLM was given, as text."""
-        return str(self._decode(self.prompt_ids))
+    details: SentenceDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """One text, its entities, and how they came about.
+    """The result for one text.
 
     Attributes:
-        text: The caller's string.
-        entities: Its entities, in order.
-        sentences: How each of its sentences was served, in order.
+        text: The text, as it was given.
+        entities: Its entities, in order and without overlap; ``text[entity.start : entity.end] == entity.text``.
+        sentences: Its sentences, in order.
     """
 
     text: str
     entities: list[Entity]
-    sentences: list[ServedSentence]
+    sentences: list[SentenceResult]
+
+    @property
+    def language(self) -> str:
+        """The language of most of the text; ``"und"`` for a text without words."""
+        return self.route.language
+
+    @property
+    def known(self) -> bool:
+        """Whether that language is one of the model's."""
+        return self.route.known
 
     @property
     def route(self) -> Route:
-        """Of the language that most of the text is in, the route of its longest sentence."""
+        """The route of the longest sentence in the language of most of the text."""
         if not self.sentences:
             return Route.nowhere()
         lengths: Counter[str] = Counter()
         for sentence in self.sentences:
             lengths[sentence.route.language] += sentence.end - sentence.start
         language = lengths.most_common(1)[0][0]
-        of_language = [sentence for sentence in self.sentences if sentence.route.language == language]
-        return max(of_language, key=lambda sentence: sentence.end - sentence.start).route
+        candidates = [sentence for sentence in self.sentences if sentence.route.language == language]
+        return max(candidates, key=lambda sentence: sentence.end - sentence.start).route
+
+    def sentence_of(self, entity: Entity) -> SentenceResult:
+        """The sentence that an entity is in.
+
+        Windows of a long sentence overlap; an entity in the overlap belongs to the later one.
+        """
+        return self.sentences[bisect_right(self.sentences, entity.start, key=lambda sentence: sentence.start) - 1]
 
     def support(self, entity: Entity) -> list[Hit[Mention] | Hit[Example]]:
-        """The retrieved mentions of the same name, whatever its case, and the sentences that hold one; nearest first."""
+        """The retrieved examples that mention the name of an entity, in any case, the most similar first.
+
+        Args:
+            entity: One of the entities.
+
+        Returns:
+            Retrieved mentions of that name, and retrieved sentences with such a mention; none without ``details=True``.
+        """
         name = entity.text.casefold()
         found: list[Hit[Mention] | Hit[Example]] = []
         last = bisect_right(self.sentences, entity.start, key=lambda sentence: sentence.start)
-        # Windows of one sentence overlap: the entity may lie in two of them.
+        # Windows of a long sentence overlap, so the entity may be in two of them.
         for sentence in self.sentences[max(last - 2, 0) : last]:
-            if entity.start < sentence.end:
-                found += [hit for hit in sentence.retrieved.mentions if hit.item.text.casefold() == name]
-                found += [hit for hit in sentence.retrieved.examples if _mentions(hit.item, name)]
-        return sorted(_distinct(found), key=lambda hit: -hit.similarity)
+            if sentence.details and entity.start < sentence.end:
+                retrieved = sentence.details.retrieved
+                found += [hit for hit in retrieved.mentions if hit.item.text.casefold() == name]
+                found += [hit for hit in retrieved.examples if _has_mention(hit.item, name)]
+        distinct = {hit.item: hit for hit in found}.values()
+        return sorted(distinct, key=lambda hit: -hit.similarity)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but tokens, ready for JSON."""
-        return {
-            "text": self.text,
-            "language": self.route.language,
-            "known": self.route.known,
-            "entities": [
-                {**entity_dict(entity), "support": [_hit_dict(hit) for hit in self.support(entity)]} for entity in self.entities
-            ],
-            "sentences": [
-                {
-                    "start": sentence.start,
-                    "end": sentence.end,
-                    "language": sentence.route.language,
-                    "known": sentence.route.known,
-                    "adapters": _rounded(sentence.route.mixture),
-                    "posterior": _rounded(sentence.posterior),
-                    "retrieved_entities": [_hit_dict(hit) for hit in sentence.retrieved.mentions],
-                    "retrieved_sentences": [_hit_dict(hit) for hit in sentence.retrieved.examples],
-                    "prompt": sentence.prompt,
-                }
-                for sentence in self.sentences
-            ],
-        }
+    def to_dict(self, details: bool = False) -> dict[str, Any]:
+        """Returns the result for JSON.
+
+        Args:
+            details: Whether to add the sentences with their details, and the examples that mention each entity.
+        """
+        row: dict[str, Any] = {"text": self.text, "language": self.language, "known": self.known}
+        entities = [entity_dict(entity) for entity in self.entities]
+        if not details:
+            return {**row, "entities": entities}
+        for entity, entity_row in zip(self.entities, entities, strict=True):
+            entity_row["support"] = [_hit_dict(hit) for hit in self.support(entity)]
+        return {**row, "entities": entities, "sentences": [_sentence_dict(sentence) for sentence in self.sentences]}
 
 
-def _mentions(example: Example, name: str) -> bool:
+def _has_mention(example: Example, name: str) -> bool:
     return any(Mention(example, span).text.casefold() == name for span in example.spans)
 
 
-def _distinct(hits: list[Hit[Mention] | Hit[Example]]) -> list[Hit[Mention] | Hit[Example]]:
-    return list({hit.item: hit for hit in hits}.values())
-
-
 def entity_dict(entity: Entity) -> dict[str, Any]:
-    """An entity, ready for JSON."""
+    """Returns an entity for JSON, its score rounded to four digits."""
     return {
         "text": entity.text,
         "label": entity.label,
@@ -161,6 +165,24 @@ def entity_dict(entity: Entity) -> dict[str, Any]:
         "end": entity.end,
         "score": round(entity.score, 4),
     }
+
+
+def _sentence_dict(sentence: SentenceResult) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "start": sentence.start,
+        "end": sentence.end,
+        "language": sentence.route.language,
+        "known": sentence.route.known,
+        "adapters": _rounded(sentence.route.mixture),
+    }
+    if details := sentence.details:
+        row |= {
+            "posterior": _rounded(details.posterior),
+            "retrieved_entities": [_hit_dict(hit) for hit in details.retrieved.mentions],
+            "retrieved_sentences": [_hit_dict(hit) for hit in details.retrieved.examples],
+            "prompt": details.prompt,
+        }
+    return row
 
 
 def _hit_dict(hit: Hit[Mention] | Hit[Example]) -> dict[str, Any]:

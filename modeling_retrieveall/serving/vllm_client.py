@@ -1,8 +1,8 @@
 """Answers from vLLM: routing, retrieval and prompts here, without a GPU; the LLM and its adapters on a server.
 
 >>> model = RetrieveAllModel.from_pretrained("shipped")
->>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
->>> model.extract("Angela Merkel besuchte Nairobi.")[0][0]
+>>> model.use_server("http://localhost:8000/v1")
+>>> model.extract("Angela Merkel besuchte Nairobi.").entities[0]
 Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99)
 
 The server is started by the ``serve.sh`` of ``retrieveall export vllm``. Here the base LLM only encodes, with its layers up to
@@ -11,21 +11,22 @@ same characters, and its scores share the probability out among those tokens as 
 row of M, the heaviest answers alone. vLLM itself was not run; see :mod:`vllm_export`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from openai import APIError, OpenAI
 
 from ..model.answer_format import AnswerFormat
-from ..model.documents import Window
+from ..model.backends import PreparedSentence
+from ..model.decoding import Answer
 from ..model.errors import ServerError
 from ..model.prompting import Decoding
 from .ebnf_grammar import SpelledFormat, read_answer
 from .vllm_export import request_body
 
 
-class VLLMAnswerer:
+class VLLMBackend:
     """Answers windows by a server of vLLM, as many at a time as ``batch_size`` says; give it a larger one than for a CPU.
 
     Args:
@@ -34,7 +35,7 @@ class VLLMAnswerer:
         api_key: What ``vllm serve --api-key`` was given.
 
     Examples:
-        >>> model.answer_with(VLLMAnswerer("http://localhost:8000/v1", model.answers))
+        >>> model.use_server("http://localhost:8000/v1")
         >>> model.extract(texts, batch_size=64)
     """
 
@@ -45,21 +46,19 @@ class VLLMAnswerer:
         self._spelled = SpelledFormat(answers)
         self._served: set[str] = set()
 
-    def drop_unusable(self, languages: Iterable[str], strict: bool) -> set[str]:
-        """Makes sure that the server has the adapters of languages; none is removed.
+    def load_adapter(self, language: str) -> None:
+        """Checks that the server has the adapter of a language.
 
         Raises:
-            ServerError: It has not, or cannot be asked.
+            ServerError: It does not have it, or cannot be reached.
         """
-        needed = set(languages)
-        if not needed <= self._served:
+        if language not in self._served:
             self._served = self._models()
-        if missing := sorted(needed - self._served):
+        if language not in self._served:
             raise ServerError(
-                f"{self.url} has no adapter {', '.join(map(repr, missing))}, only {', '.join(sorted(self._served)) or 'none'}. "
+                f"{self.url} has no adapter {language!r}, only {', '.join(sorted(self._served)) or 'none'}. "
                 "Start it with the serve.sh of `retrieveall export vllm`."
             )
-        return set()
 
     def _models(self) -> set[str]:
         listed = self._ask(lambda: self._client.get("/models", cast_to=object))
@@ -68,30 +67,32 @@ class VLLMAnswerer:
         except (LookupError, TypeError) as error:
             raise ServerError(f"{self.url} answered {str(listed)[:99]!r} for its models. Is it the server's /v1?") from error
 
-    def answer(self, windows: list[Window], batch_size: int, done: Callable[[list[Window]], None]) -> None:
-        """Sets the answer of each window.
+    def decode(self, sentences: Sequence[PreparedSentence], batch_size: int, on_progress: Callable[[int], None]) -> list[Answer]:
+        """Decodes sentences; see :meth:`DecodingBackend.decode`.
 
         Raises:
-            ServerError: A request fails, or its answer is not one of the grammar's.
+            ServerError: A request fails, or the grammar does not allow its answer.
         """
-        bodies = [request_body(self._spelled, window) for window in windows]
+        bodies = [request_body(self._spelled, sentence) for sentence in sentences]
+        answers = []
         with ThreadPoolExecutor(batch_size) as pool:
-            for window, completion in zip(windows, pool.map(self._complete, bodies), strict=True):
-                self._read(window, completion)
-                done([window])
+            for sentence, completion in zip(sentences, pool.map(self._complete, bodies), strict=True):
+                answers.append(self._read(sentence, completion))
+                on_progress(1)
+        return answers
 
     def _complete(self, body: dict[str, Any]) -> Any:
         return self._ask(lambda: self._client.post("/completions", cast_to=object, body=body))
 
-    def _read(self, window: Window, completion: Any) -> None:
+    def _read(self, sentence: PreparedSentence, completion: Any) -> Answer:
         try:
             choice = completion["choices"][0]
             tokens, log_probabilities = choice["token_ids"], choice["logprobs"]["token_logprobs"]
-            window.answer = read_answer(self._spelled, window.sentence, window.labels, tokens, log_probabilities)
+            return read_answer(self._spelled, sentence.window.sentence, sentence.labels, tokens, log_probabilities)
         except (LookupError, TypeError, ValueError) as error:
             raise ServerError(
-                f"{self.url} answered {str(completion)[:99]} for {window.text[:80]!r}, which its grammar does not admit: {error} "
-                "Does the server know `structured_outputs` and `return_token_ids`, as vLLM does?"
+                f"{self.url} answered {str(completion)[:99]} for {sentence.window.text[:80]!r}, which its grammar does not "
+                f"allow: {error} Does the server support `structured_outputs` and `return_token_ids`, as vLLM does?"
             ) from error
 
     def _ask(self, call: Callable[[], Any]) -> Any:

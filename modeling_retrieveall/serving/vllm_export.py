@@ -23,8 +23,8 @@ from typing import Any
 
 from ..hub.cards import VLLM_RANKS
 from ..model.atomic import check_sources, updating
+from ..model.backends import PreparedSentence
 from ..model.configuration_retrieveall import RetrieveAllConfig
-from ..model.documents import Window
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
 from ..model.language_adapter import LanguageAdapter
 from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
@@ -83,7 +83,7 @@ def export(
         script.chmod(0o755)
         spelled, count = SpelledFormat(model.answers), 0
         with (written / _REQUESTS).open("w", encoding="utf-8", newline="\n") as stream:
-            for row in _requests(spelled, model.prepare(texts, languages, decoding="generation")):
+            for row in _requests(spelled, model.prepare(texts, language=languages, decoding="generation")):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
     return Exported(len(model.adapters), count)
@@ -100,33 +100,32 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         )
 
 
-def request_body(spelled: SpelledFormat, window: Window) -> dict[str, Any]:
-    """What ``/v1/completions`` is sent for a sentence; the adapter of the largest weight in its row of M answers.
+def request_body(spelled: SpelledFormat, sentence: PreparedSentence) -> dict[str, Any]:
+    """The body of a ``/v1/completions`` request for a sentence, which is decoded with the adapter of the largest weight.
 
     Args:
         spelled: The answer format in characters.
-        window: The sentence, with its prompt.
+        sentence: The sentence with its prompt.
     """
-    mixture = window.route.mixture
+    mixture, window = sentence.route.mixture, sentence.window
     return {
         "model": max(mixture, key=lambda language: mixture[language]),
-        "prompt": window.prompt.ids if window.prompt else [],
-        "max_tokens": _longest_answer(spelled.in_tokens.word_ids(window.sentence), spelled, window.labels),
+        "prompt": sentence.prompt.ids,
+        "max_tokens": _longest_answer(spelled.in_tokens.word_ids(window.sentence), spelled, sentence.labels),
         "temperature": 0,
         "stop": ["\n"],
         "include_stop_str_in_output": True,
         "logprobs": 1,
         "return_token_ids": True,
-        "structured_outputs": {"grammar": grammar_text(spelled, window.sentence, window.labels)},
+        "structured_outputs": {"grammar": grammar_text(spelled, window.sentence, sentence.labels)},
     }
 
 
-def _requests(spelled: SpelledFormat, texts: Iterable[Sequence[Window]]) -> Iterable[dict[str, Any]]:
-    for text, windows in enumerate(texts):
-        for sentence, window in enumerate(windows):
-            if window.prompt:
-                body = request_body(spelled, window)
-                yield {"custom_id": f"{text}-{sentence}", "method": "POST", "url": _URL, "body": body}
+def _requests(spelled: SpelledFormat, texts: Iterable[Sequence[PreparedSentence]]) -> Iterable[dict[str, Any]]:
+    for text, sentences in enumerate(texts):
+        for number, sentence in enumerate(sentences):
+            body = request_body(spelled, sentence)
+            yield {"custom_id": f"{text}-{number}", "method": "POST", "url": _URL, "body": body}
 
 
 def _longest_answer(words: Sequence[Sequence[int]], spelled: SpelledFormat, labels: Sequence[str]) -> int:

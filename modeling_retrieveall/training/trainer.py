@@ -6,7 +6,7 @@ r"""Learning a language: a LoRA on the frozen base, with retrieved knowledge in 
 The same from Python:
 
     >>> path = train(TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw"))
-    >>> RetrieveAllModel.from_pretrained(path).extract("Wangari Maathai alizaliwa Nyeri.")[0][0].text
+    >>> RetrieveAllModel.from_pretrained(path).extract("Wangari Maathai alizaliwa Nyeri.").entities[0].text
     'Wangari Maathai'
 """
 

@@ -44,8 +44,8 @@ class Capitals:
         self.left = texts_before_crash
         self.read: list[str] = []
 
-    def explain(self, texts: Any = None, words: Any = None, **_: Any) -> list[Extraction]:
-        rows = texts if words is None else [" ".join(row) for row in words]
+    def extract(self, texts: Any, is_split_into_words: bool = False, **_: Any) -> list[Extraction]:
+        rows = [" ".join(words) for words in texts] if is_split_into_words else texts
         if self.left < len(rows):
             raise KeyboardInterrupt
         self.left -= len(rows)
@@ -149,10 +149,10 @@ def test_a_repaired_record_alone_is_annotated_again(source: Path, tmp_path: Path
 
 def test_a_source_that_changes_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
     class Slow(Capitals):
-        def explain(self, texts: Any = None, words: Any = None, **_: Any) -> list[Extraction]:
+        def extract(self, texts: Any, **options: Any) -> list[Extraction]:
             if not self.read:
                 source.write_text(source.read_text().replace('Bonn und Graz 1"', 'Köln und Graz 1"'))
-            return super().explain(texts, words)
+            return super().extract(texts, **options)
 
     with pytest.raises(RecordError, match=r"record 2 has been changed since it was annotated\. Give the same command again"):
         annotate(Slow(), str(source), str(tmp_path / "out.jsonl"))
@@ -374,5 +374,5 @@ def test_a_killed_process_is_gone_on_with(tiny_adapter: Callable[[str], Path], t
     finished = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
     assert "100 records" in finished.stdout and "by an earlier run" in finished.stdout
     model = RetrieveAllModel.from_pretrained(adapters)
-    expected = [[entity.text for entity in entities] for entities in model.extract(TEXTS, batch_size=1)]
+    expected = [[entity.text for entity in result.entities] for result in model.extract(TEXTS, batch_size=1)]
     assert [[entity["text"] for entity in row["entities"]] for row in read(tmp_path / "out.jsonl")] == expected

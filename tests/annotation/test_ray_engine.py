@@ -37,9 +37,9 @@ class Slow(Capitals):
         given = {"threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
         Path(folder, f"{os.getpid()}.json").write_text(json.dumps(given))
 
-    def explain(self, *texts: Any, **settings: Any) -> list[Extraction]:
+    def extract(self, texts: Any, **options: Any) -> list[Extraction]:
         time.sleep(0.1)
-        return super().explain(*texts, **settings)
+        return super().extract(texts, **options)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -167,8 +167,8 @@ def test_words_that_look_odd_but_can_be_read_back_are_written(tmp_path: Path) ->
 
 
 class _Nothing(Capitals):
-    def explain(self, texts: Any = None, words: Any = None, **_: Any) -> Any:
-        found = super().explain(texts, words)
+    def extract(self, texts: Any, **options: Any) -> Any:
+        found = super().extract(texts, **options)
         for extraction in found:
             extraction.entities.clear()
         return found

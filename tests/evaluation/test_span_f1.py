@@ -9,13 +9,12 @@ from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route
 from modeling_retrieveall.data.labelled import DatasetError
 from modeling_retrieveall.evaluation.span_f1 import evaluate, evaluate_examples
 from modeling_retrieveall.model.entities import Sentence, Span, tags_from_entities
-from modeling_retrieveall.model.outputs import ServedSentence
-from modeling_retrieveall.model.retrieval import Retrieved
+from modeling_retrieveall.model.outputs import SentenceResult
 from tests.conftest import SENTENCES, example
 
 
-def served(text: str) -> ServedSentence:
-    return ServedSentence(0, len(text), Route.certain("de"), {"de": 1.0}, Retrieved([], []), [], [], str)
+def served(text: str) -> SentenceResult:
+    return SentenceResult(0, len(text), Route.certain("de"))
 
 
 class Oracle:
@@ -24,8 +23,8 @@ class Oracle:
     def __init__(self, entities: list[list[Entity]]) -> None:
         self.entities = entities
 
-    def explain(self, words: list[Sentence], **_: object) -> list[Extraction]:
-        return [Extraction(row.text, found, [served(row.text)]) for row, found in zip(words, self.entities, strict=True)]
+    def extract(self, texts: list[Sentence], **_: object) -> list[Extraction]:
+        return [Extraction(row.text, found, [served(row.text)]) for row, found in zip(texts, self.entities, strict=True)]
 
 
 def test_an_entity_counts_when_both_borders_and_the_label_are_right() -> None:

@@ -214,7 +214,7 @@ def test_pull_fetches_weights_too_so_that_everything_works_offline(hub: LocalHub
     assert [adapter.language for adapter in pull("ann/tiny-model")] == ["de", "en"]
     hub.requests.clear()
     model = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=True)
-    model.extract(["Angela Merkel"] * 2, languages=["de", "en"])
+    model.extract(["Angela Merkel"] * 2, language=["de", "en"])
     assert hub.requests == []
 
 

@@ -102,11 +102,11 @@ def test_typed_text_comes_back_with_its_entities_highlighted(
 
 def test_language_and_route_of_each_sentence_are_told(page: Page, model: RetrieveAllModel) -> None:
     find_entities(page, TEXT)
-    served = model.explain(TEXT)[0].sentences
+    served = model.extract(TEXT, details=True).sentences
     rows = page.locator("#results tr:has(td)").filter(visible=True)
     expect(rows).to_have_count(len(served))
     for row, sentence in zip(rows.all(), served, strict=True):
-        language, probability = next(iter(sentence.posterior.items()))
+        language, probability = next(iter(sentence.details.posterior.items()))
         text, known = TEXT[sentence.start : sentence.end], "" if sentence.route.known else "?"
         (server,) = sentence.route.mixture
         shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{server} 1.00"]
@@ -118,7 +118,7 @@ def test_the_menu_forces_a_language(page: Page, model: RetrieveAllModel) -> None
         choose_language(page, language)
         find_entities(page, TEXT)
         expect(page.locator("#results td").nth(1)).to_have_text(language)
-        entities = model.extract(TEXT, language)[0]
+        entities = model.extract(TEXT, language=language).entities
         expect(page.locator("#results mark")).to_have_text([f"{e.text}{e.label} {e.score:.2f}" for e in entities])
 
 
@@ -128,10 +128,10 @@ def test_examples_and_prompt_are_shown_when_asked_for(page: Page, model: Retriev
     expect(page.locator("#results td").first).to_be_visible()
     expect(prompt).not_to_be_visible()
     page.get_by_role("button", name="Retrieved examples and prompt").click()
-    sentence = model.explain(TEXT)[0].sentences[0]
+    sentence = model.extract(TEXT, details=True).sentences[0]
     expect(prompt).to_be_visible()
-    expect(prompt).to_have_text(sentence.prompt)
-    nearest = sentence.retrieved.mentions[0]
+    expect(prompt).to_have_text(sentence.details.prompt)
+    nearest = sentence.details.retrieved.mentions[0]
     row = page.locator("#results tr", has_text=f"{nearest.item.text} = {nearest.item.span.label}").first
     expect(row).to_contain_text(f"{nearest.similarity:.2f}")
 

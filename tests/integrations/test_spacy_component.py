@@ -51,7 +51,7 @@ def state(doc: Doc) -> list[Any]:
 
 
 def test_entities_are_exactly_those_of_the_model(nlp: Language, folder: Path) -> None:
-    for doc, expected in zip(nlp.pipe(TEXTS), RetrieveAllModel.from_pretrained(folder).explain(TEXTS), strict=True):
+    for doc, expected in zip(nlp.pipe(TEXTS), RetrieveAllModel.from_pretrained(folder).extract(TEXTS, details=True), strict=True):
         found = [(entity.start, entity.end, entity.label) for entity in expected.entities]
         assert bounds(doc.ents) == bounds(doc.spans["retrieveall"]) == found
         assert [entity._.score for entity in doc.ents] == pytest.approx([e.score for e in expected.entities], abs=1e-4)
@@ -131,7 +131,7 @@ def test_tokens_that_may_not_be_split_widen_entities_with_a_warning(folder: Path
     nlp.add_pipe("retrieveall", config={"model": str(folder), "split_tokens": False})
     text = "屠呦呦出生于宁波，在北京大学学习。"
     tokens = [token.text for token in nlp.make_doc(text)]
-    found = RetrieveAllModel.from_pretrained(folder).extract(text)[0]
+    found = RetrieveAllModel.from_pretrained(folder).extract(text).entities
     with pytest.warns(UserWarning, match=rf"of {len(found)} entities begin or end inside a token"):
         doc = nlp(text)
     assert [token.text for token in doc] == tokens

@@ -44,10 +44,10 @@ def assert_alike(result: Extraction, alone: Extraction) -> None:
 
 
 def check(model: RetrieveAllModel, listed: list[str], batch_sizes: list[int]) -> None:
-    alone = {text: model.explain(text, batch_size=1)[0] for text in listed}
+    alone = {text: model.extract(text, batch_size=1, details=True) for text in listed}
     for seed, batch_size in enumerate(batch_sizes):
         neighbours = random.Random(seed).sample(listed, len(listed) if seed % 2 else 2 * len(listed) // 3)
-        for text, result in zip(neighbours, model.explain(neighbours, batch_size=batch_size), strict=True):
+        for text, result in zip(neighbours, model.extract(neighbours, batch_size=batch_size, details=True), strict=True):
             assert_alike(result, alone[text])
 
 

@@ -116,8 +116,8 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
     model = RetrieveAllModel.from_pretrained(str(tiny_adapter("de")))
     model.config.decoding = "generation"
     texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Der Rhein fließt durch Köln.", "Graz"]
-    before = model.extract(texts, "de")
-    decode, sizes = model._extractor.answerer.decoder.decode, []
+    before = model.extract(texts, language="de")
+    decode, sizes = model._extractor.backend.decoder.decode, []
 
     def short_of_memory(prompts, grammars, mixtures):  # type: ignore[no-untyped-def]
         sizes.append(len(prompts))
@@ -126,7 +126,7 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
                 raise RuntimeError(OUT_OF_MEMORY)
         return decode(prompts, grammars, mixtures)
 
-    monkeypatch.setattr(model._extractor.answerer.decoder, "decode", short_of_memory)
-    places = [[(e.start, e.end, e.label) for e in row] for row in model.extract(texts, "de")]
+    monkeypatch.setattr(model._extractor.backend.decoder, "decode", short_of_memory)
+    places = [[(e.start, e.end, e.label) for e in row.entities] for row in model.extract(texts, language="de")]
     assert places == [[(e.start, e.end, e.label) for e in row] for row in before]
     assert sizes[0] == 4 and sizes[-1] == 1

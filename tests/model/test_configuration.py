@@ -38,14 +38,14 @@ def seen(model: RetrieveAllModel) -> list[Any]:
             (
                 sentence.start,
                 sentence.end,
-                sentence.prompt_ids,
-                {language: round(share, 6) for language, share in sentence.posterior.items()},
+                sentence.details.prompt_ids,
+                {language: round(share, 6) for language, share in sentence.details.posterior.items()},
                 sentence.route.known,
                 [(name, round(weight, 6)) for name, weight in sentence.route.mixture.items()],
             )
             for sentence in result.sentences
         ]
-        for result in model.explain(TEXTS)
+        for result in model.extract(TEXTS, details=True)
     ]
 
 
@@ -122,13 +122,13 @@ def test_the_configuration_of_a_model_cannot_be_replaced(model: RetrieveAllModel
 def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model.config.max_distance = 0.0
     model.config.when_unknown = "empty"
-    assert model.extract(TEXTS) == [[], [], []]
+    assert [result.entities for result in model.extract(TEXTS)] == [[], [], []]
     model.config.when_unknown = "error"
     with pytest.raises(UnknownLanguageError):
         model.extract(TEXTS)
     sizes: list[int] = []
     model.config.decoding = "generation"
-    decoder = model._extractor.answerer.decoder
+    decoder = model._extractor.backend.decoder
     decode = decoder.decode
 
     def counted(prompts: Any, *rest: Any) -> Any:
@@ -137,7 +137,7 @@ def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path,
 
     monkeypatch.setattr(decoder, "decode", counted)
     model.config.batch_size = 1
-    model.extract(TEXTS, "de")
+    model.extract(TEXTS, language="de")
     assert set(sizes) == {1}
     model.remove_language("de")
     model.config.max_rank = 1
@@ -170,9 +170,9 @@ def test_values_that_need_one_another_are_set_together(model: RetrieveAllModel) 
 
 def test_a_prompt_that_does_not_fit_the_base_is_refused(model: RetrieveAllModel) -> None:
     model.config.max_sentence_tokens = 100_000
-    model.extract(TEXTS[0], "de")
+    model.extract(TEXTS[0], language="de")
     with pytest.raises(InputError, match="Lower max_example_tokens or max_sentence_tokens"):
-        model.extract("Nairobi " * 2000, "de")
+        model.extract("Nairobi " * 2000, language="de")
 
 
 def test_a_loaded_configuration_is_saved_as_it_is(model: RetrieveAllModel, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_more_examples_than_an_adapter_was_trained_with_are_warned_of(folder: Pa
     assert caught[0].filename == __file__
     model.config.change({"n_entities": 6, "n_sentences": 3})
     with pytest.warns(UserWarning, match="n_sentences is 3"):
-        model.explain(TEXTS)
+        model.extract(TEXTS, details=True)
     model.config.n_sentences = 2
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
@@ -216,5 +216,5 @@ def test_lora_weights_are_read_once_at_first_use(folder: Path, monkeypatch: pyte
     model = RetrieveAllModel.from_pretrained(folder)
     assert not read
     for _ in range(2):
-        model.extract(TEXTS, ["de", "en", "mul"])
+        model.extract(TEXTS, language=["de", "en", "mul"])
         assert sorted(read) == sorted(checked) == ["de", "en", "mul"]

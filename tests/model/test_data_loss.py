@@ -63,7 +63,7 @@ def test_a_model_is_saved_into_the_folder_that_it_was_loaded_from(
     model = RetrieveAllModel.from_pretrained(load_from(saved))
     model.save_pretrained(save_to(saved))
     assert contents(saved / "adapters") == before
-    assert model.extract(TEXT, "de") == RetrieveAllModel.from_pretrained(saved).extract(TEXT, "de")
+    assert model.extract(TEXT, language="de") == RetrieveAllModel.from_pretrained(saved).extract(TEXT, language="de")
 
 
 def test_a_part_of_a_model_saved_into_its_folder_leaves_the_other_languages_there(saved: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_loaded_model_is_not_changed_by_another_one_saved_over_its_files(saved
     other.adapters["de"].index.sentence_vectors.mul_(0)
     other.adapters["de"].save_knowledge(saved / "adapters" / "de")
     assert torch.equal(model.adapters["de"].index.sentence_vectors, vectors)
-    model.extract(TEXT, "de")
+    model.extract(TEXT, language="de")
 
 
 def test_an_adapter_saves_its_knowledge_into_its_own_folder(saved: Path) -> None:

@@ -6,12 +6,21 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 
-from modeling_retrieveall import Entity, Extraction, RetrieveAllModel, Route, ServedSentence, UnknownLanguageError
+from modeling_retrieveall import (
+    Entity,
+    Extraction,
+    RetrieveAllModel,
+    Route,
+    SentenceDetails,
+    SentenceResult,
+    UnknownLanguageError,
+)
 from modeling_retrieveall.model import extractor
 from modeling_retrieveall.model.documents import DocumentReader, checked_texts
 from modeling_retrieveall.model.entities import Example, Mention, Sentence, Span
@@ -34,7 +43,7 @@ def reader(model: RetrieveAllModel) -> DocumentReader:
 
 
 def test_each_sentence_is_served_for_itself_in_the_order_of_the_text(model: RetrieveAllModel) -> None:
-    (result,) = model.explain(f"{GERMAN}\n\n{ENGLISH}")
+    result = model.extract(f"{GERMAN}\n\n{ENGLISH}", details=True)
     sentences = [result.text[served.start : served.end] for served in result.sentences]
     assert sentences == [
         "Angela Merkel besuchte Nairobi.",
@@ -43,15 +52,15 @@ def test_each_sentence_is_served_for_itself_in_the_order_of_the_text(model: Retr
         "She wrote about engines.",
     ]
     for served, sentence in zip(result.sentences, sentences, strict=True):
-        assert sentence in served.prompt
-        assert sum(served.posterior.values()) == pytest.approx(1)
-        assert list(served.posterior.values()) == sorted(served.posterior.values(), reverse=True)
+        assert sentence in served.details.prompt
+        assert sum(served.details.posterior.values()) == pytest.approx(1)
+        assert list(served.details.posterior.values()) == sorted(served.details.posterior.values(), reverse=True)
 
 
 def test_a_language_that_is_named_is_that_of_every_sentence(model: RetrieveAllModel) -> None:
-    (result,) = model.explain(f"{GERMAN} {ENGLISH}", languages="en")
+    result = model.extract(f"{GERMAN} {ENGLISH}", language="en", details=True)
     assert {served.route for served in result.sentences} == {Route.certain("en")}
-    assert all(served.posterior == {"en": 1.0} for served in result.sentences)
+    assert all(served.details.posterior == {"en": 1.0} for served in result.sentences)
 
 
 @given(text=texts)
@@ -78,7 +87,7 @@ def test_a_long_sentence_is_read_in_windows_that_overlap_and_its_entities_do_not
     text = ", ".join(f"Angela Merkel und Graz {number}" for number in range(60))
     model.config.max_sentence_tokens, before = 48, model.config.max_sentence_tokens
     try:
-        (result,) = model.explain(text, languages="de")
+        result = model.extract(text, language="de", details=True)
     finally:
         model.config.max_sentence_tokens = before
     assert any(first.end > second.start for first, second in zip(result.sentences, result.sentences[1:], strict=False))
@@ -90,20 +99,20 @@ def test_a_long_sentence_is_read_in_windows_that_overlap_and_its_entities_do_not
 
 
 def test_a_prior_rules_out_the_languages_that_it_leaves_out(model: RetrieveAllModel) -> None:
-    results = model.explain([GERMAN, ENGLISH], prior={"en": 1})
-    assert all(served.posterior == {"en": 1.0} for result in results for served in result.sentences)
+    results = model.extract([GERMAN, ENGLISH], prior={"en": 1}, details=True)
+    assert all(served.details.posterior == {"en": 1.0} for result in results for served in result.sentences)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"prior": {"xx": 1}}, r"Nothing is routed to 'xx'\. There are: de, en"),
-        ({"prior": {"mul": 1}}, "Nothing is routed to 'mul'"),
+        ({"prior": {"xx": 1}}, "The prior names 'xx', but the model routes among de, en"),
+        ({"prior": {"mul": 1}}, "The prior names 'mul', but"),
         ({"prior": {"de": -1}}, "give weights such as"),
         ({"prior": {"de": 0}}, "give weights such as"),
         ({"prior": {"de": float("nan")}}, "give weights such as"),
         ({"prior": {"de": float("inf")}}, "give weights such as"),
-        ({"prior": {"de": 1}, "languages": "de"}, "Give the languages of the texts or a prior, not both"),
+        ({"prior": {"de": 1}, "language": "de"}, "Give the language of the texts or a prior, not both"),
     ],
 )
 def test_a_prior_that_cannot_be_meant_is_refused(model: RetrieveAllModel, arguments: dict, message: str) -> None:
@@ -126,12 +135,12 @@ def test_a_sentence_of_an_unknown_language_is_an_error_for_those_who_ask_for_one
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="error")
     with pytest.raises(UnknownLanguageError, match=r"'我住在北京。' is in none of the languages de; the nearest is de\."):
         model.extract("我住在北京。")
-    model.extract("我住在北京。", languages="de")
+    model.extract("我住在北京。", language="de")
 
 
 def test_a_sentence_of_an_unknown_language_is_empty_for_those_who_ask_for_nothing(tiny_adapter: Callable[[str], Path]) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
-    (result,) = model.explain("我住在北京。")
+    result = model.extract("我住在北京。", details=True)
     assert result.entities == []
     assert (result.route.known, result.route.adapters) == (False, ())
 
@@ -141,16 +150,16 @@ def test_an_unsure_sentence_is_served_by_both_languages_and_shown_examples_of_bo
     before = {name: getattr(model.config, name) for name in settings}
     model.config.change(settings)
     try:
-        (result,) = model.explain("Ada Lovelace besuchte Bonn.")
+        result = model.extract("Ada Lovelace besuchte Bonn.", details=True)
     finally:
         model.config.change(before)
     (served,) = result.sentences
     assert set(served.route.adapters) == {"de", "en"}
     examples = {language: {e.key for e in model.adapters[language].index.examples} for language in ("de", "en")}
     pool = [hit for language in ("de", "en") for hit in model.adapters[language].index.examples]
-    assert {hit.item.key for hit in served.retrieved.examples} <= {example.key for example in pool}
-    assert len(served.retrieved.examples) == model.config.n_sentences
-    similarities = [hit.similarity for hit in served.retrieved.examples]
+    assert {hit.item.key for hit in served.details.retrieved.examples} <= {example.key for example in pool}
+    assert len(served.details.retrieved.examples) == model.config.n_sentences
+    similarities = [hit.similarity for hit in served.details.retrieved.examples]
     assert similarities == sorted(similarities, reverse=True)
     assert examples["de"] != examples["en"]
 
@@ -176,8 +185,8 @@ def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path
 
 
 def test_the_route_of_a_text_is_that_of_most_of_it() -> None:
-    def served(start: int, end: int, language: str) -> ServedSentence:
-        return ServedSentence(start, end, Route.certain(language), {}, Retrieved([], []), [], [], str)
+    def served(start: int, end: int, language: str) -> SentenceResult:
+        return SentenceResult(start, end, Route.certain(language))
 
     assert Extraction("", [], [served(0, 5, "de"), served(6, 30, "en"), served(31, 40, "de")]).route.language == "en"
     assert Extraction("", [], []).route == Route.nowhere()
@@ -187,14 +196,15 @@ def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> N
     example = Example(Sentence.from_text("Graz liegt an der Mur."), (Span(0, 1, "LOC"), Span(4, 5, "LOC")))
     graz, mur = Hit(Mention(example, example.spans[0]), 0.9), Hit(Mention(example, example.spans[1]), 0.8)
     whole = Hit(example, 0.5)
-    served = ServedSentence(0, 17, Route.certain("de"), {"de": 1.0}, Retrieved([graz, mur], [whole]), [], [], str)
+    details = SentenceDetails({"de": 1.0}, Retrieved([graz, mur], [whole]), [], "", [])
+    served = SentenceResult(0, 17, Route.certain("de"), details)
     entity = Entity("Graz", "LOC", 12, 16, 0.9)
     result = Extraction("Sie kam nach Graz", [entity], [served])
     assert result.support(entity) == [graz, whole]
     assert Extraction("Sie kam nach Graz", [entity], [served, served]).support(entity) == [graz, whole]
     assert result.support(Entity("Gra", "LOC", 12, 15)) == []
     assert result.support(Entity("GRAZ", "LOC", 12, 16)) == [graz, whole]
-    assert result.to_dict()["entities"][0]["support"] == [
+    assert result.to_dict(details=True)["entities"][0]["support"] == [
         {"text": "Graz", "label": "LOC", "similarity": 0.9},
         {
             "text": "Graz liegt an der Mur.",
@@ -217,17 +227,17 @@ def test_a_long_text_is_held_by_parts(model: RetrieveAllModel, monkeypatch: pyte
 
     monkeypatch.setattr(model.encoder, "encode", counted)
     text = "Bonn. " * 1500
-    assert len(model.explain(text, languages="de")[0].sentences) == 1500
+    assert len(model.extract(text, language="de", details=True).sentences) == 1500
     assert sizes == [1024, 476]
 
 
 def test_texts_are_not_torn_at_the_end_of_a_part(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
     texts = ["Bonn. Graz. Wien."] * 3
-    alone = [model.explain(text, batch_size=1)[0] for text in texts]
-    together = model.explain(texts, batch_size=1)
-    assert [[s.posterior for s in result.sentences] for result in together] == [
-        [s.posterior for s in result.sentences] for result in alone
+    alone = [model.extract(text, batch_size=1, details=True) for text in texts]
+    together = model.extract(texts, batch_size=1, details=True)
+    assert [[s.details.posterior for s in result.sentences] for result in together] == [
+        [s.details.posterior for s in result.sentences] for result in alone
     ]
 
 
@@ -235,26 +245,27 @@ def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
     tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
-    monkeypatch.setattr(model._extractor.answerer.decoder, "decode", None)
-    assert model.extract("我住在北京。") == [[]]
+    monkeypatch.setattr(model._extractor.backend.decoder, "decode", None)
+    assert model.extract("我住在北京。").entities == []
 
 
 def test_a_short_call_does_not_wait_for_the_whole_of_a_long_one(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
     order: list[str] = []
     begun = threading.Event()
-    serve_part = model._extractor._serve_part
+    decode = model._extractor._decode
 
-    def slow(*arguments: object) -> None:
-        serve_part(*arguments)  # type: ignore[arg-type]
+    def slow(*arguments: Any) -> Any:
+        decoded = decode(*arguments)
         begun.set()
         time.sleep(0.01)
+        return decoded
 
-    monkeypatch.setattr(model._extractor, "_serve_part", slow)
-    long = threading.Thread(target=lambda: (model.extract("Bonn. " * 500, "de", 1), order.append("long")))
+    monkeypatch.setattr(model._extractor, "_decode", slow)
+    long = threading.Thread(target=lambda: (model.extract("Bonn. " * 500, language="de", batch_size=1), order.append("long")))
     long.start()
     begun.wait()
-    model.extract("Graz.", "de", 1)
+    model.extract("Graz.", language="de", batch_size=1)
     order.append("short")
     long.join()
     assert order == ["short", "long"]
@@ -271,9 +282,11 @@ def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader
 
 
 def test_only_texts_and_lists_of_words_are_read() -> None:
-    assert checked_texts("Bonn", None) == ["Bonn"]
-    assert checked_texts(None, [["Bonn"], []]) == [Sentence.from_words(["Bonn"]), Sentence.from_words([])]
-    assert checked_texts(None, [Sentence.from_text("Bonn")]) == [Sentence.from_text("Bonn")]
+    sentence = Sentence.from_text("Bonn")
+    assert checked_texts("Bonn", False) == (["Bonn"], True)
+    assert checked_texts(sentence, False) == ([sentence], True)
+    assert checked_texts(iter(["Bonn", sentence]), False) == (["Bonn", sentence], False)
+    assert checked_texts([["Bonn"], []], True) == ([Sentence.from_words(["Bonn"]), Sentence.from_words([])], False)
     with pytest.raises(TypeError, match=r"texts\[1\] is None"):
-        checked_texts(["Bonn", None], None)  # type: ignore[list-item]
+        checked_texts(["Bonn", None], False)
     assert torch.is_grad_enabled()

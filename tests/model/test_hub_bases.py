@@ -107,7 +107,7 @@ def test_a_base_from_the_hub_serves_adapters_that_were_trained_on_its_folder(
 ) -> None:
     folder = tiny_adapter("de")
     model = RetrieveAllModel.from_pretrained(folder, base_model="ann/base")
-    assert model.extract(TEXT, "de") == RetrieveAllModel.from_pretrained(folder).extract(TEXT, "de")
+    assert model.extract(TEXT, language="de") == RetrieveAllModel.from_pretrained(folder).extract(TEXT, language="de")
     assert model.add_language(tiny_adapter("en")) == "en"
     # The model is still one of the folder's base: its adapters are.
     assert (model.config.base_model, model.config.base_revision) == (read_manifest(folder).base_model, None)
@@ -134,10 +134,10 @@ def test_a_private_base_is_reached_with_the_token_and_kept_in_the_cache_asked_fo
     HfApi().update_repo_settings("ann/base", private=True)
     cache = str(tmp_path / "cache")
     model = RetrieveAllModel.from_pretrained(folder, token="hf_ann", cache_dir=cache)
-    found = model.extract(TEXT, languages="de")
+    found = model.extract(TEXT, language="de")
     assert (tmp_path / "cache" / "models--ann--base").is_dir()
     offline = RetrieveAllModel.from_pretrained(folder, cache_dir=cache, local_files_only=True)
-    assert offline.extract(TEXT, languages="de") == found
+    assert offline.extract(TEXT, language="de") == found
     with pytest.raises(ValueError, match="could not be loaded"):
         RetrieveAllModel.from_pretrained(folder, token="hf_ben", cache_dir=str(tmp_path / "other"))
     push_adapter(folder, "ann/de", token="hf_ann")

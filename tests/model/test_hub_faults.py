@@ -65,7 +65,7 @@ def extract(hub: LocalHub, tiny_adapter: TINY) -> Callable[[], list[list[Entity]
     def extract() -> list[list[Entity]]:
         model = RetrieveAllModel.from_pretrained("ann/tiny-model")
         assert list(model.languages) == ["de", "en"]
-        return model.extract([TEXT], languages="de")
+        return model.extract([TEXT], language="de")
 
     return extract
 
@@ -95,7 +95,7 @@ def test_a_fault_while_loading(
             assert any(expected_word in str(w.message) for w in said)
             found = None
     assert asked(hub, *LOAD[call])
-    expected = RetrieveAllModel.from_pretrained(tiny_adapter("de")).extract([TEXT], languages="de")
+    expected = RetrieveAllModel.from_pretrained(tiny_adapter("de")).extract([TEXT], language="de")
     assert found in (None, expected)
     assert extract() == expected
 

@@ -32,8 +32,8 @@ def test_a_collection_is_a_model_of_its_languages_each_at_one_commit(hub: LocalH
 
 def test_it_extracts_as_the_adapters_do_from_their_folders(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
-    ours = RetrieveAllModel.from_pretrained(collection=slug).extract([TEXT], languages="de")
-    assert ours == RetrieveAllModel.from_pretrained(tiny_adapter("de")).extract([TEXT], languages="de")
+    ours = RetrieveAllModel.from_pretrained(collection=slug).extract([TEXT], language="de")
+    assert ours == RetrieveAllModel.from_pretrained(tiny_adapter("de")).extract([TEXT], language="de")
 
 
 def test_weights_are_fetched_when_a_language_is_first_needed_and_once(hub: LocalHub, tiny_adapter: TINY) -> None:
@@ -42,10 +42,10 @@ def test_weights_are_fetched_when_a_language_is_first_needed_and_once(hub: Local
     model = RetrieveAllModel.from_pretrained(collection=slug)
     assert set(fetched(hub, "retrieval.safetensors")) == {"ann/tiny-de", "ann/tiny-en"}
     assert fetched(hub, "adapter_model.safetensors") == []
-    model.extract([TEXT], languages="de")
+    model.extract([TEXT], language="de")
     assert set(fetched(hub, "adapter_model.safetensors")) == {"ann/tiny-de"}
     hub.requests.clear()
-    model.extract([TEXT], languages="de")
+    model.extract([TEXT], language="de")
     assert hub.requests == []
 
 
@@ -84,11 +84,11 @@ def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, t
     assert "adapters/en/adapter_model.safetensors" in files and not any(name.startswith("adapters/de") for name in files)
     again = RetrieveAllModel.from_pretrained("ann/tiny-model", collection=None)
     assert again.languages == {"de": model.languages["de"], "en": f"ann/tiny-model@{pushed.commit}/adapters/en"}
-    assert again.extract([TEXT], languages="en") == model.extract([TEXT], languages="en")
+    assert again.extract([TEXT], language="en") == model.extract([TEXT], language="en")
     again.save_pretrained(tmp_path / "saved")
     saved = RetrieveAllModel.from_pretrained(tmp_path / "saved", collection=None)
     assert saved.languages == {"de": model.languages["de"], "en": str(tmp_path / "saved/adapters/en")}
-    assert saved.extract([TEXT], languages="en") == model.extract([TEXT], languages="en")
+    assert saved.extract([TEXT], language="en") == model.extract([TEXT], language="en")
 
 
 def test_a_model_repository_is_loaded_at_the_revision_asked_for(hub: LocalHub, tiny_adapter: TINY) -> None:
@@ -229,7 +229,7 @@ def test_a_private_model_and_its_private_adapters_are_their_owners(hub: LocalHub
     with pytest.raises(HubError, match=r"ann/tiny-model on the Hub, or it is private"):
         RetrieveAllModel.from_pretrained("ann/tiny-model", token="hf_ben", cache_dir=constants.HF_HOME + "/ben")
     model = RetrieveAllModel.from_pretrained("ann/tiny-model", token="hf_ann")
-    assert model.extract([TEXT], languages="de") is not None
+    assert model.extract([TEXT], language="de") is not None
 
 
 def test_a_gated_adapter_is_skipped_with_the_reason_by_those_without_access(hub: LocalHub, tiny_adapter: TINY) -> None:
@@ -247,15 +247,15 @@ def test_offline_after_a_first_load_and_use_everything_works(
     slug = publish(tiny_adapter, "de", "en")
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     before = RetrieveAllModel.from_pretrained("ann/tiny-model")
-    found = before.extract([TEXT], languages="de")
+    found = before.extract([TEXT], language="de")
     hub.requests.clear()
     if how == "environment":
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     after = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=how == "argument")
     assert after.languages == before.languages
-    assert after.extract([TEXT], languages="de") == found
+    assert after.extract([TEXT], language="de") == found
     with pytest.raises(HubUnreachableError, match=r"ann/tiny-en is neither a folder here nor in the cache.*retrieveall pull"):
-        after.extract([TEXT], languages="en")
+        after.extract([TEXT], language="en")
     assert hub.requests == []
 
 

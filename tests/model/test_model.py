@@ -59,41 +59,43 @@ def assert_lie_in(text: str, entities: list[Entity]) -> None:
         end = entity.end
 
 
-def places(entities: list[Entity]) -> list[tuple[int, int, str]]:
-    return [(entity.start, entity.end, entity.label) for entity in entities]
+def places(result: Extraction) -> list[tuple[int, int, str]]:
+    return [(entity.start, entity.end, entity.label) for entity in result.entities]
 
 
 # What may be given
 
 
-def test_a_string_is_a_list_of_one(model: RetrieveAllModel) -> None:
-    assert model.extract(MIXED[0]) == model.extract([MIXED[0]])
-    assert len(model.extract(MIXED[0])) == 1
+def test_a_string_has_one_result_and_a_list_a_list_of_results(model: RetrieveAllModel) -> None:
+    assert [model.extract(MIXED[0])] == model.extract([MIXED[0]])
+    sentence = Sentence.from_text(MIXED[0])
+    assert [model.extract(sentence)] == model.extract([sentence])
 
 
 def test_there_is_one_answer_for_each_text_in_the_order_of_the_texts(model: RetrieveAllModel) -> None:
     found = model.extract(MIXED)
     assert len(found) == len(MIXED)
-    assert any(found)
-    for text, entities in zip(MIXED, found, strict=True):
-        assert_lie_in(text, entities)
+    assert any(result.entities for result in found)
+    for text, result in zip(MIXED, found, strict=True):
+        assert result.text == text
+        assert_lie_in(text, result.entities)
     assert places(found[0]) == places(found[-1])
 
 
 def test_an_empty_list_gives_an_empty_list(model: RetrieveAllModel) -> None:
     assert model.extract([]) == []
-    assert model.extract([], languages=[]) == []
-    assert model.extract(words=[]) == []
+    assert model.extract([], language=[]) == []
+    assert model.extract([], is_split_into_words=True) == []
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
 def test_odd_text_is_answered_in_its_own_characters(model: RetrieveAllModel, text: str) -> None:
-    assert_lie_in(text, model.extract(text)[0])
+    assert_lie_in(text, model.extract(text).entities)
 
 
 @pytest.mark.parametrize("text", ["", " \t\n  ", "\x00\x1b", "\u200b\ufeff"])
 def test_a_text_without_words_has_no_entities_and_no_route(model: RetrieveAllModel, text: str) -> None:
-    (result,) = model.explain(text)
+    result = model.extract(text, details=True)
     assert result.entities == [] and result.sentences == []
     assert not result.route.known and result.route.adapters == ()
 
@@ -101,9 +103,9 @@ def test_a_text_without_words_has_no_entities_and_no_route(model: RetrieveAllMod
 def test_a_text_of_any_length_is_read_to_its_end(model: RetrieveAllModel) -> None:
     sentences = [f"Angela Merkel besuchte {number} Mal Nairobi." for number in range(100)]
     text = " ".join(sentences)
-    (result,) = model.explain(text, languages="de")
+    result = model.extract(text, language="de", details=True)
     assert len(result.sentences) > 2
-    assert all(any(sentence in served.prompt for served in result.sentences) for sentence in sentences)
+    assert all(any(sentence in served.details.prompt for served in result.sentences) for sentence in sentences)
     assert_lie_in(text, result.entities)
 
 
@@ -115,14 +117,18 @@ def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
     model.config.n_entities = model.config.n_sentences = 0
     for decoding, frame, copies in (("generation", "<bos>Text:\nEntities:", 1), ("tags", "<bos>\nTags:", 2)):
         model.config.decoding = decoding
-        prompts = [sentence.prompt_ids for sentence in model.explain("Angela Merkel besuchte Nairobi und " * 10)[0].sentences]
+        prompts = [
+            sentence.details.prompt_ids
+            for sentence in model.extract("Angela Merkel besuchte Nairobi und " * 10, details=True).sentences
+        ]
         assert len(prompts) > 1
         assert max(map(len, prompts)) <= len(model.tokenizer(frame)["input_ids"]) + copies * 24
 
 
 def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveAllModel) -> None:
     words = [["Angela", "Merkel", "besuchte", "Nairobi-West", "."], ["St. Gallen", "liegt", "hier"], []]
-    for row, entities in zip(words, model.extract(words=words), strict=True):
+    for row, result in zip(words, model.extract(words, is_split_into_words=True), strict=True):
+        entities = result.entities
         assert_lie_in(" ".join(row), entities)
         starts = {sum(map(len, row[:i])) + i for i in range(len(row))}
         ends = {sum(map(len, row[: i + 1])) + i for i in range(len(row))}
@@ -130,10 +136,13 @@ def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveA
 
 
 def test_words_are_read_as_the_text_they_make(model: RetrieveAllModel) -> None:
-    from_words = model.explain(words=[["Angela", "Merkel", "besuchte", "Nairobi", "."]], languages="de")[0]
-    from_text = model.explain("Angela Merkel besuchte Nairobi.", languages="de")[0]
+    from_words = model.extract(
+        [["Angela", "Merkel", "besuchte", "Nairobi", "."]], language="de", is_split_into_words=True, details=True
+    )[0]
+    from_text = model.extract("Angela Merkel besuchte Nairobi.", language="de", details=True)
     (read_words,), (read_text,) = from_words.sentences, from_text.sentences
-    assert (read_words.prompt, read_words.answer_ids) == (read_text.prompt, read_text.answer_ids)
+    assert read_words.details.prompt == read_text.details.prompt
+    assert read_words.details.answer_ids == read_text.details.answer_ids
 
 
 def test_labels_of_which_one_begins_with_another_give_one_entity_each(
@@ -143,8 +152,8 @@ def test_labels_of_which_one_begins_with_another_give_one_entity_each(
     manifest = json.loads((folder / "retrieveall.json").read_text(encoding="utf-8"))
     (folder / "retrieveall.json").write_text(json.dumps({**manifest, "entity_types": ["LOC", "LOCderiv", "ORG", "PER"]}))
     model = RetrieveAllModel.from_pretrained(folder)
-    for entities in model.extract(MIXED):
-        starts = [entity.start for entity in entities]
+    for result in model.extract(MIXED):
+        starts = [entity.start for entity in result.entities]
         assert len(starts) == len(set(starts))
 
 
@@ -165,13 +174,15 @@ def test_a_text_that_is_no_string_is_named_by_its_position(model: RetrieveAllMod
 
 @pytest.mark.parametrize("bad", ["Bonn liegt hier", [5], [None], [["nested"]], None, 5], ids=str)
 def test_words_that_are_no_list_of_strings_are_named_by_their_position(model: RetrieveAllModel, bad: Any) -> None:
-    with pytest.raises(TypeError, match=r"words\[1\] .* not a list of strings"):
-        model.extract(words=[["Bonn"], bad])
+    with pytest.raises(TypeError, match=r"texts\[1\] .* not a list of strings"):
+        model.extract([["Bonn"], bad], is_split_into_words=True)
 
 
-def test_texts_and_words_together_are_refused(model: RetrieveAllModel) -> None:
-    with pytest.raises(TypeError, match="either texts or words"):
-        model.extract("Bonn", words=[["Bonn"]])
+def test_words_without_is_split_into_words_are_refused_with_a_hint(model: RetrieveAllModel) -> None:
+    with pytest.raises(TypeError, match="Pass is_split_into_words=True for lists of words"):
+        model.extract([["Bonn", "."]])
+    with pytest.raises(TypeError, match="give a list of sentences, each a list of words"):
+        model.extract(["Bonn", "."], is_split_into_words=True)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
@@ -185,17 +196,18 @@ def test_a_batch_of_no_sentences_is_refused(model: RetrieveAllModel, batch_size:
 
 def test_a_batch_of_mixed_languages_gives_what_each_gives_alone(model: RetrieveAllModel) -> None:
     languages = ["de", "en", "mul"] * 3
-    together = model.extract(MIXED, languages, batch_size=8)
-    alone = model.extract(MIXED, languages, batch_size=1)
+    together = model.extract(MIXED, language=languages, batch_size=8)
+    alone = model.extract(MIXED, language=languages, batch_size=1)
     for row, (ours, theirs) in enumerate(zip(together, alone, strict=True)):
-        assert places(ours) == places(theirs) == places(model.extract(MIXED[row], languages[row])[0])
-        assert [entity.score for entity in ours] == pytest.approx([entity.score for entity in theirs], rel=1e-3)
+        assert places(ours) == places(theirs) == places(model.extract(MIXED[row], language=languages[row]))
+        scores = [[entity.score for entity in result.entities] for result in (ours, theirs)]
+        assert scores[0] == pytest.approx(scores[1], rel=1e-3)
 
 
 def test_the_batch_size_does_not_change_routes(model: RetrieveAllModel) -> None:
-    together, alone = model.explain(MIXED, batch_size=8), model.explain(MIXED, batch_size=1)
-    assert [r.route.language for r in together] == [r.route.language for r in alone]
-    assert [places(r.entities) for r in together] == [places(r.entities) for r in alone]
+    together, alone = model.extract(MIXED, batch_size=8, details=True), model.extract(MIXED, batch_size=1, details=True)
+    assert [result.language for result in together] == [result.language for result in alone]
+    assert list(map(places, together)) == list(map(places, alone))
 
 
 def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
@@ -205,29 +217,32 @@ def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
         write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=1, adapters_per_sentence=1
     )
     languages = ["de", "en", "mul"] * 3
-    assert list(map(places, narrow.extract(MIXED, languages))) == list(map(places, model.extract(MIXED, languages)))
+    assert list(map(places, narrow.extract(MIXED, language=languages))) == list(
+        map(places, model.extract(MIXED, language=languages))
+    )
 
 
 def test_no_more_adapters_are_resident_than_there_are_slots(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
-    narrow.extract(MIXED, ["de", "en", "mul"] * 3)
+    narrow.extract(MIXED, language=["de", "en", "mul"] * 3)
     assert len(narrow.bank.resident) == 2
 
 
 def test_a_pinned_adapter_leaves_the_others_room(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
     languages = ["de", "en", "mul"] * 3
-    before = list(map(places, narrow.extract(MIXED, languages)))
-    narrow.extract("Bonn", "mul")
+    before = list(map(places, narrow.extract(MIXED, language=languages)))
+    narrow.extract("Bonn", language="mul")
     narrow.bank.pin("mul")
-    assert list(map(places, narrow.extract(MIXED, languages))) == before
+    assert list(map(places, narrow.extract(MIXED, language=languages))) == before
     assert "mul" in narrow.bank
 
 
 def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
-    every = [entity for row in model.extract(MIXED) for entity in row]
+    every = [entity for result in model.extract(MIXED) for entity in result.entities]
     middle = sorted(entity.score for entity in every)[len(every) // 2]
-    assert [e for row in model.extract(MIXED, threshold=middle) for e in row] == [e for e in every if e.score >= middle]
+    kept = [entity for result in model.extract(MIXED, threshold=middle) for entity in result.entities]
+    assert kept == [entity for entity in every if entity.score >= middle]
     with pytest.raises(ValueError, match=r"threshold is 1\.5"):
         model.extract(MIXED, threshold=1.5)
 
@@ -261,7 +276,9 @@ def test_a_quantised_embedded_llm_extracts(embedded_base: str, bits: int) -> Non
     config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_quant_type="nf4")
     model = RetrieveAllModel.from_pretrained("shipped", languages=["de"], quantization_config=config, dtype=torch.bfloat16)
     assert model.base.get_memory_footprint() < 0.9 * 2 * model.base.num_parameters()
-    found = {(entity.text, entity.label) for entity in model.extract("Angela Merkel besuchte gestern Nairobi.", "de")[0]}
+    found = {
+        (entity.text, entity.label) for entity in model.extract("Angela Merkel besuchte gestern Nairobi.", language="de").entities
+    }
     assert ("Angela Merkel", "PER") in found
 
 
@@ -282,8 +299,8 @@ def assert_parsable(model: RetrieveAllModel, whole: Sentence, result: Extraction
         words = tuple(word for word in whole.words if served.start <= word.start and word.end <= served.end)
         sentence = Sentence(whole.text, words)
         entities = [entity for entity in result.entities if served.start <= entity.start and entity.end <= served.end]
-        assert AnswerGrammar(model.answers, sentence, sorted(LABELS)).accepts(served.answer_ids)
-        assert served.answer_ids == model.answers.answer_ids(sentence, word_spans(sentence, entities))
+        assert AnswerGrammar(model.answers, sentence, sorted(LABELS)).accepts(served.details.answer_ids)
+        assert served.details.answer_ids == model.answers.answer_ids(sentence, word_spans(sentence, entities))
 
 
 @pytest.fixture(scope="module")
@@ -297,12 +314,12 @@ def windowless(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.Tem
 @given(text=texts)
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_every_answer_to_any_text_can_be_parsed(windowless: RetrieveAllModel, text: str) -> None:
-    (result,) = windowless.explain(text)
+    result = windowless.extract(text, details=True)
     assert_parsable(windowless, Sentence.from_text(text), result)
 
 
 @given(words=word_lists)
 @settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 def test_every_answer_to_any_words_can_be_parsed(windowless: RetrieveAllModel, words: list[str]) -> None:
-    (result,) = windowless.explain(words=[words])
+    (result,) = windowless.extract([words], is_split_into_words=True, details=True)
     assert_parsable(windowless, Sentence.from_words(words), result)

@@ -41,7 +41,7 @@ def test_a_saved_model_answers_as_before(model: RetrieveAllModel, tmp_path: Path
     assert list(loaded.languages) == list(model.languages)
     for name in RetrieveAllConfig.changeable() | {"base_model", "base_revision"}:
         assert getattr(loaded.config, name) == getattr(model.config, name)
-    assert loaded.explain(TEXTS) == model.explain(TEXTS)
+    assert loaded.extract(TEXTS, details=True) == model.extract(TEXTS, details=True)
 
 
 def test_a_saved_model_may_be_moved(model: RetrieveAllModel, tmp_path: Path) -> None:

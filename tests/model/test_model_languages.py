@@ -37,7 +37,10 @@ def edit_manifest(folder: Path, **changes: Any) -> Path:
 
 def answered(results: list[Extraction]) -> list[tuple[Any, ...]]:
     """All that was made of each text, but the posteriors of its languages."""
-    sentences = [[(s.route.mixture, s.retrieved, s.prompt, s.answer_ids) for s in result.sentences] for result in results]
+    sentences = [
+        [(s.route.mixture, s.details.retrieved, s.details.prompt, s.details.answer_ids) for s in result.sentences]
+        for result in results
+    ]
     return [(result.entities, served) for result, served in zip(results, sentences, strict=True)]
 
 
@@ -49,32 +52,32 @@ def test_languages_are_listed_in_order(model: RetrieveAllModel) -> None:
 
 
 def test_one_language_may_be_named_for_all_texts_or_one_for_each(model: RetrieveAllModel) -> None:
-    assert [r.route.language for r in model.explain(GERMAN, "en")] == ["en", "en", "en"]
-    results = model.explain(GERMAN, ["mul", "de", "en"])
+    assert [result.language for result in model.extract(GERMAN, language="en")] == ["en", "en", "en"]
+    results = model.extract(GERMAN, language=["mul", "de", "en"], details=True)
     assert [r.route.mixture for r in results] == [{"mul": 1.0}, {"de": 1.0}, {"en": 1.0}]
     assert all(r.route.known and r.route.confidence == 1.0 for r in results)
 
 
 def test_languages_answer_in_their_own_way(model: RetrieveAllModel) -> None:
-    assert model.extract(GERMAN, "de") != model.extract(GERMAN, "en")
+    assert model.extract(GERMAN, language="de") != model.extract(GERMAN, language="en")
 
 
 @pytest.mark.parametrize("languages", ["xx", ["de", "xx", "en"]])
 def test_an_unknown_language_is_an_error_that_lists_those_there_are(model: RetrieveAllModel, languages: Any) -> None:
     with pytest.raises(ValueError, match=r"No adapter for language 'xx'\. There are: de, en, mul\."):
-        model.extract(GERMAN, languages)
+        model.extract(GERMAN, language=languages)
 
 
 @pytest.mark.parametrize("languages", [[], ["de"], ["de"] * 4])
 def test_a_language_too_many_or_too_few_is_refused(model: RetrieveAllModel, languages: list[str]) -> None:
     with pytest.raises(ValueError, match=f"There are 3 texts and {len(languages)} languages"):
-        model.extract(GERMAN, languages)
+        model.extract(GERMAN, language=languages)
 
 
 def test_examples_and_labels_are_those_of_the_language(model: RetrieveAllModel) -> None:
     english = {example.key for example in model.adapters["en"].index.examples}
-    for result in model.explain(GERMAN, "en"):
-        assert {hit.item.key for sentence in result.sentences for hit in sentence.retrieved.examples} <= english
+    for result in model.extract(GERMAN, language="en", details=True):
+        assert {hit.item.key for sentence in result.sentences for hit in sentence.details.retrieved.examples} <= english
 
 
 # Adding
@@ -82,10 +85,10 @@ def test_examples_and_labels_are_those_of_the_language(model: RetrieveAllModel) 
 
 def test_adding_a_language_leaves_the_others_bit_for_bit_the_same(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, languages=["de"])
-    before = model.explain(GERMAN, "de"), model.explain(ENGLISH, "mul")
+    before = model.extract(GERMAN, language="de", details=True), model.extract(ENGLISH, language="mul", details=True)
     assert model.add_language(folder / "en") == "en"
-    model.extract(ENGLISH, "en")
-    after = model.explain(GERMAN, "de"), model.explain(ENGLISH, "mul")
+    model.extract(ENGLISH, language="en")
+    after = model.extract(GERMAN, language="de", details=True), model.extract(ENGLISH, language="mul", details=True)
     assert [answered(results) for results in after] == [answered(results) for results in before]
 
 
@@ -94,33 +97,33 @@ def test_what_a_language_still_serves_alone_is_answered_bit_for_bit_the_same(fol
     own = [
         e.sentence.text for code in ("de", "en") for e in load_examples(str(SENTENCES / f"{code}.conll"), "train").examples[:12]
     ]
-    before = {text: model.explain(text) for text in GERMAN + ENGLISH + own}
+    before = {text: model.extract(text, details=True) for text in GERMAN + ENGLISH + own}
     model.add_language(folder / "en")
-    after = {text: model.explain(text) for text in before}
-    stayed = [text for text, results in after.items() if results[0].route.adapters == ("de",)]
+    after = {text: model.extract(text, details=True) for text in before}
+    stayed = [text for text, results in after.items() if results.route.adapters == ("de",)]
     assert stayed and len(stayed) < len(after)
-    assert [answered(after[text]) for text in stayed] == [answered(before[text]) for text in stayed]
+    assert answered([after[text] for text in stayed]) == answered([before[text] for text in stayed])
 
 
 def test_adding_a_language_again_replaces_it(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    before = model.explain(GERMAN, "de")
+    before = model.extract(GERMAN, language="de", details=True)
     other = loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9)
     model.add_language(other)
     assert list(model.languages) == ["de", "en", "mul"]
-    assert answered(model.explain(GERMAN, "de")) != answered(before)
+    assert answered(model.extract(GERMAN, language="de", details=True)) != answered(before)
 
 
 def test_a_model_without_languages_finds_nothing_until_one_is_added(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder / "de")
     model.remove_language("de")
     assert list(model.languages) == []
-    assert model.extract(GERMAN) == [[], [], []]
+    assert [result.entities for result in model.extract(GERMAN)] == [[], [], []]
     with pytest.raises(ValueError, match="There are: none"):
-        model.extract(GERMAN, "de")
+        model.extract(GERMAN, language="de")
     model.add_language(folder / "de")
-    assert any(model.extract(GERMAN))
+    assert any(result.entities for result in model.extract(GERMAN))
 
 
 @pytest.mark.parametrize(
@@ -136,39 +139,39 @@ def test_a_model_without_languages_finds_nothing_until_one_is_added(folder: Path
 def test_an_adapter_of_another_base_is_refused_and_the_model_works_on(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    before = answered(model.explain(GERMAN + ENGLISH))
+    before = answered(model.extract(GERMAN + ENGLISH, details=True))
     for language in ("sw", "de"):
         other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / f"other-{language}", seed=9), language=language, **changes)
         with pytest.raises(AdapterError, match=r"has .* the model|not \[n, 33\]") as caught:
             model.add_language(other)
         assert str(other) in str(caught.value) and str(next(iter(changes.values()))) in str(caught.value)
     assert list(model.languages) == ["de", "en", "mul"]
-    assert answered(model.explain(GERMAN + ENGLISH)) == before
+    assert answered(model.extract(GERMAN + ENGLISH, details=True)) == before
 
 
 def test_an_adapter_whose_vectors_do_not_fit_is_refused_and_the_model_works_on(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    before = answered(model.explain(GERMAN + ENGLISH))
+    before = answered(model.extract(GERMAN + ENGLISH, details=True))
     other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
     vectors = load_file(other / "retrieval.safetensors")
     save_file({**vectors, "sentences": vectors["sentences"][:, :31].contiguous()}, other / "retrieval.safetensors")
     with pytest.raises(AdapterError):
         model.add_language(other)
     assert list(model.languages) == ["de", "en", "mul"]
-    assert answered(model.explain(GERMAN + ENGLISH)) == before
+    assert answered(model.extract(GERMAN + ENGLISH, details=True)) == before
 
 
 def test_a_language_with_damaged_weights_is_refused_when_it_is_added(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    before = answered(model.explain(GERMAN, "de"))
+    before = answered(model.extract(GERMAN, language="de", details=True))
     other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
     (other / "adapter_model.safetensors").write_bytes(b"\x00")
     with pytest.raises(AdapterError, match="cannot be read"):
         model.add_language(other)
     assert list(model.languages) == ["de", "en", "mul"]
-    assert answered(model.explain(GERMAN, "de")) == before
+    assert answered(model.extract(GERMAN, language="de", details=True)) == before
 
 
 def test_a_language_of_other_shapes_is_refused_when_it_is_added(
@@ -186,47 +189,47 @@ def test_a_language_of_other_shapes_is_refused_when_it_is_added(
 def test_a_language_with_weights_that_are_no_numbers_fails_alone(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, value: float
 ) -> None:
-    before = answered(model.explain(GERMAN, "de"))
+    before = answered(model.extract(GERMAN, language="de", details=True))
     other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
     weights = load_file(other / "adapter_model.safetensors")
     next(iter(weights.values()))[0, 0] = value
     save_file(weights, other / "adapter_model.safetensors")
     model.add_language(other)
     with pytest.raises(AdapterError, match="not all finite"):
-        model.extract(GERMAN, "sw")
-    assert answered(model.explain(GERMAN, "de")) == before
+        model.extract(GERMAN, language="sw")
+    assert answered(model.extract(GERMAN, language="de", details=True)) == before
 
 
 def test_a_language_without_examples_is_never_routed_to_and_disturbs_no_route(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    before = answered(model.explain(GERMAN + ENGLISH))
+    before = answered(model.extract(GERMAN + ENGLISH, details=True))
     other = edit_manifest(loud_copy(tiny_adapter("de"), tmp_path / "other", seed=9), language="sw")
     adapter = LanguageAdapter.load(other)
     empty = ExampleIndex([], torch.zeros(0, 32), torch.zeros(0, 32))
     LanguageAdapter(adapter.manifest, empty, torch.zeros(0, 32), adapter.training_hashes, other).save_knowledge(other)
     model.add_language(other)
-    assert answered(model.explain(GERMAN + ENGLISH)) == before
-    assert len(model.extract(GERMAN, "sw")) == 3
+    assert answered(model.extract(GERMAN + ENGLISH, details=True)) == before
+    assert len(model.extract(GERMAN, language="sw")) == 3
 
 
 # Removing
 
 
 def test_removing_a_language_leaves_the_others_bit_for_bit_the_same(model: RetrieveAllModel) -> None:
-    before = answered(model.explain(GERMAN, "de"))
-    model.extract(ENGLISH, "en")
+    before = answered(model.extract(GERMAN, language="de", details=True))
+    model.extract(ENGLISH, language="en")
     model.remove_language("en")
     assert list(model.languages) == ["de", "mul"] and "en" not in model.bank
-    assert answered(model.explain(GERMAN, "de")) == before
-    assert all(r.route.language == "de" for r in model.explain(ENGLISH))
+    assert answered(model.extract(GERMAN, language="de", details=True)) == before
+    assert all(r.language == "de" for r in model.extract(ENGLISH, details=True))
 
 
 def test_a_language_that_was_removed_and_added_again_is_as_before(model: RetrieveAllModel, folder: Path) -> None:
-    before = model.explain(GERMAN + ENGLISH)
+    before = model.extract(GERMAN + ENGLISH, details=True)
     model.remove_language("en")
     model.add_language(folder / "en")
-    after = model.explain(GERMAN + ENGLISH)
+    after = model.extract(GERMAN + ENGLISH, details=True)
     assert answered(after) == answered(before)
     assert [r.route for r in after] == [r.route for r in before]
 
@@ -239,8 +242,8 @@ def test_removing_an_unknown_language_is_an_error_that_lists_those_there_are(mod
 
 def test_what_no_language_claims_is_served_by_the_shared_adapter_while_it_is_there(model: RetrieveAllModel) -> None:
     model.config.change({"max_distance": 0.0, "when_unknown": "mul"})
-    (result,) = model.explain(GERMAN[0])
+    result = model.extract(GERMAN[0], details=True)
     assert not result.route.known and result.route.adapters == ("mul",)
     model.remove_language("mul")
-    (result,) = model.explain(GERMAN[0])
+    result = model.extract(GERMAN[0], details=True)
     assert not result.route.known and result.route.adapters[0] == result.route.language

@@ -28,7 +28,7 @@ HIGHEST_RANK = 512
 def test_the_same_adapter_in_bare_peft_gives_the_same_logits(hub: LocalHub, embedded_base: str) -> None:
     commit = push_adapter(ADAPTERS["de"], "ann/retrieveall-de").commit
     model = RetrieveAllModel.from_pretrained("ann/retrieveall-de")
-    prompt = model.explain("Angela Merkel besuchte Nairobi.", languages="de")[0].sentences[0].prompt_ids
+    prompt = model.extract("Angela Merkel besuchte Nairobi.", language="de", details=True).sentences[0].details.prompt_ids
     ids = torch.tensor([prompt])
     with torch.no_grad():
         with model.bank.rows([{"de": 1.0}]):

@@ -86,7 +86,7 @@ def test_what_cannot_be_loaded_again_says_what_to_do(model: RetrieveAllModel, fo
     with pytest.raises(TypeError, match=r"built from a base LLM in memory.*RetrieveAllModel\.from_pretrained"):
         copy.deepcopy(RetrieveAllModel(RetrieveAllConfig(encoder_layer=1), base, tokenizer))
     served = copy.deepcopy(model)
-    served.answer_with(object())  # type: ignore[arg-type]
+    served.use_backend(object())  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="call answer_with there"):
         pickle.dumps(served)
 
@@ -112,15 +112,15 @@ def test_forked_processes_and_workers_of_a_data_loader_extract(folder: Path, tmp
                 return len(texts)
 
             def __getitem__(self, i):
-                return model.extract(texts[i])[0]
+                return model.extract(texts[i]).entities
 
         model = RetrieveAllModel.from_pretrained(sys.argv[1])
         texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Graz liegt an der Mur."]
         torch.randn(1 << 22).sin()  # starts the threads of OpenMP, as a larger base LLM does
-        here = [model.extract(text)[0] for text in texts]
+        here = [model.extract(text).entities for text in texts]
         if (child := os.fork()) == 0:
             torch.randn(1 << 22).sin()
-            os._exit(0 if [model.extract(text)[0] for text in texts] == here else 1)
+            os._exit(0 if [model.extract(text).entities for text in texts] == here else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert list(DataLoader(Extracted(), batch_size=None, num_workers=2, multiprocessing_context="fork")) == here
         assert torch.get_num_threads() == 2 and model.extract(texts)

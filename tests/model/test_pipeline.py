@@ -32,8 +32,8 @@ def extractor(folder: Path) -> Any:
 def expected(folder: Path) -> list[list[dict[str, Any]]]:
     model = RetrieveAllModel.from_pretrained(folder)
     return [
-        [{"entity_group": e.label, "score": e.score, "word": e.text, "start": e.start, "end": e.end} for e in entities]
-        for entities in model.extract(TEXTS)
+        [{"entity_group": e.label, "score": e.score, "word": e.text, "start": e.start, "end": e.end} for e in result.entities]
+        for result in model.extract(TEXTS)
     ]
 
 
@@ -52,7 +52,7 @@ def test_a_text_gives_its_groups_and_their_languages(extractor: Any, expected: l
     groups = extractor(TEXTS[2])
     assert_alike([groups], [expected[2]])
     assert {group["language"] for group in groups} <= {"de", "en"}
-    forced = [group for text in TEXTS[:3] for group in extractor(text, languages="en")]
+    forced = [group for text in TEXTS[:3] for group in extractor(text, language="en")]
     assert {group["language"] for group in forced} == {"en"}
 
 
@@ -112,8 +112,8 @@ def test_labels_are_ignored(extractor: Any, expected: list[list[dict[str, Any]]]
 
 def test_words_are_taken(extractor: Any, folder: Path) -> None:
     words = [text.split() for text in TEXTS[2:4]]
-    entities = RetrieveAllModel.from_pretrained(folder).extract(words=words)
-    places = [[(entity.start, entity.end, entity.label) for entity in row] for row in entities]
+    results = RetrieveAllModel.from_pretrained(folder).extract(words, is_split_into_words=True)
+    places = [[(entity.start, entity.end, entity.label) for entity in result.entities] for result in results]
 
     def found(results: Any) -> list[list[tuple[int, int, str]]]:
         return [[(group["start"], group["end"], group["entity_group"]) for group in groups] for groups in results]

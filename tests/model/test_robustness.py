@@ -66,7 +66,7 @@ def model(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> Retri
 
 def check(model: RetrieveAllModel, texts: list[str]) -> None:
     labels = model.adapters["de"].manifest.entity_types
-    for text, result in zip(texts, model.explain(texts, batch_size=40), strict=True):
+    for text, result in zip(texts, model.extract(texts, batch_size=40, details=True), strict=True):
         assert result.text == text
         position = 0
         for entity in result.entities:
@@ -76,7 +76,7 @@ def check(model: RetrieveAllModel, texts: list[str]) -> None:
             assert 0 <= entity.score <= 1
             assert position <= entity.start < entity.end
             position = entity.end
-        for answer in [sentence.answer_ids for sentence in result.sentences]:
+        for answer in [sentence.details.answer_ids for sentence in result.sentences]:
             assert answer[-len(model.answers.end) :] == model.answers.end
 
 
@@ -96,7 +96,7 @@ def test_ten_thousand_texts_give_valid_entities(model: RetrieveAllModel, texts: 
 @given(st.lists(piece, max_size=30).map("".join))
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_the_grammar_accepts_the_answer_of_every_window(model: RetrieveAllModel, text: str) -> None:
-    (result,) = model.explain(text)
+    result = model.extract(text, details=True)
     sentences = [window.sentence for window in model._extractor._reader.windows(0, text, model.router.languages)]
-    for sentence, answer in zip(sentences, [served.answer_ids for served in result.sentences], strict=True):
+    for sentence, answer in zip(sentences, [served.details.answer_ids for served in result.sentences], strict=True):
         assert AnswerGrammar(model.answers, sentence, model.adapters["de"].manifest.entity_types).accepts(answer)

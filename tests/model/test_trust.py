@@ -315,27 +315,27 @@ def test_what_is_wrong_with_weights_is_told_at_their_first_use(kind: str, world:
     model = world.load()
     assert list(model.languages) == ["de", "en"]
     with pytest.raises(AdapterError, match=EVIL) as refused:
-        model.extract(TEXT, languages="de")
+        model.extract(TEXT, language="de")
     assert_told(refused.value, hostile)
-    assert model.extract(TEXT, languages="en") == served
+    assert model.extract(TEXT, language="en") == served
     route_to_evil(model, monkeypatch)
     with pytest.warns(UserWarning, match=EVIL) as caught:
-        (result,) = model.explain(TEXT)
+        result = model.extract(TEXT, details=True)
     assert_told(caught[0].message, hostile)
     assert result.route.adapters == ("en",) and [result.entities] == served
     assert list(model.languages) == ["en"]
     alone.add_language(EVIL)
     with pytest.raises(AdapterError, match=EVIL):
-        alone.extract(TEXT, languages="de")
-    assert alone.extract(TEXT, languages="en") == served
+        alone.extract(TEXT, language="de")
+    assert alone.extract(TEXT, language="en") == served
 
 
 def test_the_highest_rank_can_be_set(world: World) -> None:
     world.strike(lambda folder: None)
     model = world.load(max_rank=4)
     with pytest.raises(AdapterError, match=r"ann/evil@.*adapter_model.safetensors has rank 8; max_rank is 4"):
-        model.extract(TEXT, languages="de")
-    assert world.load(max_rank=8).extract(TEXT, languages="de")
+        model.extract(TEXT, language="de")
+    assert world.load(max_rank=8).extract(TEXT, language="de")
     with pytest.raises(AdapterError, match=r"evil: adapter_model.safetensors has rank 8; max_rank is 4"):
         model.add_language(world.evil)
 
@@ -346,7 +346,7 @@ def test_weights_up_to_the_limit_do_not_overflow(world: World) -> None:
         save_file({key: torch.full_like(t, 999 / (2 * t.numel()) ** 0.5) for key, t in tensors.items()}, folder / WEIGHTS)
 
     world.strike(fill)
-    assert all(0 <= entity.score <= 1 for entity in world.load().extract(TEXT, languages="de")[0])
+    assert all(0 <= entity.score <= 1 for entity in world.load().extract(TEXT, language="de").entities)
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, EXAMPLES, MANIFEST])
@@ -369,7 +369,7 @@ def test_a_file_that_is_too_large_is_never_fetched(
 def test_nothing_else_in_a_repository_is_fetched(world: World, hub: LocalHub) -> None:
     names = ("adapter_model.bin", "training_args.bin", "modeling_evil.py", "__init__.py", "tokenizer.json", "setup.py")
     world.strike(lambda folder: [pickled(name)(folder) for name in names])
-    assert world.load().extract(TEXT, languages="de")
+    assert world.load().extract(TEXT, language="de")
     assert not [call for call in hub.requests if call.method in ("GET", "HEAD") and call.path.endswith(names)]
 
 
@@ -444,10 +444,10 @@ def indexed(examples: list[Example]) -> ExampleIndex:
 
 def assert_in_form(model: RetrieveAllModel, text: str) -> None:
     """The prompt has the lines, marks and special tokens of the template alone; the answer is of the text and the labels."""
-    (result,) = model.explain(text, languages="de")
+    result = model.extract(text, language="de", details=True)
     assert result.sentences
     for sentence in result.sentences:
-        assert_prompt_in_form(model, sentence.prompt_ids, sentence.retrieved)
+        assert_prompt_in_form(model, sentence.details.prompt_ids, sentence.details.retrieved)
     for entity in result.entities:
         assert text[entity.start : entity.end] == entity.text
         assert entity.label in model.adapters["de"].manifest.entity_types

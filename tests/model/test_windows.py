@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall.model.documents import merged_entities, split_windows
 from modeling_retrieveall.model.entities import Entity, Sentence, Span
-from modeling_retrieveall.model.windows import merged, split_windows
 
 SENTENCE_ENDS = (".", "!", "?", "。", "।", "؟", "።", "…")
 
@@ -89,18 +89,18 @@ def test_where_windows_overlap_a_name_is_taken_from_the_one_that_has_it_in_its_m
     sentence = Sentence.from_text(text)
     first, second = sentence.slice(0, 6), sentence.slice(3, 10)
     new_york, york, rio = entity(text, 6, 14), entity(text, 10, 14, "PER"), entity(text, 21, 24)
-    assert merged([(first, [new_york]), (second, [york, rio])]) == [new_york, rio]
+    assert merged_entities([(first, [new_york]), (second, [york, rio])]) == [new_york, rio]
     d = entity(text, 15, 16, "PER")
-    assert merged([(first, [new_york, d]), (second, [new_york, rio])]) == [new_york, d, rio], "found by one window alone"
+    assert merged_entities([(first, [new_york, d]), (second, [new_york, rio])]) == [new_york, d, rio], "found by one window alone"
 
 
 def test_a_name_that_each_of_two_windows_leaves_to_the_other_is_not_lost() -> None:
     text = "a b c New York d e f"
     sentence = Sentence.from_text(text)
     new_york, new, york = entity(text, 6, 14), entity(text, 6, 9), entity(text, 10, 14)
-    assert merged([(sentence.slice(0, 5), [new_york]), (sentence.slice(1, 8), [new])]) == [new_york]
-    assert merged([(sentence.slice(0, 7), [york]), (sentence.slice(3, 8), [new_york])]) == [new_york]
-    assert merged([(sentence.slice(0, 7), [new_york]), (sentence.slice(3, 8), [])]) == [new_york]
+    assert merged_entities([(sentence.slice(0, 5), [new_york]), (sentence.slice(1, 8), [new])]) == [new_york]
+    assert merged_entities([(sentence.slice(0, 7), [york]), (sentence.slice(3, 8), [new_york])]) == [new_york]
+    assert merged_entities([(sentence.slice(0, 7), [new_york]), (sentence.slice(3, 8), [])]) == [new_york]
 
 
 @given(counted_words, st.integers(2, 12), st.integers(0, 10**6))
@@ -118,7 +118,7 @@ def test_merged_entities_are_in_order_do_not_overlap_and_are_those_of_windows(
                 found.append(part.entity(Span(at, at + length, "LOC")))
             at += length
         windows.append((part, found))
-    entities = merged(windows)
+    entities = merged_entities(windows)
     assert all(before.end <= after.start for before, after in pairwise(entities))
     found = [entity for _, of_window in windows for entity in of_window]
     assert set(entities) <= set(found)
@@ -134,4 +134,4 @@ def test_what_every_window_finds_alike_is_found_once() -> None:
         (part, [part.entity(Span(i, i + 1, "LOC")) for i in range(len(part.words))])
         for part in (sentence.slice(*b) for b in bounds)
     ]
-    assert [entity.start for entity in merged(found)] == [word.start for word in sentence.words]
+    assert [entity.start for entity in merged_entities(found)] == [word.start for word in sentence.words]

@@ -18,7 +18,7 @@ from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.cli.app import app
 from modeling_retrieveall.model.outputs import Extraction
 from modeling_retrieveall.serving.ebnf_grammar import SpelledFormat
-from modeling_retrieveall.serving.vllm_client import ServerError, VLLMAnswerer
+from modeling_retrieveall.serving.vllm_client import ServerError
 from modeling_retrieveall.serving.vllm_export import export, request_body
 from tests.conftest import ROOT
 from tests.loud_adapters import write_loud_adapters
@@ -62,7 +62,7 @@ def url(stand_in: StandIn) -> Iterator[str]:
 def model(folder: Path, url: str) -> RetrieveAllModel:
     """Answered by the server."""
     model = RetrieveAllModel.from_pretrained(folder)
-    model.answer_with(VLLMAnswerer(url, model.answers))
+    model.use_server(url)
     return model
 
 
@@ -102,17 +102,17 @@ def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Pat
     rows = requests(served)
     assert [row["custom_id"] for row in rows] == ["0-0", "2-0", "2-1", "3-0"]
     local = RetrieveAllModel.from_pretrained(folder, decoding="generation")
-    sentences = [sentence for result in local.explain(TEXTS) for sentence in result.sentences]
-    assert [row["body"]["prompt"] for row in rows] == [sentence.prompt_ids for sentence in sentences]
+    sentences = [sentence for result in local.extract(TEXTS, details=True) for sentence in result.sentences]
+    assert [row["body"]["prompt"] for row in rows] == [sentence.details.prompt_ids for sentence in sentences]
     assert [row["body"]["model"] for row in rows] == [sentence.route.adapters[0] for sentence in sentences]
     for row, sentence in zip(rows, sentences, strict=True):
         assert (row["method"], row["url"], row["body"]["temperature"]) == ("POST", "/v1/completions", 0)
-        assert row["body"]["max_tokens"] >= len(sentence.answer_ids)
+        assert row["body"]["max_tokens"] >= len(sentence.details.answer_ids)
 
 
 def test_of_several_adapters_the_heaviest_answers(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, adapters_per_sentence=2, min_weight=0.0, when_unknown="nearest")
-    window = model.prepare(TEXTS[0], decoding="generation")[0][0]
+    window = model.prepare([TEXTS[0]], decoding="generation")[0][0]
     assert len(window.route.mixture) == 2
     assert request_body(SpelledFormat(model.answers), window)["model"] == max(window.route.mixture.items(), key=lambda m: m[1])[0]
 
@@ -136,7 +136,7 @@ def test_an_error_is_one_message_and_exit_code_2(folder: Path, tmp_path: Path, a
 
 def test_answers_are_read_from_the_server_and_no_adapter_is_loaded_here(model: RetrieveAllModel, stand_in: StandIn) -> None:
     stand_in.requests.clear()
-    results = model.explain(TEXTS)
+    results = model.extract(TEXTS, details=True)
     assert model.bank.resident == []
     sentences = [sentence for result in results for sentence in result.sentences]
     assert sorted(map(str, stand_in.requests)) == sorted(str(row["body"]) for row in requests_of(model))
@@ -144,8 +144,8 @@ def test_answers_are_read_from_the_server_and_no_adapter_is_loaded_here(model: R
     assert any(result.entities for result in results)
     for result in results:
         assert all(result.text[e.start : e.end] == e.text and 0 <= e.score <= 1 for e in result.entities)
-    assert model.extract(TEXTS) == [result.entities for result in results]
-    assert model.extract(TEXTS, "en") != model.extract(TEXTS, "de")  # each adapter answers in its own way
+    assert [result.entities for result in model.extract(TEXTS)] == [result.entities for result in results]
+    assert model.extract(TEXTS, language="en") != model.extract(TEXTS, language="de")  # each adapter answers in its own way
 
 
 def requests_of(model: RetrieveAllModel) -> list[dict[str, Any]]:
@@ -155,30 +155,30 @@ def requests_of(model: RetrieveAllModel) -> list[dict[str, Any]]:
 
 def test_a_request_of_the_file_has_the_answer_that_the_client_reads(served: Path, url: str, model: RetrieveAllModel) -> None:
     client = OpenAI(base_url=url, api_key="none")
-    sentences = [sentence for result in model.explain(TEXTS) for sentence in result.sentences]
+    sentences = [sentence for result in model.extract(TEXTS, details=True) for sentence in result.sentences]
     for row, sentence in zip(requests(served), sentences, strict=True):
         completion: Any = client.post("/completions", cast_to=object, body=row["body"])
-        assert completion["choices"][0]["token_ids"] == sentence.answer_ids
+        assert completion["choices"][0]["token_ids"] == sentence.details.answer_ids
 
 
 def test_requests_are_sent_together(model: RetrieveAllModel, stand_in: StandIn) -> None:
     stand_in.waiting = 0
-    model.extract(["Angela Merkel besuchte Nairobi."] * 12, "de", batch_size=4)
+    model.extract(["Angela Merkel besuchte Nairobi."] * 12, language="de", batch_size=4)
     assert 1 < stand_in.waiting <= 4
 
 
 def test_an_adapter_that_is_not_served_is_named(folder: Path, served: Path, tiny_base: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder)
     with StandIn(tiny_base, {"en": served / "adapters" / "en"}).running() as url:
-        model.answer_with(VLLMAnswerer(url, model.answers))
+        model.use_server(url)
         with pytest.raises(ServerError, match=r"has no adapter 'de', only en\. Start it with the serve.sh"):
-            model.extract(TEXTS[0], "de")
+            model.extract(TEXTS[0], language="de")
         assert "de" in model.languages
 
 
 def test_a_server_that_is_not_there_is_told(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder)
-    model.answer_with(VLLMAnswerer("http://127.0.0.1:9/v1", model.answers))
+    model.use_server("http://127.0.0.1:9/v1")
     with pytest.raises(ServerError, match=r"http://127.0.0.1:9/v1 did not do as asked: Connection error"):
         model.extract(TEXTS[0])
 
@@ -233,9 +233,9 @@ def shipped_url(shipped: RetrieveAllModel, tmp_path_factory: pytest.TempPathFact
 def test_the_shipped_adapters_answer_over_http_as_they_do_here(shipped: RetrieveAllModel, shipped_url: str) -> None:
     texts = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()[: len(LANGUAGES)]
     texts += [shipped.adapters[language].index.examples[0].sentence.text for language in LANGUAGES]
-    here = shipped.explain(texts)
-    shipped.answer_with(VLLMAnswerer(shipped_url, shipped.answers))
-    there = shipped.explain(texts)
+    here = shipped.extract(texts, details=True)
+    shipped.use_server(shipped_url)
+    there = shipped.extract(texts, details=True)
     assert sorted(result.route.language for result in here[: len(LANGUAGES)]) == LANGUAGES
     assert list(map(places, there)) == list(map(places, here))
     for ours, theirs in zip(here, there, strict=True):

@@ -46,7 +46,7 @@ def test_a_trained_adapter_is_complete_and_serves_at_once(arguments: TrainingArg
     assert any(tensor.abs().sum() > 0 for name, tensor in weights(folder).items() if "lora_B" in name)
     model = RetrieveAllModel.from_pretrained(folder)
     assert model.languages.keys() == {"sw"}
-    assert isinstance(model.extract("Wangari Maathai alizaliwa Nyeri."), list)
+    assert model.extract("Wangari Maathai alizaliwa Nyeri.").language in model.languages
     assert not Path(f"{arguments.output}.checkpoint").exists()
 
 
