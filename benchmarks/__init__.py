@@ -1,1 +1,1 @@
-"""What is measured of RetrieveAll; each benchmark prints a table and writes JSON."""
+"""Benchmarks of RetrieveAll. Each one prints its result as a table and can write it as JSON."""

@@ -1,4 +1,4 @@
-"""F1 of the shipped adapters, routed and with the right adapter; sentences that an adapter has seen are dropped.
+"""F1 of the shipped adapters, with routing and with the right adapter. Sentences that an adapter was trained on are dropped.
 
 python -m benchmarks.accuracy --data ../shared/data --limit 250 --dtype bfloat16 --json benchmarks/results/accuracy.json
 """
@@ -11,8 +11,8 @@ import torch
 import typer
 
 from benchmarks.options import Data, Dtype, Json, KeepDuplicates, Languages, Model, benchmark
-from benchmarks.report import Figure, publish
-from benchmarks.study.tongues import FOLDERS, hub_name
+from benchmarks.report import Metric, publish
+from benchmarks.study.datasets import FOLDERS, hub_name
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.evaluation.span_f1 import Report, evaluate
 from modeling_retrieveall.hub.cards import write_card
@@ -26,10 +26,12 @@ def main(
     data: Data,
     model: Model = "shipped",
     languages: Languages = "bg,de,en,es,ru,ta",
-    limit: Annotated[int | None, typer.Option(help="Test sentences of each language; all when not given.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Number of test sentences of each language. Default: all.")] = None,
     keep_duplicates: KeepDuplicates = False,
     dtype: Dtype = "float32",
-    write_cards: Annotated[bool, typer.Option("--write-cards", help="Put the figures into the adapters' cards.")] = False,
+    write_cards: Annotated[
+        bool, typer.Option("--write-cards", help="Write the results into the model cards of the adapters.")
+    ] = False,
     json_file: Json = None,
 ) -> None:
     began = time.perf_counter()
@@ -57,25 +59,25 @@ def main(
             print(rows[-1], flush=True)
             if oracle and write_cards:
                 _write_card(loaded.adapters[language], report)
-    publish("Strict typed span F1, test sentences", _figures(rows), rows, json_file)
+    publish("Strict typed span F1, test sentences", _metrics(rows), rows, json_file)
     print(f"{time.perf_counter() - began:.0f} s")
 
 
 def _write_card(adapter: LanguageAdapter, report: Report) -> None:
     adapter.manifest.metrics = [{"dataset": hub_name(adapter.language), "split": "test", **report.to_dict()}]
-    adapter.save_knowledge(adapter.path)
+    adapter.save_index(adapter.path)
     write_card(adapter)
 
 
-def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
+def _metrics(rows: list[dict[str, Any]]) -> list[Metric]:
     oracle = {row["language"]: row["F1"] for row in rows if row["routing"] == "oracle"}
     routed = [row["F1"] for row in rows if row["routing"] == "routed"]
-    figures = [Figure(f"F1 {language}, oracle routing", f1, "%", GOALS.get(language)) for language, f1 in oracle.items()]
-    figures.append(Figure("mean F1, oracle routing", round(mean(oracle.values()), 2), "%"))
+    metrics = [Metric(f"F1 {language}, oracle routing", f1, "%", GOALS.get(language)) for language, f1 in oracle.items()]
+    metrics.append(Metric("mean F1, oracle routing", round(mean(oracle.values()), 2), "%"))
     if oracle.keys() >= FIRST:
-        figures.append(Figure("mean F1 of the first six, oracle routing", round(mean(oracle[x] for x in FIRST), 2), "%", 80.0))
-    figures.append(Figure("mean F1, routed", round(mean(routed), 2), "%"))
-    return figures
+        metrics.append(Metric("mean F1 of the first six, oracle routing", round(mean(oracle[x] for x in FIRST), 2), "%", 80.0))
+    metrics.append(Metric("mean F1, routed", round(mean(routed), 2), "%"))
+    return metrics
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""200 languages and 8 slots: what it takes to bring a language's LoRA into a slot, over the run, ours and PEFT's; and memory.
+"""Time and memory to load an adapter into a slot of the LoRA bank, with 200 adapters and 8 slots, compared with PEFT.
 
 python -m benchmarks.adapter_swap --json benchmarks/results/adapter_swap.json
 """
@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.copies import copies
 from benchmarks.options import Dtype, Json, Model, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.embedded_llm import resolve_base
 
@@ -27,11 +27,11 @@ from modeling_retrieveall.model.embedded_llm import resolve_base
 @benchmark(adapters=16, slots=4, swaps=40, peer_swaps=12)
 def main(
     model: Model = "shipped",
-    language: Annotated[str, typer.Option(help="The language whose adapter is copied.")] = "de",
-    adapters: Annotated[int, typer.Option(help="Registered adapters.")] = 200,
-    slots: Annotated[int, typer.Option(help="Slots.")] = 8,
-    swaps: Annotated[int, typer.Option(help="Adapters asked for, at random.")] = 800,
-    peer_swaps: Annotated[int, typer.Option(help="The same for PEFT, which is slower.")] = 60,
+    language: Annotated[str, typer.Option(help="Language whose adapter is copied.")] = "de",
+    adapters: Annotated[int, typer.Option(help="Number of registered adapters.")] = 200,
+    slots: Annotated[int, typer.Option(help="Number of slots.")] = 8,
+    swaps: Annotated[int, typer.Option(help="Number of swaps; the adapters are drawn at random.")] = 800,
+    peer_swaps: Annotated[int, typer.Option(help="Number of swaps with PEFT, which is slower.")] = 60,
     dtype: Dtype = "float32",
     json_file: Json = None,
 ) -> None:
@@ -46,15 +46,15 @@ def main(
         peer = _peer_swaps(loaded, paths, slots, peer_swaps)
     rows = [_row("ours", ours, slots), _row("PEFT load_adapter / delete_adapter", peer, slots)]
     index = sum((loaded.adapters[language].path / name).stat().st_size for name in ("examples.parquet", "retrieval.safetensors"))
-    figures = [
-        Figure("last quarter / first quarter, ours", rows[0]["last / first"], "", 1.2, at_most=True),
-        Figure("slowest swap, ours", rows[0]["slowest, ms"], "ms", 100.0, at_most=True),
-        Figure("last quarter / first quarter, PEFT", rows[1]["last / first"], ""),
-        Figure("memory of a registered adapter", round((registered - before) / adapters, 2), "MB"),
-        Figure("its index on disk", round(index / 1e6, 2), "MB"),
-        Figure("memory that the swaps added", round(swapped - registered, 1), "MB"),
+    metrics = [
+        Metric("last quarter / first quarter, ours", rows[0]["last / first"], "", 1.2, at_most=True),
+        Metric("slowest swap, ours", rows[0]["slowest, ms"], "ms", 100.0, at_most=True),
+        Metric("last quarter / first quarter, PEFT", rows[1]["last / first"], ""),
+        Metric("memory of a registered adapter", round((registered - before) / adapters, 2), "MB"),
+        Metric("its index on disk", round(index / 1e6, 2), "MB"),
+        Metric("memory added by the swaps", round(swapped - registered, 1), "MB"),
     ]
-    publish(f"{adapters} adapters, {slots} slots", figures, rows, json_file)
+    publish(f"{adapters} adapters, {slots} slots", metrics, rows, json_file)
 
 
 def _our_swaps(model: RetrieveAllModel, codes: list[str], number: int) -> list[float]:
@@ -94,7 +94,7 @@ def _peer_swaps(model: RetrieveAllModel, paths: list[Path], slots: int, number: 
 
 
 def _row(name: str, seconds: list[float], slots: int) -> dict[str, Any]:
-    # The first ones fill empty slots and make the tensors; a swap is what comes after.
+    # The first loads fill empty slots and allocate the tensors; only the later ones are swaps.
     steady = seconds[slots:]
     quarter = max(1, len(steady) // 4)
     milliseconds = sorted(1000 * s for s in steady)
@@ -110,7 +110,7 @@ def _row(name: str, seconds: list[float], slots: int) -> dict[str, Any]:
 
 
 def _resident_mb() -> float:
-    """Memory of this process now, in MB."""
+    """Resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * resource.getpagesize() / 1e6
 

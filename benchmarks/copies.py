@@ -1,4 +1,4 @@
-"""One trained adapter under many language codes: for measuring what the number of languages costs, all else being equal."""
+"""Copies of one adapter under many language codes, so that only the number of languages differs between measurements."""
 
 import json
 import shutil
@@ -8,12 +8,15 @@ from modeling_retrieveall.model.manifest import MANIFEST
 
 
 def copies(adapter: Path, folder: Path, number: int) -> list[Path]:
-    """Folders of adapters ``qaa``, ``qab``, ... (codes for private use) that differ in nothing but their code.
+    """Copies an adapter to the codes ``qaa``, ``qab``, ..., which ISO 639 reserves for private use.
 
     Args:
-        adapter: The adapter's folder.
-        folder: Where the copies go.
-        number: How many, at most 520.
+        adapter: Folder of the adapter.
+        folder: Folder for the copies.
+        number: Number of copies, at most 520.
+
+    Returns:
+        The folders of the copies.
     """
     letters = "abcdefghijklmnopqrstuvwxyz"
     made = []

@@ -1,72 +1,78 @@
-"""Sentences that the benchmarks measure on: real ones where a dataset is at hand, else the package's own."""
+"""The labelled sentences of the benchmarks: from datasets if a folder is given, otherwise from ``examples/sentences``."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.study.tongues import FOLDERS
+from benchmarks.study.datasets import FOLDERS
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled import load_examples, sample, without
+from modeling_retrieveall.data.labelled_data import exclude_by_key, sample_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.evaluation.span_f1 import unseen
 from modeling_retrieveall.model.entities import Example
-from modeling_retrieveall.model.manifest import SHARED_LANGUAGE
+from modeling_retrieveall.model.manifest import MULTILINGUAL
 
-OWN = Path(__file__).parent.parent / "examples" / "sentences"
+SAMPLE_SENTENCES = Path(__file__).parent.parent / "examples" / "sentences"
 _NORWEGIAN = {"nb": "no", "nn": "no"}
 _SPLIT_OF_FIVE = ("test", "validation", "train", "train", "train")
 
 
 def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str, number: int) -> list[Example]:
-    """Test sentences of a language that no adapter has seen; without data the package's own, which the adapters hold.
+    """Test sentences of a language that no adapter was trained on.
+
+    Without ``data`` they come from ``examples/sentences``, which the shipped adapters hold in their indexes.
 
     Args:
-        model: The model that will be measured.
-        data: Folder of all data.
+        model: The model to measure.
+        data: Folder of all datasets.
         language: The language.
-        number: Sentences at most.
+        number: The largest number of sentences.
     """
     if data is None:
-        return own_sentences(language, number)
-    return sample(unseen(model, load_examples(str(data / FOLDERS[language]), "test").examples), number, 0)
+        return sample_sentences(language, number)
+    return sample_examples(unseen(model, load_examples(str(data / FOLDERS[language]), "test").examples), number, 0)
 
 
 def test_sets(data: Path) -> Iterator[tuple[str, list[Example]]]:
-    """All test splits of a folder of corpora, by name, such as ``"uner/hr_set"``."""
+    """Every test split in a folder of corpora, with its name, such as ``"uner/hr_set"``."""
     for folder in sorted(data.glob("*/*")):
         if folder.is_dir() and any(folder.glob("test*")):
             yield f"{folder.parent.name}/{folder.name}", load_examples(str(folder), "test").examples
 
 
 def adapter_of(model: RetrieveAllModel, corpus: str) -> str:
-    """The adapter for a corpus: that of its language, or the shared one where the model has none."""
+    """The adapter for a corpus: that of its language, or ``mul`` if the model does not have that language."""
     language = corpus.partition("/")[2].partition("_")[0]
     language = _NORWEGIAN.get(language, language)
-    return language if language in model.adapters else SHARED_LANGUAGE
+    return language if language in model.adapters else MULTILINGUAL
 
 
-def own_sentences(language: str, number: int) -> list[Example]:
-    """The package's own sentences of a language, ``number`` at most."""
-    return sample(load_examples(str(OWN / f"{language}.conll"), "train").examples, number, 0)
+def sample_sentences(language: str, number: int) -> list[Example]:
+    """At most ``number`` sentences of a language from ``examples/sentences``."""
+    return sample_examples(load_examples(str(SAMPLE_SENTENCES / f"{language}.conll"), "train").examples, number, 0)
 
 
 def training_and_validation(data: Path, language: str, number: int) -> tuple[list[Example], list[Example]]:
-    """All training sentences of a language, and validation sentences that are not among them, ``number`` at most."""
+    """All training sentences of a language, and at most ``number`` validation sentences that are not among them."""
     train = load_examples(str(data / FOLDERS[language]), "train").examples
     validation = load_examples(str(data / FOLDERS[language]), "validation").examples
-    return train, sample(without(validation, {example.key for example in train}), number, 0)
+    return train, sample_examples(exclude_by_key(validation, {example.key for example in train}), number, 0)
 
 
-def lay_out_own(folder: Path) -> Path:
-    """Writes the package's own sentences as the study's data lies: a training, a validation and a test split by language.
+def write_sample_data(folder: Path) -> Path:
+    """Writes the sentences of ``examples/sentences`` in the layout of the datasets, with three splits for each language.
 
     Args:
-        folder: The folder of all data, which is made.
+        folder: The folder to create.
+
+    Returns:
+        The folder.
     """
     for language, name in FOLDERS.items():
-        own = OWN / f"{language}.conll"
-        if not own.is_file():
+        file = SAMPLE_SENTENCES / f"{language}.conll"
+        if not file.is_file():
             continue
         (folder / name).mkdir(parents=True)
-        sentences = own.read_text(encoding="utf-8").strip().split("\n\n")
+        sentences = file.read_text(encoding="utf-8").strip().split("\n\n")
         for split in set(_SPLIT_OF_FIVE):
             chosen = [text for i, text in enumerate(sentences) if _SPLIT_OF_FIVE[i % 5] == split]
             (folder / name / f"{split}.conll").write_text("\n\n".join(chosen) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
-"""Tags in one pass or generated answers: the same sentences learned with each, and with both, measured on running text.
+"""Tags in one pass compared with generated answers: adapters that learn tags, generation or both, measured on running text.
 
     python -m benchmarks.decodings --data ../shared/data --runs runs/decodings
 
-One LoRA from nothing over all corpora, without examples in the prompt. What is trained or measured already is not done again.
+Each adapter is one LoRA trained from scratch on all corpora, without retrieved examples. Adapters and rows that exist already are
+kept.
 """
 
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.intervals import f1_figures
+from benchmarks.intervals import f1_columns
 from benchmarks.options import Base, Data, Epochs, Limit, Rows, Runs, Size, benchmark
-from benchmarks.report import Figure, publish, read_rows, write_json
+from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled import load_examples, sample
+from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.evaluation.span_f1 import predict
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
-from modeling_retrieveall.model.manifest import SHARED_LANGUAGE
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.model.manifest import MULTILINGUAL
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
 
@@ -34,8 +36,10 @@ def main(
     corpora: Annotated[str, typer.Option(help="Corpora, separated by commas.")] = (
         "germeval2014/de,uner/hr_set,factrueval/ru,multiner/ta"
     ),
-    shares: Annotated[str, typer.Option(help="Shares of samples that are answered by tags.")] = "0,0.75,1",
-    ranks: Annotated[str, typer.Option(help="Ranks of the LoRA.")] = "8",
+    shares: Annotated[
+        str, typer.Option(help="Shares of training samples that are answered with tags, separated by commas.")
+    ] = "0,0.75,1",
+    ranks: Annotated[str, typer.Option(help="Ranks of the LoRA, separated by commas.")] = "8",
     size: Size = 600,
     epochs: Epochs = 2,
     limit: Limit = 1000,
@@ -45,57 +49,57 @@ def main(
     folders = [data / corpus for corpus in corpora.split(",")]
     for rank in map(int, ranks.split(",")):
         for share in map(float, shares.split(",")):
-            arguments = TrainingArguments(
-                language=SHARED_LANGUAGE,
+            arguments = AdapterTrainingArguments(
+                language=[MULTILINGUAL],
                 dataset=[str(folder) for folder in folders],
-                output=str(runs / f"{share}-{rank}"),
-                base=base,
-                init="none",
+                output_dir=str(runs / f"{share}-{rank}"),
+                base_model=base,
+                init_adapter="none",
                 rank=rank,
                 lora_alpha=2 * rank,
-                epochs=epochs,
-                knowledge_share=0,
+                num_train_epochs=epochs,
+                examples_share=0,
                 tags_share=share,
-                max_train_examples=size,
+                max_train_samples=size,
                 max_index_examples=10,
-                max_validation_examples=0,
+                max_eval_samples=0,
                 resume=is_interrupted(str(runs / f"{share}-{rank}")),
             )
-            folder = Path(arguments.output) if Path(arguments.output).is_dir() else train(arguments)
+            folder = Path(arguments.output_dir) if Path(arguments.output_dir).is_dir() else train(arguments)
             for decoding in arguments.decodings():
                 _measure(folder, folders, share, rank, decoding, limit, rows, json_file)
-    write_json(figures(rows), rows, json_file)
-    publish("Strict typed span F1", figures(rows), rows, None)
+    write_json(metrics(rows), rows, json_file)
+    publish("Strict typed span F1", metrics(rows), rows, None)
 
 
 def _measure(
     adapter: Path, folders: list[Path], share: float, rank: int, decoding: str, limit: int, rows: list[Row], json_file: Path
 ) -> None:
-    """Adds the rows of one adapter and decoding that are not there yet."""
+    """Adds the missing rows of one adapter and one way of decoding."""
     model = RetrieveAllModel.from_pretrained(adapter, dtype=torch.float32, decoding=decoding)
     for folder in folders:
         key = {"corpus": f"{folder.parent.name}/{folder.name}", "share of tags": share, "rank": rank, "answered by": decoding}
         if any(key.items() <= row.items() for row in rows):
             continue
         predictions = predict(
-            model, sample(load_examples(str(folder), "test").examples, limit, 0), SHARED_LANGUAGE, oracle_routing=True
+            model, sample_examples(load_examples(str(folder), "test").examples, limit, 0), MULTILINGUAL, oracle_routing=True
         )
         report = predictions.report()
         speed = {"false entities, %": report.false_entity_rate, "sentences/s": report.sentences_per_second}
-        rows.append({**key, **f1_figures(predictions), **speed, "sentences": report.n_test})
+        rows.append({**key, **f1_columns(predictions), **speed, "sentences": report.n_test})
         print(rows[-1], flush=True)
         write_json([], rows, json_file)
 
 
-def figures(rows: list[Row]) -> list[Figure]:
-    """The mean F1 and speed of each way."""
+def metrics(rows: list[Row]) -> list[Metric]:
+    """Mean F1 and speed of each rank, share of tags and way of decoding."""
     ways = sorted({(row["rank"], row["share of tags"], row["answered by"]) for row in rows})
     result = []
     for rank, share, decoding in ways:
         own = [row for row in rows if (row["rank"], row["share of tags"], row["answered by"]) == (rank, share, decoding)]
         name = f"rank {rank}, {share:.0%} tags, answered by {decoding}"
-        result.append(Figure(f"mean F1, {name}", round(sum(row["F1"] for row in own) / len(own), 2), "%"))
-        result.append(Figure(f"speed, {name}", round(sum(row["sentences/s"] for row in own) / len(own), 2), "sentences/s"))
+        result.append(Metric(f"mean F1, {name}", round(sum(row["F1"] for row in own) / len(own), 2), "%"))
+        result.append(Metric(f"speed, {name}", round(sum(row["sentences/s"] for row in own) / len(own), 2), "sentences/s"))
     return result
 
 

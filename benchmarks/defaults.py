@@ -1,6 +1,6 @@
-"""What the defaults of `RetrieveAllConfig` rest on: routing and retrieval by layer and k, F1 by what a prompt shows.
+"""Measurements behind the defaults of `RetrieveAllConfig`: routing and retrieval by layer and k, F1 by content of the prompt.
 
-All on validation sentences, so that no test sentence chooses anything.
+All are made on validation sentences, so that test sentences do not influence the defaults.
 
     python -m benchmarks.defaults --data ../shared/data --model runs --json benchmarks/results/defaults.json
 """
@@ -14,9 +14,9 @@ from torch.nn.functional import normalize
 
 from benchmarks.corpus import training_and_validation
 from benchmarks.options import Data, Dtype, Json, Model, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled import sample
+from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig
 from modeling_retrieveall.model.encoder import SentenceEncoder, SentenceVectors
@@ -39,11 +39,11 @@ PROMPTS: list[dict[str, float]] = [
 def main(
     data: Data,
     model: Model = "shipped",
-    languages: Annotated[str, typer.Option(help="Languages routed among.")] = "de,en,es,ru,bg,ta",
+    languages: Annotated[str, typer.Option(help="Languages that the router chooses from.")] = "de,en,es,ru,bg,ta",
     prompt_languages: Annotated[str, typer.Option(help="Languages whose F1 is measured.")] = "de,ru",
-    known: Annotated[int, typer.Option(help="Training sentences of each language.")] = 300,
-    number: Annotated[int, typer.Option(help="Validation sentences of each language.")] = 200,
-    layers: Annotated[str, typer.Option(help="Layers of the base.")] = "6,9,12,15,18",
+    known: Annotated[int, typer.Option(help="Number of training sentences of each language.")] = 300,
+    number: Annotated[int, typer.Option(help="Number of validation sentences of each language.")] = 200,
+    layers: Annotated[str, typer.Option(help="Layers of the base LLM.")] = "6,9,12,15,18",
     dtype: Dtype = "float32",
     json_file: Json = None,
 ) -> None:
@@ -52,11 +52,11 @@ def main(
     asked: dict[str, list[Example]] = {}
     for code in languages.split(","):
         train, asked[code] = training_and_validation(data, code, number)
-        examples[code] = sample(train, known, 0)
+        examples[code] = sample_examples(train, known, 0)
     rows = [_layer(loaded, int(layer), examples, asked) for layer in layers.split(",")]
     rows += [_prompt(loaded, setting, asked, prompt_languages.split(",")) for setting in PROMPTS]
     table = [{"setting": row["setting"], **{name: row.get(name, "") for name in COLUMNS}} for row in rows]
-    publish("Validation sentences", _figures(rows), table, json_file)
+    publish("Validation sentences", _metrics(rows), table, json_file)
 
 
 ROUTERS: dict[str, dict[str, Any]] = {
@@ -96,7 +96,7 @@ def _layer(
 def _label_agreement(
     known: list[Example], known_vectors: list[SentenceVectors], asked: list[Example], asked_vectors: list[SentenceVectors]
 ) -> float:
-    """Share of the mentions whose nearest mention among the known ones has the same label."""
+    """Share of mentions in ``asked`` whose nearest mention in ``known`` has the same label."""
 
     def mentions(examples: list[Example], vectors: list[SentenceVectors]) -> tuple[torch.Tensor, list[str]]:
         spans = [(v, span) for example, v in zip(examples, vectors, strict=True) for span in example.spans]
@@ -122,10 +122,10 @@ def _prompt(
     return row
 
 
-def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
+def _metrics(rows: list[dict[str, Any]]) -> list[Metric]:
     f1 = {row["setting"]: row["F1"] for row in rows if "F1" in row}
     default = f1["n_entities 6, n_sentences 2"]
-    return [Figure(f"F1 of the defaults - {setting}", round(default - value, 2), "points") for setting, value in f1.items()]
+    return [Metric(f"F1 of the defaults - {setting}", round(default - value, 2), "points") for setting, value in f1.items()]
 
 
 if __name__ == "__main__":

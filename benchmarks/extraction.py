@@ -1,4 +1,4 @@
-"""Speed and F1 of extraction, ours against PEFT and plain `generate` on the same prompts; and where our time goes.
+"""Speed and F1 of extraction compared with PEFT and plain `generate` on the same prompts, and the time of each stage.
 
 python -m benchmarks.extraction --data ../shared/data --json benchmarks/results/extraction.json
 """
@@ -12,15 +12,14 @@ from unittest.mock import patch
 
 import torch
 import typer
-from seqeval.metrics import f1_score
-from seqeval.scheme import IOB2
 
 from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Device, Dtype, Json, Languages, Model, Number, OptionalData, benchmark
 from benchmarks.peer import PeftPeer, parsed
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import Entity, RetrieveAllModel
-from modeling_retrieveall.model.decoding import LMHead, Sequences
+from modeling_retrieveall.evaluation.scores import strict_span_f1
+from modeling_retrieveall.model.decoding import CachedSequences, LMHead
 from modeling_retrieveall.model.encoder import SentenceEncoder
 from modeling_retrieveall.model.entities import Example, tags_from_entities, tags_from_spans
 from modeling_retrieveall.model.grammar import AnswerGrammar
@@ -35,7 +34,7 @@ STAGES: list[tuple[str, type, str]] = [
     ("retrieval", ExampleIndex, "search"),
     ("prompts", PromptWriter, "write"),
     ("adapter loading", LoraBank, "make_resident"),
-    ("decode steps", Sequences, "read"),  # the first read of a batch is its prefill
+    ("decode steps", CachedSequences, "read"),  # the first read of a batch is counted as its prefill
     ("LM head", LMHead, "__call__"),
     *(("grammar", AnswerGrammar, method) for method in ("__init__", "allowed", "advance", "draft")),
 ]
@@ -49,8 +48,8 @@ def main(
     model: Model = "shipped",
     languages: Languages = "de,en,es,ru,bg,ta",
     number: Number = 80,
-    batch_size: Annotated[int, typer.Option(help="Sentences of a batch, for both.")] = 16,
-    answer_tokens: Annotated[int, typer.Option(help="Tokens of the peer's answer at most.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Sentences in a batch, for both systems.")] = 16,
+    answer_tokens: Annotated[int, typer.Option(help="Largest number of tokens in an answer of PEFT.")] = 128,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     json_file: Json = None,
@@ -84,14 +83,14 @@ def main(
         found = [parsed(answer, e.sentence, labels) for answer, e in zip(answers, examples, strict=True)]
         rows.append(_row(name, examples, found, spent))
     shares = {stage: round(100 * spent / routed_seconds, 1) for stage, spent in seconds.items()}
-    if data is None:  # the adapters hold these sentences: their F1 would say nothing
+    if data is None:  # the adapters know these sentences, so their F1 would be meaningless
         rows = [{**row, "F1": None} for row in rows]
-    publish("Extraction, from words to entities", _figures(rows, shares), rows, json_file)
+    publish("Extraction, from words to entities", _metrics(rows, shares), rows, json_file)
 
 
 @contextmanager
 def timed() -> Iterator[dict[str, float]]:
-    """Seconds spent in each stage inside the ``with`` block; the device is waited for, so that its work is counted too."""
+    """Measures the seconds spent in each stage inside the ``with`` block. Waits for the GPU, so that its work is counted."""
     seconds: dict[str, float] = defaultdict(float)
     with ExitStack() as patches:
         for stage, owner, method in STAGES:
@@ -120,15 +119,15 @@ def peer_answers(
     by_language: bool,
     answer_tokens: int,
 ) -> list[str]:
-    """The peer's answers, in batches of like length.
+    """Answers of PEFT, decoded in batches of prompts with similar length.
 
     Args:
-        peer: The peer.
-        prompts: The prompts of each sentence; a sentence that is too long for one has several, and several lines of answer.
+        peer: The model in PEFT.
+        prompts: The prompts of each sentence. A long sentence has several prompts, and so several lines of answer.
         languages: The language of each sentence.
-        batch_size: Prompts of a batch.
-        by_language: Whether a batch has prompts of one language only.
-        answer_tokens: Tokens of an answer at most.
+        batch_size: Number of prompts in a batch.
+        by_language: Whether a batch holds prompts of one language only.
+        answer_tokens: Largest number of tokens in an answer.
     """
     answers: list[list[str]] = [[] for _ in prompts]
     for group in sorted(set(languages)) if by_language else [None]:
@@ -145,31 +144,30 @@ def peer_answers(
 def _row(name: str, examples: Sequence[Example], found: Sequence[list[Entity]], seconds: float) -> dict[str, Any]:
     expected = [tags_from_spans(example.spans, len(example.sentence.words)) for example in examples]
     tags = [tags_from_entities(entities, e.sentence) for entities, e in zip(found, examples, strict=True)]
-    f1 = f1_score(expected, tags, mode="strict", scheme=IOB2, zero_division=0)
     return {
         "what": name,
         "sentences/s": round(len(examples) / seconds, 2),
-        "F1": round(100 * float(f1), 2),
+        "F1": strict_span_f1(expected, tags).f1,
         "seconds": round(seconds, 1),
         "sentences": len(examples),
     }
 
 
-def _f1_figure(f1: dict[str, Any]) -> Figure:
-    return Figure("F1, ours - best of PEFT", round(f1["ours, oracle"] - max(f1[MIXED], f1[GROUPED]), 2), "points", 0.0)
+def _f1_metric(f1: dict[str, Any]) -> Metric:
+    return Metric("F1, ours - best of PEFT", round(f1["ours, oracle"] - max(f1[MIXED], f1[GROUPED]), 2), "points", 0.0)
 
 
-def _figures(rows: list[dict[str, Any]], shares: dict[str, float]) -> list[Figure]:
+def _metrics(rows: list[dict[str, Any]], shares: dict[str, float]) -> list[Metric]:
     speed = {row["what"]: row["sentences/s"] for row in rows}
     f1 = {row["what"]: row["F1"] for row in rows}
     lookup = round(sum(shares[stage] for stage in ("encoding", "routing", "retrieval")), 1)
-    figures = [] if f1[MIXED] is None else [_f1_figure(f1)]
+    metrics = [] if f1[MIXED] is None else [_f1_metric(f1)]
     return [
-        *figures,
-        Figure("speed, ours / PEFT, mixed batches", round(speed["ours, oracle"] / speed[MIXED], 2), "times", 3.0),
-        Figure("speed, ours / PEFT, a language at a time", round(speed["ours, oracle"] / speed[GROUPED], 2), "times", 3.0),
-        Figure("share of encoding, routing and retrieval", lookup, "% of our time", 15.0, at_most=True),
-        *(Figure(f"share of {stage}", share, "% of our time") for stage, share in shares.items()),
+        *metrics,
+        Metric("speed, ours / PEFT, mixed batches", round(speed["ours, oracle"] / speed[MIXED], 2), "times", 3.0),
+        Metric("speed, ours / PEFT, a language at a time", round(speed["ours, oracle"] / speed[GROUPED], 2), "times", 3.0),
+        Metric("share of encoding, routing and retrieval", lookup, "% of our time", 15.0, at_most=True),
+        *(Metric(f"share of {stage}", share, "% of our time") for stage, share in shares.items()),
     ]
 
 

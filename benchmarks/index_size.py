@@ -1,8 +1,8 @@
-"""Many labelled examples: the share of routing and retrieval in the time of extraction, and how long adding a language takes.
+"""Extraction with many labelled examples: the share of time for routing and retrieval, and the time to add a language.
 
     python -m benchmarks.index_size --model shipped --json benchmarks/results/index_size.json
 
-The examples of the model's languages are multiplied, with noise on their vectors, until there are as many as asked for.
+The examples of the model's languages are repeated, with noise on their vectors, up to the requested number.
 """
 
 import time
@@ -14,22 +14,22 @@ import typer
 from torch import Tensor
 
 from benchmarks.options import Json, Model, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.retrieval import ExampleIndex
 from modeling_retrieveall.model.router import Router
 
-_NOISE = 0.05  # of a vector's own length; a search has to pass over the other copies of what it has found
+_NOISE = 0.05  # share of a vector's length; keeps the copies of an example apart
 Seconds = dict[str, float]
 
 
 @benchmark(languages=4, examples=2_000, sentences=4)
 def main(
     model: Model = "shipped",
-    languages: Annotated[int, typer.Option(help="Languages; those of the model, again and again.")] = 17,
-    examples: Annotated[int, typer.Option(help="Indexed examples of all languages together.")] = 200_000,
-    sentences: Annotated[int, typer.Option(help="Sentences extracted from.")] = 100,
+    languages: Annotated[int, typer.Option(help="Number of languages; those of the model are repeated.")] = 17,
+    examples: Annotated[int, typer.Option(help="Number of indexed examples of all languages together.")] = 200_000,
+    sentences: Annotated[int, typer.Option(help="Number of sentences to extract from.")] = 100,
     json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, dtype=native_dtype())
@@ -43,17 +43,21 @@ def main(
     rows.append({"stage": "all", "milliseconds a sentence": round(1000 * total / len(texts), 2)})
     indexed = sum(len(adapter.index.examples) for adapter in loaded.adapters.values())
     results = [
-        Figure("examples indexed", indexed, ""),
-        Figure(
-            "routing and retrieval of the time of extraction", round(100 * sum(spent.values()) / total, 1), "%", 15, at_most=True
+        Metric("examples indexed", indexed, ""),
+        Metric(
+            "share of routing and retrieval in the time of extraction",
+            round(100 * sum(spent.values()) / total, 1),
+            "%",
+            15,
+            at_most=True,
         ),
-        Figure("adding a language, once encoded", round(max(seconds), 2), "s", 1, at_most=True),
+        Metric("adding a language, once encoded", round(max(seconds), 2), "s", 1, at_most=True),
     ]
     publish(f"{len(texts)} sentences, {languages} languages", results, rows, json_file)
 
 
 def _add(model: RetrieveAllModel, adapter: LanguageAdapter, name: str, count: int) -> float:
-    """Adds the examples of an adapter, so many, as a language of their own; the seconds it takes."""
+    """Adds ``count`` copies of an adapter's examples as a new language; returns the seconds it takes."""
     times = -(-count // len(adapter.index.examples))
     index = adapter.index
     multiplied = (list(index.examples) * times, _noisy(index.sentence_vectors, times), _noisy(index.mention_vectors, times))
@@ -75,7 +79,7 @@ def _noisy(vectors: Tensor, times: int) -> Tensor:
 
 
 def _timed(model: RetrieveAllModel, texts: list[str]) -> tuple[Seconds, float]:
-    """Seconds of routing and of retrieval, and of all of extraction."""
+    """Seconds of routing and of retrieval, and of the whole extraction."""
     spent: Seconds = {"routing": 0.0, "retrieval": 0.0}
     model.extract(texts[:2])
 

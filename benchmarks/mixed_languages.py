@@ -1,6 +1,6 @@
-"""Throughput of one batch of 16 sentences over 1, 2, 4, 8 and 16 languages, ours and PEFT's `adapter_names`.
+"""Throughput of a batch of 16 sentences in 1, 2, 4, 8 and 16 languages, compared with `adapter_names` of PEFT.
 
-All languages are copies of one adapter, so a batch differs from the next in nothing but the number of its adapters.
+All languages are copies of one adapter, so the batches differ only in their number of adapters.
 
     python -m benchmarks.mixed_languages --data ../shared/data --json benchmarks/results/mixed_languages.json
 """
@@ -19,7 +19,7 @@ from benchmarks.copies import copies
 from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Device, Dtype, Json, Model, OptionalData, benchmark
 from benchmarks.peer import PeftPeer
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
 
 
@@ -27,12 +27,12 @@ from modeling_retrieveall import RetrieveAllModel
 def main(
     data: OptionalData = None,
     model: Model = "shipped",
-    language: Annotated[str, typer.Option(help="The language whose adapter and sentences are taken.")] = "de",
+    language: Annotated[str, typer.Option(help="Language whose adapter and sentences are used.")] = "de",
     numbers: Annotated[
-        str, typer.Option(help="How many languages a batch has, separated by commas; 1 and 8 are among them.")
+        str, typer.Option(help="Numbers of languages in a batch, separated by commas. They must include 1 and 8.")
     ] = "1,2,4,8,16",
-    batch_size: Annotated[int, typer.Option(help="Sentences of the batch.")] = 16,
-    repeats: Annotated[int, typer.Option(help="Measurements of each; the median counts.")] = 5,
+    batch_size: Annotated[int, typer.Option(help="Number of sentences in the batch.")] = 16,
+    repeats: Annotated[int, typer.Option(help="Number of measurements; the median is reported.")] = 5,
     dtype: Dtype = "float32",
     device: Device = "cpu",
     json_file: Json = None,
@@ -59,23 +59,23 @@ def main(
         for row in rows:
             rows_languages = [codes[i % row["languages"]] for i in range(batch_size)]
             peer.generate(prompts, rows_languages, 4)  # warm-up
-            # As many tokens as our longest answer takes, so that answers without an end do not weigh on the ratio.
+            # PEFT may generate as many tokens as our longest answer has, so that answers that never end do not distort the ratio.
             seconds = _median(lambda: peer.generate(prompts, rows_languages, longest), min(repeats, 2))  # noqa: B023
             row["PEFT, sentences/s"] = round(batch_size / seconds, 2)
     for row in rows:
         row["ours / one language"] = round(row["ours, sentences/s"] / rows[0]["ours, sentences/s"], 2)
         row["PEFT / one language"] = round(row["PEFT, sentences/s"] / rows[0]["PEFT, sentences/s"], 2)
     eight = next(row for row in rows if row["languages"] == 8)
-    figures = [
-        Figure("throughput of 8 languages / of one, ours", eight["ours / one language"], "", 0.9),
-        Figure("throughput of 8 languages / of one, PEFT", eight["PEFT / one language"], ""),
-        Figure("8 languages, ours / PEFT", round(eight["ours, sentences/s"] / eight["PEFT, sentences/s"], 2), "times"),
+    metrics = [
+        Metric("throughput of 8 languages / of one, ours", eight["ours / one language"], "", 0.9),
+        Metric("throughput of 8 languages / of one, PEFT", eight["PEFT / one language"], ""),
+        Metric("8 languages, ours / PEFT", round(eight["ours, sentences/s"] / eight["PEFT, sentences/s"], 2), "times"),
     ]
-    publish(f"A batch of {batch_size} sentences", figures, rows, json_file)
+    publish(f"A batch of {batch_size} sentences", metrics, rows, json_file)
 
 
 def _median(work: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the median run."""
+    """The median time of several runs, in seconds."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()

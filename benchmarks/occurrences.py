@@ -1,4 +1,4 @@
-"""Mentions whose words occur more than once: whether answers keep the right one, and which one the LLM chooses.
+"""Mentions whose words occur more than once: whether an answer keeps the right occurrence, and which one the LLM chooses.
 
 python -m benchmarks.occurrences --data ../shared/data --json benchmarks/results/occurrences.json
 """
@@ -11,7 +11,7 @@ import typer
 
 from benchmarks.corpus import adapter_of, test_sets
 from benchmarks.options import Data, Json, Model, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.answer_format import occurrences
 from modeling_retrieveall.model.decoding import Answer, AnswerDecoder, ScoredSpan
@@ -24,7 +24,9 @@ from modeling_retrieveall.model.occurrences import OccurrenceChooser
 def main(
     data: Data,
     model: Model = "shipped",
-    number: Annotated[int, typer.Option(help="Sentences whose first occurrence is right, of which the LLM is asked.")] = 400,
+    number: Annotated[
+        int, typer.Option(help="Number of sentences whose first occurrence is right, for which the LLM chooses.")
+    ] = 400,
     json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model)
@@ -42,15 +44,15 @@ def main(
     asked = random.Random(0).sample(first_right, min(number, len(first_right)))
     kept = sum(_chosen(loaded, name, example) == list(example.spans) for name, example in asked)
     found = sum(_chosen(loaded, name, example) == list(example.spans) for name, example in first_wrong)
-    figures = [
-        Figure("labelled entities", sum(row["entities"] for row in rows), ""),
-        Figure("sentences whose answer is read back as other entities", sum(row["lost"] for row in rows), "", 0, at_most=True),
-        Figure("sentences with a mention that could be elsewhere", len(first_right) + len(first_wrong), ""),
-        Figure("of these the first occurrence is wrong in", len(first_wrong), ""),
-        Figure("of these the LLM chooses the right one in", found, ""),
-        Figure("first occurrence right, and kept by the LLM", round(100 * kept / max(len(asked), 1), 1), "%"),
+    metrics = [
+        Metric("labelled entities", sum(row["entities"] for row in rows), ""),
+        Metric("sentences whose answer is read back as other entities", sum(row["lost"] for row in rows), "", 0, at_most=True),
+        Metric("sentences with a mention that could be elsewhere", len(first_right) + len(first_wrong), ""),
+        Metric("of these the first occurrence is wrong in", len(first_wrong), ""),
+        Metric("of these the LLM chooses the right one in", found, ""),
+        Metric("first occurrence right, and kept by the LLM", round(100 * kept / max(len(asked), 1), 1), "%"),
     ]
-    publish("Test sentences", figures, rows, json_file)
+    publish("Test sentences", metrics, rows, json_file)
 
 
 def _is_lost(model: RetrieveAllModel, example: Example) -> bool:
@@ -65,7 +67,7 @@ def _is_repeated(model: RetrieveAllModel, example: Example) -> bool:
 
 
 def _first(model: RetrieveAllModel, example: Example) -> list[Span]:
-    """The spans that an answer without numbers names: of each mention the first occurrence after the mention before."""
+    """The spans of an answer without occurrence numbers: for each mention, its first occurrence after the previous mention."""
     words = model.answers.word_ids(example.sentence)
     spans: list[Span] = []
     for span in example.spans:

@@ -1,4 +1,4 @@
-"""The command line of a benchmark: the options that several share, and ``--quick``, which all have.
+"""The command line of the benchmarks: the options that several of them share, and ``--quick``, which all of them have.
 
 >>> @benchmark(languages="de", number=8)  # what --quick measures
 ... def main(data: Data, languages: Languages = "de,en,es", number: Number = 80, json_file: Json = None) -> None: ...
@@ -15,44 +15,49 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.corpus import lay_out_own
+from benchmarks.corpus import write_sample_data
 
-Data = Annotated[Path, typer.Option(help="Folder with panx/, masakhaner2/, masakhaner1/ and uner/, as their Hub datasets are.")]
-OptionalData = Annotated[Path | None, typer.Option(help="As elsewhere; the package's own sentences when it is not given.")]
+Data = Annotated[
+    Path, typer.Option(help="Folder that holds panx/, masakhaner2/, masakhaner1/ and uner/, with the files of the Hub datasets.")
+]
+OptionalData = Annotated[Path | None, typer.Option(help="Folder of all datasets. Default: the sentences in examples/sentences.")]
 Model = Annotated[str, typer.Option(help="'shipped', or a folder of adapters.")]
-Base = Annotated[str, typer.Option(help="The base LLM of the adapters that are trained.")]
-Taught = Annotated[str, typer.Option(help="Languages that a shared adapter is taught, separated by commas.")]
+Base = Annotated[str, typer.Option(help="Base LLM of the adapters that are trained.")]
+MulLanguages = Annotated[str, typer.Option(help="Languages that the multilingual adapter `mul` learns, separated by commas.")]
 Languages = Annotated[str, typer.Option(help="Languages, separated by commas.")]
-Number = Annotated[int, typer.Option(help="Sentences of each language.")]
-Size = Annotated[int, typer.Option(help="Training sentences of each language.")]
-Limit = Annotated[int, typer.Option(help="Test sentences of each language.")]
-KeepDuplicates = Annotated[bool, typer.Option("--keep-duplicates", help="Sentences that an adapter has seen, too.")]
-Seed = Annotated[int, typer.Option(help="Decides which sentences.")]
-Epochs = Annotated[int | None, typer.Option(help="Of every training; what `retrieveall train` chooses when not given.")]
-Dtype = Annotated[str, typer.Option(help="float32 or bfloat16.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Runs = Annotated[Path, typer.Option(help="Where trained adapters are kept.")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
-Rows = Annotated[Path, typer.Option("--json", help="Where rows are kept.")]
+Number = Annotated[int, typer.Option(help="Number of sentences of each language.")]
+Size = Annotated[int, typer.Option(help="Number of training sentences of each language.")]
+Limit = Annotated[int, typer.Option(help="Number of test sentences of each language.")]
+KeepDuplicates = Annotated[bool, typer.Option("--keep-duplicates", help="Keep test sentences that an adapter was trained on.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the choice of sentences.")]
+Epochs = Annotated[int | None, typer.Option(help="Epochs of every training. Default: what `retrieveall train` chooses.")]
+Dtype = Annotated[str, typer.Option(help="Data type of the base LLM: float32 or bfloat16.")]
+Device = Annotated[str, typer.Option(help="Device: cpu or cuda.")]
+Runs = Annotated[
+    Path, typer.Option(help="Folder of the trained adapters. Adapters that are there already are not trained again.")
+]
+Json = Annotated[Path | None, typer.Option("--json", help="File to write the result to.")]
+Rows = Annotated[Path, typer.Option("--json", help="File of the result. Rows that it holds already are not measured again.")]
 
 _KEPT = ("runs", "json_file")
-"""Parameters whose default value is a place where a run keeps something."""
+"""Parameters that name a place where a run keeps files."""
 
 
 def benchmark(**smallest: Any) -> Callable[[Callable[..., None]], typer.Typer]:
-    """Makes the command of a benchmark, whose ``--quick`` replaces the defaults of its options by the smallest values.
+    """Turns a function into the command of a benchmark and adds the option ``--quick``.
 
-    What is written on the command line counts more. With ``--quick`` an option without a default value named ``data`` is a
-    folder of the package's own sentences, and what a run would keep is written to a temporary folder.
+    ``--quick`` replaces the defaults of the options by the smallest useful values. Options on the command line still override
+    these values. With ``--quick``, a required option ``data`` defaults to a folder made from ``examples/sentences``, and files
+    that a run would keep go to a temporary folder.
 
     Args:
-        **smallest: The values for ``--quick``, by the names of the function's parameters.
+        **smallest: The values for ``--quick``, by parameter name.
 
     Raises:
         TypeError: The function has no such parameter.
     """
-    said = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in smallest.items())
-    flag = typer.Option("--quick", help=f"The smallest size: {said}".rstrip(), is_eager=True, callback=_use_smallest)
+    values = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in smallest.items())
+    flag = typer.Option("--quick", help=f"Run at the smallest size: {values}".rstrip(), is_eager=True, callback=_use_smallest)
 
     def command(main: Callable[..., None]) -> typer.Typer:
         parameters = signature(main).parameters
@@ -80,6 +85,6 @@ def _use_smallest(context: typer.Context, quick: bool) -> bool:
         defaults = {name: parameter.default for name, parameter in parameters.items()}
         kept = {name: folder / name for name in _KEPT if isinstance(defaults.get(name), Path)}
         if defaults.get("data") is Parameter.empty:
-            kept["data"] = lay_out_own(folder / "data")
+            kept["data"] = write_sample_data(folder / "data")
         context.default_map = {**kept, **smallest}
     return quick

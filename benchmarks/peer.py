@@ -1,4 +1,4 @@
-"""What a user would write with PEFT and plain `generate`: the peer of the engine's benchmarks."""
+"""The same extraction with PEFT and plain `generate`, as a user would write it, for comparison in the speed benchmarks."""
 
 import re
 from collections.abc import Sequence
@@ -14,18 +14,19 @@ from modeling_retrieveall.model.modeling_retrieveall import RetrieveAllModel
 
 
 class PeftPeer:
-    """A base of its own with the adapters of a model in PEFT.
+    """A second base LLM with the adapters of a model, loaded by PEFT.
 
     Args:
-        model: The model whose base, tokenizer and adapters it shares.
-        languages: The languages to load; ``mul`` is not among them unless it is named.
+        model: The model whose base, tokenizer and adapters are used.
+        languages: The languages to load.
     """
 
     def __init__(self, model: RetrieveAllModel, languages: Sequence[str]) -> None:
         base = AutoModelForCausalLM.from_pretrained(resolve_base(model.config.base_model), dtype=model.base.dtype)
         folders: dict[str, Path] = {language: model.adapters[language].path for language in languages}
         first, *others = folders
-        # Prefixed: PEFT matches names by substring in places. In the base's dtype, or PEFT would compute in float32.
+        # The prefix is needed because PEFT matches some names by substring. Without `autocast_adapter_dtype=False`, PEFT would
+        # compute the adapters in float32.
         self.model = PeftModel.from_pretrained(
             base, str(folders[first]), adapter_name=f"lang_{first}", autocast_adapter_dtype=False
         )
@@ -37,7 +38,7 @@ class PeftPeer:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[list[int]], languages: Sequence[str], max_new_tokens: int = 128) -> list[str]:
-        """Answers to one batch of prompts, each with the adapter of its language."""
+        """Generates the answers to one batch of prompts, each with the adapter of its language."""
         longest = max(map(len, prompts))
         device = self.model.device
         one_language = len(set(languages)) == 1
@@ -50,7 +51,7 @@ class PeftPeer:
             max_new_tokens=max_new_tokens,
             eos_token_id=self._end,
             pad_token_id=0,
-            # PEFT's way of mixed batches; a batch of one language does without.
+            # `adapter_names` is how PEFT handles mixed batches; a batch of one language does not need it.
             **({} if one_language else {"adapter_names": [f"lang_{language}" for language in languages]}),
         )
         answers: list[str] = self.tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
@@ -58,7 +59,7 @@ class PeftPeer:
 
 
 def parsed(answer: str, sentence: Sentence, labels: Sequence[str]) -> list[Entity]:
-    """The entities of an answer that can be found in the sentence, in order, whatever spaces stand between their words."""
+    """Parses an answer: its entities that occur in the sentence, in order. Spaces between words are ignored."""
     words = [word.text.replace("=", ":") for word in sentence.words]
     entities = []
     position = 0

@@ -1,4 +1,4 @@
-"""Memory, speed and F1 of the base in fp32, bf16, 8 bits and 4 bits (NF4), with the same adapters.
+"""Memory, speed and F1 of the base LLM in fp32, bf16, 8 bits and 4 bits (NF4), with the same adapters.
 
 python -m benchmarks.quantization --data ../shared/data --json benchmarks/results/quantization.json
 """
@@ -12,7 +12,7 @@ from transformers import BitsAndBytesConfig
 
 from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Device, Json, Languages, Model, Number, OptionalData, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 
@@ -35,7 +35,7 @@ def main(
     model: Model = "shipped",
     languages: Languages = "de,ru,ta",
     number: Number = 100,
-    variants: Annotated[str, typer.Option(help="Which, separated by commas.")] = ",".join(VARIANTS),
+    variants: Annotated[str, typer.Option(help="Variants to measure, separated by commas.")] = ",".join(VARIANTS),
     device: Device = "cpu",
     json_file: Json = None,
 ) -> None:
@@ -58,11 +58,11 @@ def main(
         row |= {"mean F1": round(sum(f1) / len(f1), 2), "sentences/s": round(len(speed) / sum(1 / s for s in speed), 2)}
         print(row, flush=True)
         rows.append(row)
-    publish("Quantisation", _figures({row["base"]: row for row in rows}), rows, json_file)
+    publish("Quantisation", _metrics({row["base"]: row for row in rows}), rows, json_file)
 
 
 def _linear_bytes(base: nn.Module) -> int:
-    """Bytes of the linear layers, the LM head left out, which is not quantised; of bitsandbytes' with their statistics."""
+    """Bytes of the linear layers, with the quantisation constants of bitsandbytes. The LM head is not quantised and left out."""
     total = 0
     for name, module in base.named_modules():
         if not hasattr(module, "in_features") or name.endswith("lm_head"):
@@ -75,21 +75,21 @@ def _linear_bytes(base: nn.Module) -> int:
     return total
 
 
-def _figures(rows: dict[str, dict[str, Any]]) -> list[Figure]:
+def _metrics(rows: dict[str, dict[str, Any]]) -> list[Metric]:
     fp32 = rows["fp32"]
-    figures = []
+    metrics = []
     for name, row in rows.items():
         if name == "fp32":
             continue
         goal = name == "NF4"
         lost = round(fp32["mean F1"] - row["mean F1"], 2)
         share = round(row["MB of its linear layers"] / fp32["MB of its linear layers"], 3)
-        figures += [
-            Figure(f"F1 lost, {name}", lost, "points", 2.0 if goal else None, at_most=True),
-            Figure(f"memory of the linear layers, {name} / fp32", share, "", 0.4 if goal else None, at_most=True),
-            Figure(f"speed, {name} / fp32", round(row["sentences/s"] / fp32["sentences/s"], 2), "times"),
+        metrics += [
+            Metric(f"F1 lost, {name}", lost, "points", 2.0 if goal else None, at_most=True),
+            Metric(f"memory of the linear layers, {name} / fp32", share, "", 0.4 if goal else None, at_most=True),
+            Metric(f"speed, {name} / fp32", round(row["sentences/s"] / fp32["sentences/s"], 2), "times"),
         ]
-    return figures
+    return metrics
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Annotation on Ray: sentences a second of one worker, and of two.
+"""Annotation on Ray: sentences per second with one worker and with two.
 
     python -m benchmarks.ray_scaling --json benchmarks/results/ray_scaling.json
 
-Measured while all workers annotate: neither their start nor the end, when one has nothing left, counts.
+Only the time in which all workers annotate is measured, without start-up and without the end, when some workers are idle.
 """
 
 import json
@@ -16,15 +16,15 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.corpus import own_sentences
+from benchmarks.corpus import sample_sentences
 from benchmarks.options import Json, Languages, Model, Number, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import Extraction, RetrieveAllModel
 from modeling_retrieveall.annotation.ray_engine import annotate_on_ray
 from modeling_retrieveall.model.base_llm import native_dtype
 
 Span = tuple[float, float, int]
-"""When texts were begun and ended, and how many they were."""
+"""Start and end time of a batch, and its number of texts."""
 
 
 @benchmark(languages="de,ta", number=16, workers="1", batch_size=4)
@@ -32,12 +32,12 @@ def main(
     model: Model = "shipped",
     languages: Languages = "de,en,es,ru,bg,ta",
     number: Number = 200,
-    workers: Annotated[str, typer.Option(help="How many workers, run after run.")] = "1,2",
+    workers: Annotated[str, typer.Option(help="Numbers of workers, separated by commas.")] = "1,2",
     cores: Annotated[int, typer.Option(help="Cores of each worker.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Sentences decoded together.")] = 8,
+    batch_size: Annotated[int, typer.Option(help="Number of sentences decoded together.")] = 8,
     json_file: Json = None,
 ) -> None:
-    sentences = [own_sentences(language, number) for language in languages.split(",")]
+    sentences = [sample_sentences(language, number) for language in languages.split(",")]
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "in.txt")
@@ -48,14 +48,14 @@ def main(
             stamps.mkdir()
             began = time.perf_counter()
             annotate_on_ray(
-                partial(Stamped, model, str(stamps)),
+                partial(TimedModel, model, str(stamps)),
                 str(source),
                 f"{folder}/{count}.jsonl",
                 workers=(count, count),
                 cpus=cores,
                 batch_size=batch_size,
             )
-            rate = sentences_a_second(stamps, count)
+            rate = sentences_per_second(stamps, count)
             rows.append(
                 {
                     "workers": count,
@@ -66,15 +66,15 @@ def main(
                     "sentences/s and worker": round(rate / count, 2),
                 }
             )
-    publish("Annotation on Ray", _figures(rows), rows, json_file)
+    publish("Annotation on Ray", _metrics(rows), rows, json_file)
 
 
-class Stamped:
-    """A model that writes down, in a file of its process, when it annotated how many texts.
+class TimedModel:
+    """A model that records the time and size of each batch, in one file for each process.
 
     Args:
         model: As for :meth:`RetrieveAllModel.from_pretrained`.
-        folder: Where the file is.
+        folder: Folder of the files.
     """
 
     def __init__(self, model: str, folder: str) -> None:
@@ -91,11 +91,11 @@ class Stamped:
         return results
 
 
-def sentences_a_second(folder: Path, workers: int) -> float:
-    """Of all workers together, from when the last began until the first had done its last part.
+def sentences_per_second(folder: Path, workers: int) -> float:
+    """Throughput of all workers together, from the start of the last worker to the end of the first one.
 
     Raises:
-        ValueError: They did not all work at the same time.
+        ValueError: The workers did not all work at the same time.
     """
     spans: dict[str, list[Span]] = defaultdict(list)
     for file in folder.iterdir():
@@ -103,7 +103,9 @@ def sentences_a_second(folder: Path, workers: int) -> float:
     began = max(min(span[0] for span in of_worker) for of_worker in spans.values())
     ended = min(max(span[1] for span in of_worker) for of_worker in spans.values())
     if len(spans) < workers or ended <= began:
-        raise ValueError(f"{len(spans)} of {workers} workers shared the sentences. Give more of them with --number.")
+        raise ValueError(
+            f"Only {len(spans)} of {workers} workers annotated at the same time. Use more sentences: a larger --number."
+        )
 
     def within(span: Span) -> float:
         return span[2] * max(min(span[1], ended) - max(span[0], began), 0) / (span[1] - span[0])
@@ -111,13 +113,13 @@ def sentences_a_second(folder: Path, workers: int) -> float:
     return sum(within(span) for of_worker in spans.values() for span in of_worker) / (ended - began)
 
 
-def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
+def _metrics(rows: list[dict[str, Any]]) -> list[Metric]:
     first, last = rows[0], rows[-1]
-    figures = [
-        Figure(f"{row['workers']} workers of {row['cores each']} cores", row["sentences/s"], "sentences/s") for row in rows
+    metrics = [
+        Metric(f"{row['workers']} workers of {row['cores each']} cores", row["sentences/s"], "sentences/s") for row in rows
     ]
     scale = round(last["sentences/s"] / first["sentences/s"], 2)
-    return [*figures, Figure(f"{last['workers']} workers against {first['workers']}", scale, "times")]
+    return [*metrics, Metric(f"{last['workers']} workers against {first['workers']}", scale, "times")]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""F1 and false entities on human-labelled running text, beside PAN-X lines, with the language given and routed.
+"""F1 and false entities on human-labelled running text and on PAN-X lines, with the language given and routed.
 
     python -m benchmarks.real_text --data ../shared/data --json benchmarks/results/real_text.json
 
-The rows that the file has already are not measured again.
+Rows that the file holds already are not measured again.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ import torch
 import typer
 
 from benchmarks.corpus import adapter_of, test_sets
-from benchmarks.intervals import f1_figures
+from benchmarks.intervals import f1_columns
 from benchmarks.options import Data, Dtype, Limit, Model, Rows, benchmark
-from benchmarks.report import Figure, publish, read_rows, write_json
+from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled import sample
+from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.evaluation.span_f1 import predict, unseen
 from modeling_retrieveall.model.entities import Example
 
@@ -27,11 +27,11 @@ OWN_CORPORA = (
     "uner/da_ddt", "germeval2014/de", "uner/en_ewt", "uner/hr_set", "norne/nb", "uner/pt_bosque", "factrueval/ru", "uner/sk_snk",
     "uner/sr_set", "uner/sv_talbanken", "multiner/ta", "uner/zh_gsd", "turku/fi",
 )
-"""Test sets of the corpora that the shipped adapters of their languages are taught."""
+"""Test sets of the corpora that the shipped adapters are trained on."""
 OTHER_CORPORA = (
     "conll2003/de", "uner/de_pud", "conll2003/en", "uner/en_pud", "conll2002/es", "slavicner/ru", "slavicner/bg",
 )
-"""Test sets of languages whose shipped adapters are taught another corpus."""
+"""Test sets of other corpora, in languages that have a shipped adapter."""
 # fmt: on
 PANX_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")
 
@@ -40,8 +40,8 @@ PANX_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")
 def main(
     data: Data,
     model: Model = "shipped",
-    corpora: Annotated[str, typer.Option(help="Test sets, such as `uner/hr_set,panx/de`; all when not given.")] = "",
-    routing: Annotated[str, typer.Option(help="`given`, `routed`, or both.")] = "given,routed",
+    corpora: Annotated[str, typer.Option(help="Test sets, such as `uner/hr_set,panx/de`. Default: all.")] = "",
+    routing: Annotated[str, typer.Option(help="`given`, `routed`, or both, separated by commas.")] = "given,routed",
     limit: Limit = 1000,
     dtype: Dtype = "float32",
     json_file: Rows = Path("benchmarks/results/real_text.json"),
@@ -53,18 +53,18 @@ def main(
     for corpus, examples in test_sets(data):
         if wanted and corpus not in wanted:
             continue
-        fresh = sample(unseen(loaded, examples), limit, 0)
+        fresh = sample_examples(unseen(loaded, examples), limit, 0)
         for way in routing.split(","):
             if fresh and (corpus, way) not in done:
                 rows.append(_row(loaded, corpus, fresh, way))
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
-    write_json(figures(rows), rows, json_file)
-    publish("Human-labelled text, and PAN-X lines", figures(rows), rows, None)
+    write_json(metrics(rows), rows, json_file)
+    publish("Human-labelled text, and PAN-X lines", metrics(rows), rows, None)
 
 
 def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str) -> Row:
-    """The figures of one test set; labels that no adapter for it gives are not asked for."""
+    """The scores on one test set. Labels that its adapter cannot predict are left out."""
     adapter = adapter_of(model, corpus)
     given = set(model.adapters[adapter].manifest.entity_types)
     asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in given)) for e in examples]
@@ -74,7 +74,7 @@ def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str
         "corpus": corpus,
         "adapter": adapter,
         "language": way,
-        **f1_figures(predictions),
+        **f1_columns(predictions),
         "without a name": report.n_without_entities,
         "of these with a false one, %": report.false_entity_rate,
         "routed right, %": report.routing_accuracy,
@@ -83,44 +83,44 @@ def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str
     }
 
 
-def figures(rows: list[Row]) -> list[Figure]:
-    """The means that the project's goals are about, of what has been measured."""
+def metrics(rows: list[Row]) -> list[Metric]:
+    """The means over the corpora that have been measured, with their goals."""
     given = {row["corpus"]: row for row in rows if row["language"] == "given"}
     routed = {row["corpus"]: row for row in rows if row["language"] == "routed"}
     own = [name for name in OWN_CORPORA if name in given]
     other = [name for name in OTHER_CORPORA if name in given]
     panx = [f"panx/{language}" for language in PANX_LANGUAGES if f"panx/{language}" in given]
     both = [name for name in own if name in routed]
-    result: list[Figure] = []
+    result: list[Metric] = []
     if own:
         result += [
-            Figure(f"mean F1 of {len(own)} corpora that adapters are taught", _mean(given, own, "F1"), "%", 76.0),
-            Figure("lowest F1 of them", min(given[name]["F1"] for name in own), "%", 60.0),
+            Metric(f"mean F1 of {len(own)} corpora of the training data", _mean(given, own, "F1"), "%", 76.0),
+            Metric("lowest F1 of them", min(given[name]["F1"] for name in own), "%", 60.0),
             *_false_entities(given, own, 6.0, 10.0),
         ]
     if other:
-        result += [Figure("lowest F1 of other corpora", min(given[name]["F1"] for name in other), "%", 60.0)]
+        result += [Metric("lowest F1 of other corpora", min(given[name]["F1"] for name in other), "%", 60.0)]
         result += _false_entities(given, other, None, 12.0)
     if panx:
-        result.append(Figure(f"mean F1 of {len(panx)} languages of PAN-X", _mean(given, panx, "F1"), "%", 80.0))
+        result.append(Metric(f"mean F1 of {len(panx)} languages of PAN-X", _mean(given, panx, "F1"), "%", 80.0))
     if both and (right := _mean(given, both, "F1")):
-        result.append(Figure("F1 routed, as a share of F1 with the language given", _mean(routed, both, "F1") / right, "", 0.98))
+        result.append(Metric("F1 routed, as a share of F1 with the language given", _mean(routed, both, "F1") / right, "", 0.98))
     return result
 
 
-def _false_entities(rows: dict[str, Row], names: list[str], goal: float | None, most: float) -> list[Figure]:
+def _false_entities(rows: dict[str, Row], names: list[str], goal: float | None, most: float) -> list[Metric]:
     name = "of these with a false one, %"
     rates = [rows[corpus][name] for corpus in names if rows[corpus][name] is not None]
     if not rates:
         return []
     return [
-        Figure("sentences without a name that get one, mean", round(mean(rates), 2), "%", goal, at_most=True),
-        Figure("sentences without a name that get one, highest", max(rates), "%", most, at_most=True),
+        Metric("sentences without a name that get one, mean", round(mean(rates), 2), "%", goal, at_most=True),
+        Metric("sentences without a name that get one, highest", max(rates), "%", most, at_most=True),
     ]
 
 
-def _mean(rows: dict[str, Row], names: list[str], figure: str) -> float:
-    return float(round(mean(rows[name][figure] for name in names), 2))
+def _mean(rows: dict[str, Row], names: list[str], column: str) -> float:
+    return float(round(mean(rows[name][column] for name in names), 2))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The form of every benchmark's result: a table for people, JSON for machines.
+"""The result of a benchmark: tables for people, and a JSON file for programs.
 
-{"figures": [{"name", "value", "unit", "goal", "holds"}], "rows": [...], "date": "...", "commit": "...", "machine": {...}}
+{"metrics": [{"name", "value", "unit", "goal", "holds"}], "rows": [...], "date": "...", "commit": "...", "machine": {...}}
+
+Older result files have the key "figures" instead of "metrics", and neither date nor commit.
 """
 
 import json
@@ -23,15 +25,15 @@ from modeling_retrieveall.model.base_llm import native_dtype
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured number that an issue or a reader asks for.
+class Metric:
+    """One number that a benchmark reports.
 
     Attributes:
         name: What was measured.
         value: The number.
         unit: Its unit.
-        goal: What it should be at least, if there is a goal.
-        at_most: Whether it should be at most the goal instead.
+        goal: The value to reach; ``None`` if there is no goal.
+        at_most: Whether the goal is an upper limit instead of a lower one.
     """
 
     name: str
@@ -41,47 +43,47 @@ class Figure:
     at_most: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The figure, and whether it reaches its goal."""
-        shown = {"name": self.name, "value": self.value, "unit": self.unit, "goal": self.goal}
+        """The metric as JSON, with ``holds``: whether it reaches its goal."""
+        fields = {"name": self.name, "value": self.value, "unit": self.unit, "goal": self.goal}
         if self.goal is None:
-            return {**shown, "holds": None}
-        return {**shown, "holds": self.value <= self.goal if self.at_most else self.value >= self.goal}
+            return {**fields, "holds": None}
+        return {**fields, "holds": self.value <= self.goal if self.at_most else self.value >= self.goal}
 
 
-def publish(title: str, figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path | None) -> None:
-    """Prints rows and figures as tables, and writes them as JSON when a file is given."""
+def publish(title: str, metrics: Sequence[Metric], rows: Sequence[dict[str, Any]], json_file: Path | None) -> None:
+    """Prints rows and metrics as tables, and writes them as JSON if a file is given."""
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # of a log, whose lines no terminal cuts
+        console.width = 200  # a log file has no width that would cut lines
     if rows:
         table = Table(*rows[0], title=title)
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         console.print(table)
-    if figures:
-        console.print(_summary(figures))
+    if metrics:
+        console.print(_summary(metrics))
     if json_file:
-        write_json(figures, rows, json_file)
+        write_json(metrics, rows, json_file)
 
 
-def _summary(figures: Sequence[Figure]) -> Table:
-    summary = Table("figure", "value", "unit", "goal", "holds")
-    for figure in figures:
-        row = figure.to_dict()
+def _summary(metrics: Sequence[Metric]) -> Table:
+    summary = Table("metric", "value", "unit", "goal", "holds")
+    for metric in metrics:
+        row = metric.to_dict()
         summary.add_row(*("" if value is None else str(value) for value in row.values()))
     return summary
 
 
 def read_rows(json_file: Path) -> list[dict[str, Any]]:
-    """The rows that an earlier run has written, to go on from; none without a file."""
+    """The rows that an earlier run wrote, so that this run can resume; empty if there is no file."""
     rows: list[dict[str, Any]] = json.loads(json_file.read_text(encoding="utf-8"))["rows"] if json_file.is_file() else []
     return rows
 
 
-def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
-    """Writes rows and figures; the file is whole at every moment."""
+def write_json(metrics: Sequence[Metric], rows: Sequence[dict[str, Any]], json_file: Path) -> None:
+    """Writes rows and metrics. The file is replaced in one step, so an interrupted run never leaves half of it."""
     result = {
-        "figures": [figure.to_dict() for figure in figures],
+        "metrics": [metric.to_dict() for metric in metrics],
         "rows": list(rows),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
@@ -92,7 +94,7 @@ def write_json(figures: Sequence[Figure], rows: Sequence[dict[str, Any]], json_f
 
 
 def commit() -> str | None:
-    """The commit that is measured, followed by ``+`` when files differ from it; ``None`` outside of a checkout."""
+    """The commit that is measured, followed by ``+`` if files differ from it; ``None`` outside a git checkout."""
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],
@@ -107,7 +109,7 @@ def commit() -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """Hardware and versions a figure depends on."""
+    """The hardware and the versions that a result depends on."""
     return {
         "processor": platform.machine(),
         "cores": os.cpu_count(),

@@ -1,9 +1,9 @@
-"""The study: RetrieveAll beside its own variants, one joint LoRA, the bare LLM, a CRF and spaCy, on seventeen languages.
+"""The study: RetrieveAll compared with its variants, one joint LoRA, the bare LLM, a CRF and spaCy, on seventeen languages.
 
 pip install -e ".[train,embedded,bench]"
 python -m benchmarks.reproduction --data ../shared/data --sizes 600 --seeds 0
 
-Goes on where it stopped: trained adapters stay in --runs, finished rows in --json.
+An interrupted run resumes: trained adapters are kept in --runs, and finished rows in --json.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,23 +12,23 @@ from statistics import mean, stdev
 from typing import Annotated, Any
 
 import typer
-from matplotlib.figure import Figure as Picture
+from matplotlib.figure import Figure
 
-from benchmarks.options import Base, Data, Limit, Rows, Runs, Taught, benchmark
-from benchmarks.report import Figure, publish, read_rows, write_json
+from benchmarks.options import Base, Data, Limit, MulLanguages, Rows, Runs, benchmark
+from benchmarks.report import Metric, publish, read_rows, write_json
 from benchmarks.study.adapters import (
-    WHOLE,
+    WITHOUT_AVERAGING,
     Settings,
-    in_one_row,
-    predictions,
-    trained,
-    with_examples_shown,
+    mixture_of,
+    predicted_tags,
+    trained_adapter,
     with_index_of,
+    with_retrieval,
     without_lora,
 )
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
+from benchmarks.study.datasets import ALL, LOW_RESOURCE, Draw, draw
 from benchmarks.study.scores import span_scores
-from benchmarks.study.tongues import ALL, LOW_RESOURCE, Draw, draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
@@ -40,37 +40,44 @@ Row = dict[str, Any]
 
 
 class Systems:
-    """Every system of the study; each method tags one language's test sentences.
+    """All systems of the study.
 
     Args:
         settings: Data, size and seed.
-        served: The languages that are routed among.
+        routed: The languages that the router chooses from.
     """
 
-    def __init__(self, settings: Settings, served: tuple[str, ...]) -> None:
+    def __init__(self, settings: Settings, routed: tuple[str, ...]) -> None:
         self.settings = settings
-        self.served = served
+        self.routed = routed
         self._loaded: tuple[tuple[Path, ...], RetrieveAllModel] | None = None
 
     def all(self) -> Iterator[tuple[str, Callable[[str], Tagged]]]:
-        """The systems by name; each gives BIO tags of a language's test sentences, and trains what it lacks."""
-        own, whole, plain = "from mul+retrieved", f"from mul+retrieved{WHOLE}", "from mul"
+        """Yields each system: its name in the result file, and a function that tags the test sentences of a language.
+
+        The functions train missing adapters. In the names, "shown" means included in the prompt, and "departed whole" means not
+        averaged with ``mul``.
+        """
+        own, whole, plain = "from mul+retrieved", f"from mul+retrieved{WITHOUT_AVERAGING}", "from mul"
         yield f"{OURS}, routed", lambda language: self._adapters(own, language, routed=True)
         yield OURS, lambda language: self._adapters(own, language)
         yield "entities shown only", lambda language: self._adapters(own, language, n_sentences=0)
         yield "sentences shown only", lambda language: self._adapters(own, language, n_entities=0)
         yield "nothing shown", lambda language: self._adapters(own, language, n_entities=0, n_sentences=0)
         yield "trained without examples", lambda language: self._adapters(plain, language, n_entities=0, n_sentences=0)
-        yield "trained without, shown", lambda language: self._shown(plain, language)
+        yield "trained without, shown", lambda language: self._with_retrieval(plain, language)
         yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
         yield "departed whole", lambda language: self._adapters(whole, language)
         yield "departed whole, nothing shown", lambda language: self._adapters(whole, language, n_entities=0, n_sentences=0)
-        yield "departed whole, mul in its row", lambda language: self._in_one_row(whole, language)
-        # The joint LoRA with retrieval is this one: taught all languages from nothing, with examples in some prompts.
-        yield "mul alone, shown", lambda language: self._shared("mul+retrieved", language)
-        yield "mul alone, nothing shown", lambda language: self._shared("mul+retrieved", language, n_entities=0, n_sentences=0)
-        yield "joint LoRA", lambda language: self._shared("joint", language, n_entities=0, n_sentences=0)
+        yield "departed whole, mul in its row", lambda language: self._mixed_with_mul(whole, language)
+        # This is also the joint LoRA with retrieval: trained from scratch on all languages, with examples in some prompts.
+        yield "mul alone, shown", lambda language: self._multilingual("mul+retrieved", language)
+        yield (
+            "mul alone, nothing shown",
+            lambda language: self._multilingual("mul+retrieved", language, n_entities=0, n_sentences=0),
+        )
+        yield "joint LoRA", lambda language: self._multilingual("joint", language, n_entities=0, n_sentences=0)
         yield "base LLM", self._base
         yield "CRF", lambda language: (crf(self._draw(language).train, self._draw(language).test), None)
         yield "spaCy", lambda language: (spacy_ner(self._draw(language).train, self._draw(language).test), None)
@@ -80,22 +87,22 @@ class Systems:
         return draw(s.data, language, s.size, s.seed, s.limit)
 
     def _adapters(self, name: str, language: str, routed: bool = False, **numbers: int) -> Tagged:
-        served = self.served if routed else (language,)
-        folders = [trained(name, other, self.settings) for other in served]
+        languages = self.routed if routed else (language,)
+        folders = [trained_adapter(name, other, self.settings) for other in languages]
         if routed:
-            folders.append(trained("mul+retrieved", "mul", self.settings))
+            folders.append(trained_adapter("mul+retrieved", "mul", self.settings))
         return self._tag(tuple(folders), language, routed, **numbers)
 
-    def _shown(self, name: str, language: str) -> Tagged:
-        own = trained(name, language, self.settings)
-        return self._tag((with_examples_shown(own, own.with_name(f"{language}-shown")),), language)
+    def _with_retrieval(self, name: str, language: str) -> Tagged:
+        own = trained_adapter(name, language, self.settings)
+        return self._tag((with_retrieval(own, own.with_name(f"{language}-shown")),), language)
 
-    def _in_one_row(self, name: str, language: str) -> Tagged:
-        own = trained(name, language, self.settings)
-        both = in_one_row(trained("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
+    def _mixed_with_mul(self, name: str, language: str) -> Tagged:
+        own = trained_adapter(name, language, self.settings)
+        both = mixture_of(trained_adapter("mul+retrieved", "mul", self.settings), own, own.with_name(f"{language}-and-mul"))
         return self._tag((both,), language)
 
-    def _shared(self, name: str, language: str, **numbers: int) -> Tagged:
+    def _multilingual(self, name: str, language: str, **numbers: int) -> Tagged:
         return self._tag((self._with_index(name, language),), language, False, **numbers)
 
     def _base(self, language: str) -> Tagged:
@@ -103,17 +110,17 @@ class Systems:
         return self._tag((without_lora(adapter, adapter.with_name(f"{language}-base")),), language)
 
     def _with_index(self, name: str, language: str) -> Path:
-        shared = trained(name, "mul", self.settings)
-        return with_index_of(shared, language, shared.with_name(language), self.settings, self._model((shared,)))
+        lora = trained_adapter(name, "mul", self.settings)
+        return with_index_of(lora, language, lora.with_name(language), self.settings, self._model((lora,)))
 
     def _tag(self, folders: tuple[Path, ...], language: str, routed: bool = False, **numbers: int) -> Tagged:
         model = self._model(folders)
         for number in ("n_entities", "n_sentences"):
             setattr(model.config, number, numbers.get(number, getattr(type(model.config)(), number)))
-        return predictions(model, self._draw(language).test, language, routed)
+        return predicted_tags(model, self._draw(language).test, language, routed)
 
     def _model(self, folders: tuple[Path, ...]) -> RetrieveAllModel:
-        """A model of these adapters; the one of the last call when it was of the same."""
+        """A model with these adapters. The last one is kept and reused."""
         if self._loaded is None or self._loaded[0] != folders:
             model = RetrieveAllModel.from_pretrained(folders[0], dtype=native_dtype())
             for folder in folders[1:]:
@@ -122,27 +129,27 @@ class Systems:
         return self._loaded[1]
 
 
-@benchmark(languages="sw", taught="de,sw", sizes="8", seeds="0", limit=2)
+@benchmark(languages="sw", mul_languages="de,sw", sizes="8", seeds="0", limit=2)
 def main(
     data: Data,
     runs: Runs = Path("runs/study"),
     base: Base = EMBEDDED_BASE,
     json_file: Rows = Path("benchmarks/results/reproduction.json"),
-    languages: Annotated[str, typer.Option(help="Languages that are measured, separated by commas.")] = ALL,
-    taught: Taught = ALL,
-    systems: Annotated[str, typer.Option(help="Systems, separated by semicolons; all when empty.")] = "",
-    sizes: Annotated[str, typer.Option(help="Training sentences a language, separated by commas.")] = "100,600",
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1",
+    languages: Annotated[str, typer.Option(help="Languages to measure, separated by commas.")] = ALL,
+    mul_languages: MulLanguages = ALL,
+    systems: Annotated[str, typer.Option(help="Systems to measure, separated by semicolons. Default: all.")] = "",
+    sizes: Annotated[str, typer.Option(help="Numbers of training sentences for each language, separated by commas.")] = "100,600",
+    seeds: Annotated[str, typer.Option(help="Random seeds, separated by commas.")] = "0,1",
     limit: Limit = 250,
 ) -> None:
     rows = read_rows(json_file)
     chosen = tuple(languages.split(","))
     done = {(row["system"], row["language"], row["size"], row["seed"]) for row in rows}
     if len({row["limit"] for row in rows} | {limit}) > 1:
-        raise typer.BadParameter(f"{json_file} was measured with another --limit. Give that, or another --json.")
+        raise typer.BadParameter(f"{json_file} was measured with another --limit. Use that limit, or another file for --json.")
     for size in map(int, sizes.split(",")):
         for seed in map(int, seeds.split(",")):
-            settings = Settings(data, runs, size, seed, limit, tuple(taught.split(",")), base=base)
+            settings = Settings(data, runs, size, seed, limit, tuple(mul_languages.split(",")), base=base)
             study = Systems(settings, chosen)
             for system, tag in study.all():
                 if systems and system not in systems.split(";"):
@@ -156,8 +163,8 @@ def main(
     for size in sorted({row["size"] for row in rows}):
         publish(f"Strict typed span F1, {size} training sentences, every language", [], means(rows, size, True), None)
         publish(f"Strict typed span F1, {size} training sentences, every system", [], means(rows, size, False), None)
-    publish("", figures(rows), [], None)
-    write_json(figures(rows), rows, json_file)
+    publish("", metrics(rows), [], None)
+    write_json(metrics(rows), rows, json_file)
     plot(rows, json_file.with_suffix(".png"))
 
 
@@ -177,33 +184,34 @@ def _row(system: str, language: str, settings: Settings, tags: list[list[str]], 
 
 
 def means(rows: list[Row], size: int, everywhere: bool) -> list[Row]:
-    """Each system's mean over languages and its spread over seeds, best first.
+    """Mean over languages and spread over seeds of each system, best first.
 
     Args:
         rows: What was measured.
         size: Training sentences.
-        everywhere: The systems that were measured on every language; otherwise all, on the languages that all have.
+        everywhere: Whether to take only the systems that were measured on every language. Otherwise all systems are taken, on the
+            languages that all of them have.
     """
     f1 = _by_system(rows, size)
     every = set.union(*map(set, f1.values()))
     if everywhere:
         f1 = {system: of_language for system, of_language in f1.items() if of_language.keys() == every}
-    shown = sorted(set.intersection(*map(set, f1.values()))) if f1 else []
+    common = sorted(set.intersection(*map(set, f1.values()))) if f1 else []
     table = [
         {
             "system": system,
-            "mean": round(mean(of_language[x] for x in shown), 1),
-            **{language: round(of_language[language], 1) for language in shown},
+            "mean": round(mean(of_language[x] for x in common), 1),
+            **{language: round(of_language[language], 1) for language in common},
             "spread": _spread(rows, system, size),
         }
         for system, of_language in f1.items()
-        if shown
+        if common
     ]
     return sorted(table, key=lambda row: -row["mean"])
 
 
-def figures(rows: list[Row]) -> list[Figure]:
-    """The paper's claim and the issue's goals, at the largest size, on the languages that all compared systems have."""
+def metrics(rows: list[Row]) -> list[Metric]:
+    """The claim of the paper and the goals, at the largest size, on the languages that all compared systems have."""
     size = max(row["size"] for row in rows)
     f1 = _by_system(rows, size)
     if not {OURS, *BASELINES} <= f1.keys():
@@ -213,17 +221,17 @@ def figures(rows: list[Row]) -> list[Figure]:
     best = max(BASELINES, key=lambda system: average[system])
     ahead = {language: f1[OURS][language] - f1["joint LoRA"][language] for language in common}
     low, high = [x for x in common if x in LOW_RESOURCE], [x for x in common if x not in LOW_RESOURCE]
-    found = [Figure(f"mean F1, {system}", round(value, 2), "F1") for system, value in average.items()]
+    found = [Metric(f"mean F1, {system}", round(value, 2), "F1") for system, value in average.items()]
     if average[best]:
         ahead_of_best = _percent(average[OURS] / average[best] - 1)
-        found.insert(0, Figure(f"mean F1 over {best}, relative, {len(common)} languages", ahead_of_best, "%", 12.1))
+        found.insert(0, Metric(f"mean F1 over {best}, relative, {len(common)} languages", ahead_of_best, "%", 12.1))
     if low:
-        found.append(Figure("least lead over the joint LoRA, low-resource", round(min(ahead[x] for x in low), 2), "F1", 0))
+        found.append(Metric("least lead over the joint LoRA, low-resource", round(min(ahead[x] for x in low), 2), "F1", 0))
     if high:
-        found.append(Figure("least lead over the joint LoRA, others", round(min(ahead[x] for x in high), 2), "F1", -1))
+        found.append(Metric("least lead over the joint LoRA, others", round(min(ahead[x] for x in high), 2), "F1", -1))
     if "nothing shown" in f1:
         gains = [f1[OURS][x] - f1["nothing shown"][x] for x in common if x in f1["nothing shown"]]
-        found.append(Figure("retrieved examples add, on average", round(mean(gains), 2), "F1", 0))
+        found.append(Metric("retrieved examples add, on average", round(mean(gains), 2), "F1", 0))
     return found
 
 
@@ -232,7 +240,7 @@ def _percent(share: float) -> float:
 
 
 def _by_system(rows: Iterable[Row], size: int) -> dict[str, dict[str, float]]:
-    """F1 by system and language, averaged over seeds."""
+    """F1 of each system and language, averaged over seeds."""
     scores: dict[str, dict[str, list[float]]] = {}
     for row in rows:
         if row["size"] == size:
@@ -241,7 +249,7 @@ def _by_system(rows: Iterable[Row], size: int) -> dict[str, dict[str, float]]:
 
 
 def _spread(rows: list[Row], system: str, size: int) -> float | None:
-    """The standard deviation over seeds, averaged over languages; ``None`` for one seed."""
+    """Standard deviation over seeds, averaged over languages; ``None`` for one seed."""
     of_language: dict[str, list[float]] = {}
     for row in rows:
         if (row["system"], row["size"]) == (system, size):
@@ -251,14 +259,14 @@ def _spread(rows: list[Row], system: str, size: int) -> float | None:
 
 
 def plot(rows: list[Row], file: Path) -> None:
-    """A bar a system: the mean of the languages that all have, at the largest size."""
+    """Draws one bar for each system: its mean over the common languages, at the largest size."""
     size = max(row["size"] for row in rows)
     bars = means(rows, size, everywhere=True)[::-1]
-    figure = Picture(figsize=(7, 0.35 * len(bars) + 1))
+    figure = Figure(figsize=(7, 0.35 * len(bars) + 1))
     axes = figure.subplots()
     drawn = axes.barh([bar["system"] for bar in bars], [bar["mean"] for bar in bars], color="#4477aa")
     axes.bar_label(drawn, padding=3)
-    axes.set_xlabel(f"mean strict typed span F1, {size} training sentences a language")
+    axes.set_xlabel(f"mean strict typed span F1, {size} training sentences per language")
     axes.set_xlim(0, 100)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, bbox_inches="tight", dpi=150)

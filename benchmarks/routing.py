@@ -1,11 +1,11 @@
-"""Routing among seventeen languages: ours beside py3langid and pycld2, and what a wrong route costs in F1.
+"""Routing among seventeen languages, compared with py3langid and pycld2, and the F1 lost by wrong routes.
 
     python -m benchmarks.routing --data ../shared/data --json benchmarks/results/routing.json
     python -m benchmarks.routing --data ../shared/data --model runs --json benchmarks/results/routing.json
 
-With --model, a folder of adapters of the languages, F1 is measured too. The routers know each language by its training sentences
-and are calibrated on validation sentences; all figures are of test sentences that occur in neither. So ours know the kind of
-text; the libraries are used as they come, restricted to the same languages, without those that they lack.
+With --model, a folder of adapters of the languages, F1 is measured as well. The routers are built from training sentences and
+calibrated on validation sentences; the test sentences occur in neither. So our routers have seen this kind of text. The libraries
+are used as they are, restricted to the same languages; languages that they do not support are excluded from their score.
 """
 
 import random
@@ -21,30 +21,31 @@ import typer
 from torch import Tensor
 
 from benchmarks.options import Data, Json, Languages, Limit, Size, benchmark
-from benchmarks.report import Figure, publish, write_json
+from benchmarks.report import Metric, publish, write_json
 from benchmarks.study.baselines import tags_of, words_of
+from benchmarks.study.datasets import ALL, FOLDERS, draw
 from benchmarks.study.scores import span_scores
-from benchmarks.study.tongues import ALL, FOLDERS, draw
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled import load_examples, sample, without
+from modeling_retrieveall.data.labelled_data import exclude_by_key, sample_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.base_llm import native_dtype
-from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig
+from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig, RouterKind
 from modeling_retrieveall.model.entities import Example, tags_from_entities
 from modeling_retrieveall.model.router import Route, Router
 from modeling_retrieveall.model.writing_systems import usual_scripts
 
 _OURS_ALONE = ("calibration error", "taken for unknown", "temperature", "distance")
-KINDS = ("vote", "discriminant", "combined")
+KINDS: tuple[RouterKind, ...] = ("vote", "discriminant", "combined")
 MIXTURES = {"one-hot": 1, "k-hot of 2": 2, "k-hot of 3": 3}
 LONG = 8
-"""Words of a long sentence."""
+"""Number of words from which a sentence counts as long."""
 LONG_PARTS = (f"{LONG}+ words", f"{LONG}+ words, not PAN-X")
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Sentences to be routed.
+class EvaluationSet:
+    """Sentences to route.
 
     Attributes:
         examples: The sentences.
@@ -62,7 +63,7 @@ class Asked:
         return [example.sentence.text for example in self.examples]
 
     def where(self, holds: Callable[[Example, str], bool]) -> list[int]:
-        """Positions of the sentences for which something holds."""
+        """Positions of the sentences for which a condition holds."""
         return [i for i, (e, x) in enumerate(zip(self.examples, self.languages, strict=True)) if holds(e, x)]
 
     def of(self, language: str) -> list[int]:
@@ -70,7 +71,7 @@ class Asked:
         return self.where(lambda _, other: other == language)
 
     def parts(self) -> dict[str, list[int]]:
-        """The sentences that goals are set for."""
+        """Positions of the sentences in each subset that is reported."""
         return {
             "all": list(range(len(self.examples))),
             "PAN-X": self.where(lambda _, language: _of_panx(language)),
@@ -82,11 +83,11 @@ class Asked:
 @benchmark(languages="da,de,ta", known=8, number=6, texts=8)
 def main(
     data: Data,
-    model: Annotated[str | None, typer.Option(help="Folder of adapters of the languages, to measure F1 as well.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder of adapters of the languages. Default: F1 is not measured.")] = None,
     languages: Languages = ALL,
     known: Size = 600,
     number: Limit = 100,
-    texts: Annotated[int, typer.Option(help="Texts of several lines, of each kind.")] = 300,
+    texts: Annotated[int, typer.Option(help="Number of texts of several lines, for each kind of text.")] = 300,
     json_file: Json = None,
 ) -> None:
     codes = sorted(languages.split(","))
@@ -96,23 +97,23 @@ def main(
     scripts = {code: usual_scripts(example.sentence.text for example in drawn.train) for code, drawn in draws.items()}
     held_out = {code: _vectors(loaded, _validation(data, code, number)) for code in codes}
     tests = [(code, example) for code in codes for example in draws[code].test]
-    asked = Asked([e for _, e in tests], [x for x, _ in tests], _vectors(loaded, [e for _, e in tests]))
-    routers = {kind: _router(kind, vectors, scripts, held_out) for kind in KINDS}
+    asked = EvaluationSet([e for _, e in tests], [x for x, _ in tests], _vectors(loaded, [e for _, e in tests]))
+    routers: dict[str, Router] = {kind: _router(kind, vectors, scripts, held_out) for kind in KINDS}
     rows = [_accuracy(kind, asked, router) for kind, router in routers.items()]
     rows += [_library(name, asked, library(codes)) for name, library in LIBRARIES.items()]
     publish("Routed right, %", [], rows, None)
     helps = [{**_documents(kind, asked, router, texts), **_prior(asked, router)} for kind, router in routers.items()]
     publish(
-        "PAN-X lines with more to go by (texts of five lines, or of three in one language and three in another)", [], helps, None
+        "PAN-X lines with context (texts of five lines, or of three lines in one language and three in another)", [], helps, None
     )
-    strangers = [_left_out(code, asked, vectors, scripts, held_out) for code in codes]
-    publish("Languages that the router does not have", [], strangers, None)
+    left_out = [_left_out(code, asked, vectors, scripts, held_out) for code in codes]
+    publish("Languages that the router does not have", [], left_out, None)
     costs = _f1(loaded, asked, routers, vectors, scripts) if model else []
     if costs:
-        publish("Strict typed span F1 by router and row of M", [], costs, None)
-    publish("", figures(rows, costs), [], None)
+        publish("Strict typed span F1 by router and number of adapters", [], costs, None)
+    publish("", metrics(rows, costs), [], None)
     if json_file:
-        write_json(figures(rows, costs), rows + helps + strangers + costs, json_file)
+        write_json(metrics(rows, costs), rows + helps + left_out + costs, json_file)
 
 
 def _of_panx(language: str) -> bool:
@@ -122,7 +123,7 @@ def _of_panx(language: str) -> bool:
 def _validation(data: Path, language: str, number: int) -> list[Example]:
     folder = str(data / FOLDERS[language])
     known = {example.key for split in ("train", "test") for example in load_examples(folder, split).examples}
-    return sample(without(load_examples(folder, "validation").examples, known), number, 0)
+    return sample_examples(exclude_by_key(load_examples(folder, "validation").examples, known), number, 0)
 
 
 def _vectors(model: RetrieveAllModel, examples: Sequence[Example]) -> Tensor:
@@ -131,7 +132,11 @@ def _vectors(model: RetrieveAllModel, examples: Sequence[Example]) -> Tensor:
 
 
 def _router(
-    kind: str, vectors: Mapping[str, Tensor], scripts: Mapping[str, frozenset[str]], held_out: Mapping[str, Tensor], **fields: Any
+    kind: RouterKind,
+    vectors: Mapping[str, Tensor],
+    scripts: Mapping[str, frozenset[str]],
+    held_out: Mapping[str, Tensor],
+    **fields: Any,
 ) -> Router:
     router = Router(RetrieveAllConfig(router=kind, **fields))
     for code, of_language in vectors.items():
@@ -143,7 +148,7 @@ def _router(
 # Accuracy
 
 
-def _accuracy(name: str, asked: Asked, router: Router) -> Row:
+def _accuracy(name: str, asked: EvaluationSet, router: Router) -> Row:
     posterior, routes = router.route(asked.vectors, asked.texts)
     confidence, best = posterior.max(-1)
     right = [router.languages[int(i)] == language for i, language in zip(best, asked.languages, strict=True)]
@@ -158,13 +163,13 @@ def _accuracy(name: str, asked: Asked, router: Router) -> Row:
     }
 
 
-def _shares(asked: Asked, right: Sequence[bool], counted: set[int] | None = None) -> Row:
+def _shares(asked: EvaluationSet, right: Sequence[bool], counted: set[int] | None = None) -> Row:
     parts = {name: [i for i in part if counted is None or i in counted] for name, part in asked.parts().items()}
     return {name: round(100 * sum(right[i] for i in part) / len(part), 1) for name, part in parts.items() if part}
 
 
 def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:
-    """Expected calibration error: how far confidence and accuracy lie apart, over bins of confidence."""
+    """Expected calibration error: the mean gap between confidence and accuracy over bins of confidence."""
     bin_of = (confidence * bins).long().clamp(max=bins - 1)
     error = 0.0
     for number in range(bins):
@@ -174,7 +179,7 @@ def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> flo
     return error / len(confidence)
 
 
-def _documents(name: str, asked: Asked, router: Router, count: int) -> Row:
+def _documents(name: str, asked: EvaluationSet, router: Router, count: int) -> Row:
     rng = random.Random(0)
     lines = {code: asked.of(code) for code in set(asked.languages)}
     panx = sorted(code for code in lines if _of_panx(code))
@@ -190,8 +195,8 @@ def _documents(name: str, asked: Asked, router: Router, count: int) -> Row:
     return row
 
 
-def _prior(asked: Asked, router: Router) -> Row:
-    """PAN-X lines whose caller names three languages, one of them right."""
+def _prior(asked: EvaluationSet, router: Router) -> Row:
+    """Accuracy on PAN-X lines when the caller names three languages, one of which is right."""
     rng = random.Random(0)
     right: list[bool] = []
     for language in sorted(code for code in router.languages if _of_panx(code)):
@@ -204,12 +209,12 @@ def _prior(asked: Asked, router: Router) -> Row:
 
 def _left_out(
     language: str,
-    asked: Asked,
+    asked: EvaluationSet,
     vectors: Mapping[str, Tensor],
     scripts: Mapping[str, frozenset[str]],
     held_out: Mapping[str, Tensor],
 ) -> Row:
-    """What becomes of a language that the router does not have: how often it is noticed, and what it is taken for."""
+    """How often a language that the router does not have is marked unknown, and which languages it is taken for."""
     others = {code: of_language for code, of_language in vectors.items() if code != language}
     router = _router("discriminant", others, scripts, {code: held_out[code] for code in others})
     lines = asked.of(language)
@@ -232,7 +237,7 @@ def _unknown(routes: Sequence[Route]) -> float:
     return round(100 * sum(not route.known for route in routes) / len(routes), 1)
 
 
-# Libraries that tell languages apart
+# Language identification libraries
 
 
 def _langid(codes: Sequence[str]) -> Callable[[str], str]:
@@ -246,38 +251,38 @@ def _langid(codes: Sequence[str]) -> Callable[[str], str]:
 def _cld2(codes: Sequence[str]) -> Callable[[str], str]:
     import pycld2
 
-    def likeliest(text: str) -> str:
+    def classify(text: str) -> str:
         printable = "".join(letter for letter in text if letter.isprintable())
         guesses = [code.partition("-")[0] for _, code, _, _ in pycld2.detect(printable, bestEffort=True)[2]]
         return next((code for code in guesses if code in codes), "")
 
-    return likeliest
+    return classify
 
 
 LIBRARIES = {"py3langid": _langid, "pycld2": _cld2}
 LACKING = {"py3langid": {"wo"}, "pycld2": set[str]()}
-"""Languages that a library does not have; they are left out of its figures."""
+"""Languages that a library does not support; they are excluded from its score."""
 
 
-def _library(name: str, asked: Asked, classify: Callable[[str], str]) -> Row:
+def _library(name: str, asked: EvaluationSet, classify: Callable[[str], str]) -> Row:
     right = [classify(text) == language for text, language in zip(asked.texts, asked.languages, strict=True)]
     had = {i for i, language in enumerate(asked.languages) if language not in LACKING[name]}
     return {"router": name, **_shares(asked, right, had), **dict.fromkeys(_OURS_ALONE, "")}
 
 
-# What it costs
+# F1 lost by wrong routes
 
 
 def _f1(
     model: RetrieveAllModel,
-    asked: Asked,
+    asked: EvaluationSet,
     routers: Mapping[str, Router],
     vectors: Mapping[str, Tensor],
     scripts: Mapping[str, frozenset[str]],
 ) -> list[Row]:
-    """F1 by router and row of M. A sentence that two ways serve alike is served once."""
-    served = _Served(model, asked)
-    oracle = served.tags([Route.certain(language) for language in asked.languages])
+    """F1 of each router and number of adapters."""
+    cache = _PredictionCache(model, asked)
+    oracle = cache.tags([Route.certain(language) for language in asked.languages])
     rows = []
     for kind, router in routers.items():
         unsure = _unsure(router, asked)
@@ -285,7 +290,7 @@ def _f1(
             if most > 1 and kind == "vote":
                 continue
             router.config.change({"adapters_per_sentence": most})
-            found = served.tags(router.route(asked.vectors, asked.texts)[1])
+            found = cache.tags(router.route(asked.vectors, asked.texts)[1])
             router.config.change({"adapters_per_sentence": 1})
             rows.append(
                 {
@@ -301,10 +306,10 @@ def _f1(
     return rows
 
 
-class _Served:
-    """Tags of sentences by route, each computed once."""
+class _PredictionCache:
+    """The tags of sentences by route. Equal routes of a sentence are computed once."""
 
-    def __init__(self, model: RetrieveAllModel, asked: Asked) -> None:
+    def __init__(self, model: RetrieveAllModel, asked: EvaluationSet) -> None:
         self._model = model
         self._asked = asked
         self._tags: dict[tuple[int, frozenset[tuple[str, float]]], list[str]] = {}
@@ -325,35 +330,35 @@ class _Served:
         return [self._tags[key] for key in keys]
 
 
-def _unsure(router: Router, asked: Asked) -> list[int]:
-    """The tenth of the sentences of which the router is least sure."""
+def _unsure(router: Router, asked: EvaluationSet) -> list[int]:
+    """The tenth of the sentences with the lowest confidence."""
     confidence = router.route(asked.vectors)[0].amax(-1)
     return [int(i) for i in confidence.argsort()[: len(confidence) // 10]]
 
 
-def _pooled_f1(asked: Asked, tags: Sequence[list[str]], part: Sequence[int]) -> float:
+def _pooled_f1(asked: EvaluationSet, tags: Sequence[list[str]], part: Sequence[int]) -> float:
     scores = span_scores([tags_of(asked.examples[i]) for i in part], [tags[i] for i in part])
     return round(float(scores["f1"]), 2)
 
 
-def _mean_f1(asked: Asked, tags: Sequence[list[str]]) -> float:
+def _mean_f1(asked: EvaluationSet, tags: Sequence[list[str]]) -> float:
     languages = sorted(set(asked.languages))
     of_language = [_pooled_f1(asked, tags, asked.of(code)) for code in languages]
     return round(sum(of_language) / len(of_language), 2)
 
 
-def figures(rows: list[Row], costs: list[Row]) -> list[Figure]:
-    """The goals, for the default router."""
+def metrics(rows: list[Row], costs: list[Row]) -> list[Metric]:
+    """The metrics that have goals, for the default router."""
     ours = next(row for row in rows if row["router"] == RetrieveAllConfig().router)
     library = max(row["PAN-X"] for row in rows if row["router"] in LIBRARIES)
     found = [
-        Figure("PAN-X lines routed right, over the best library", round(ours["PAN-X"] - library, 1), "points", 5),
-        *(Figure(f"{part}: routed right", ours[part], "%", 99) for part in LONG_PARTS if part in ours),
-        Figure("calibration error", ours["calibration error"], "", 0.03, at_most=True),
+        Metric("PAN-X lines routed right, over the best library", round(ours["PAN-X"] - library, 1), "points", 5),
+        *(Metric(f"{part}: routed right", ours[part], "%", 99) for part in LONG_PARTS if part in ours),
+        Metric("calibration error", ours["calibration error"], "", 0.03, at_most=True),
     ]
     for row in (row for row in costs if row["F1, oracle"]):
         share = round(row["F1"] / row["F1, oracle"], 4)
-        found.append(Figure(f"F1 routed / F1 oracle, {row['router']}, {row['row']}", share, "", 0.98))
+        found.append(Metric(f"F1 routed / F1 oracle, {row['router']}, {row['row']}", share, "", 0.98))
     return found
 
 

@@ -1,16 +1,16 @@
-"""Cutting text into sentences: names that are cut, boundaries that are found, and speed.
+"""Sentence splitting: names that are cut, boundaries that are found, and speed.
 
     python -m benchmarks.sentences --data ../shared/data --json benchmarks/results/sentences.json
     python -m benchmarks.sentences --data ../shared/data --before benchmarks/results/sentences_before.json
 
-Every folder of the data is measured twice: *routed*, where the text may be in any of many languages, and *named*, where its
-language is given. `--before` shows the values of an earlier run beside the new ones.
+Every corpus is measured *routed*, where the text may be in any of the shipped languages, *of many*, where it may be in any of 38
+languages, and *named*, where its language is given. `--before` shows the values of an earlier run next to the new ones.
 
-- **Cuts inside a name**, for each 10,000 labelled entities. Each test sentence is one text: once written as people write, and
-  once with a blank between all words. `wrapped` are texts of several sentences whose lines are wrapped at 40 and at 72 columns.
-- **Boundary F1** on pairs of neighbouring sentences that are joined to one text. `F1 of stops` is that of the pairs whose first
-  sentence ends with a full stop, question mark or the like; a pair without one can only be cut by chance.
-- **Lists**: the share of line ends that are cut in lists of the names of the corpus, four names in a list.
+- **Cuts inside a name**, per 10,000 labelled entities. Each test sentence is one text, once in normal spelling (`cut`) and once
+  with a space between all tokens (`spaced`). `wrapped` texts have several sentences and are wrapped at 40 and at 72 columns.
+- **Boundary F1** on pairs of neighbouring sentences, joined to one text. `F1 of stops` counts only pairs whose first sentence
+  ends with a full stop, a question mark or a similar mark; other pairs give the splitter nothing to go by.
+- **Lists**: the share of line ends that are cut in lists of four names from the corpus, one name per line.
 """
 
 import time
@@ -25,43 +25,21 @@ import regex
 import typer
 
 from benchmarks.options import Data, Json, benchmark
-from benchmarks.report import Figure, publish, read_rows
-from modeling_retrieveall.data.labelled import load_examples
+from benchmarks.report import Metric, publish, read_rows
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.entities import Example
 from modeling_retrieveall.model.sentence_splitting import sentence_bounds
 
 SHIPPED = ("bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh")
+# fmt: off
 MANY = (
     *SHIPPED,
-    "el",
-    "et",
-    "fa",
-    "fi",
-    "fr",
-    "he",
-    "hi",
-    "hu",
-    "id",
-    "it",
-    "ja",
-    "kk",
-    "ko",
-    "lv",
-    "nb",
-    "nn",
-    "pl",
-    "ro",
-    "si",
-    "sk",
-    "sl",
-    "sr",
-    "sv",
-    "th",
-    "tr",
-    "uk",
+    "el", "et", "fa", "fi", "fr", "he", "hi", "hu", "id", "it", "ja", "kk", "ko", "lv",
+    "nb", "nn", "pl", "ro", "si", "sk", "sl", "sr", "sv", "th", "tr", "uk",
 )
+# fmt: on
 SILVER = ("panx", "panx40")
-"""Corpora of single lines that are labelled by machine: neighbouring lines are not neighbouring sentences."""
+"""Automatically labelled corpora of single lines, whose neighbouring lines are not neighbouring sentences."""
 Row = dict[str, Any]
 _STOP = regex.compile(r"""[.!?。！？．।॥؟۔።…‥][\p{Pe}\p{Pf}"'”’»]*$""")
 
@@ -72,7 +50,7 @@ class Written:
 
     Attributes:
         text: The text.
-        names: Where each name begins and ends in it.
+        names: Start and end of each name, in code points.
     """
 
     text: str
@@ -80,7 +58,7 @@ class Written:
 
     @classmethod
     def of(cls, example: Example, spaced: bool = False) -> "Written":
-        """A labelled sentence, written as people write or with a blank between all of its words."""
+        """The text of a labelled sentence, in normal spelling or with a space between all tokens."""
         text, bounds = "", []
         for word in example.sentence.words:
             text += " " if text and (spaced or not word.glued) else ""
@@ -93,7 +71,7 @@ class Written:
         return Written(text + other.text, self.names + [(len(text) + a, len(text) + b) for a, b in other.names])
 
     def wrapped(self, width: int) -> "Written":
-        """The same text, with line ends in place of some blanks."""
+        """The same text with some spaces replaced by line ends, so that lines have at most ``width`` characters."""
         letters, start = list(self.text), 0
         blanks = [place for place, letter in enumerate(letters) if letter == " "]
         for blank, following in pairwise([*blanks, len(letters)]):
@@ -103,7 +81,7 @@ class Written:
         return Written("".join(letters), self.names)
 
     def cut_names(self, languages: Sequence[str]) -> int:
-        """How many names have a cut inside."""
+        """The number of names that a sentence boundary cuts."""
         cuts = [end for _, end in sentence_bounds(self.text, languages)]
         return sum(any(start < cut < end for cut in cuts) for start, end in self.names)
 
@@ -111,17 +89,17 @@ class Written:
 @benchmark(number=20, megabytes=0.1)
 def main(
     data: Data,
-    number: Annotated[int | None, typer.Option(help="Sentences of each corpus; all when not given.")] = None,
-    megabytes: Annotated[float, typer.Option(help="Size of the texts whose cutting is timed.")] = 1,
-    before: Annotated[Path | None, typer.Option(help="The JSON of an earlier run, to compare with.")] = None,
-    split: Annotated[str, typer.Option(help="The split that is measured.")] = "test",
-    only: Annotated[str, typer.Option(help="Folders whose name contains this.")] = "",
+    number: Annotated[int | None, typer.Option(help="Number of sentences of each corpus. Default: all.")] = None,
+    megabytes: Annotated[float, typer.Option(help="Size of the texts for the measurement of speed.")] = 1,
+    before: Annotated[Path | None, typer.Option(help="JSON file of an earlier run to compare with.")] = None,
+    split: Annotated[str, typer.Option(help="Split to measure.")] = "test",
+    only: Annotated[str, typer.Option(help="Measure only folders whose name contains this text.")] = "",
     json_file: Json = None,
 ) -> None:
     folders = sorted(file.parent for file in data.glob(f"*/*/{split}.*") if only in str(file.relative_to(data)))
     earlier = {row["corpus"]: row for row in read_rows(before)} if before else {}
     rows = [_corpus(folder, split, number, earlier) for folder in folders]
-    publish(f"Sentences, {split} splits", figures(rows) + speed(megabytes), rows, json_file)
+    publish(f"Sentences, {split} splits", metrics(rows) + speed(megabytes), rows, json_file)
 
 
 def _corpus(folder: Path, split: str, number: int | None, earlier: dict[str, Row]) -> Row:
@@ -151,7 +129,7 @@ def _joined(texts: Sequence[Written], count: int) -> Iterator[Written]:
 
 
 def _boundary_f1(texts: Sequence[Written], languages: Sequence[str]) -> tuple[float, float]:
-    """F1 in per cent on all pairs of neighbours, and on those whose first sentence ends with a stop."""
+    """F1 in percent on all pairs of neighbours, and on those whose first sentence ends with a stop."""
     counts = {False: [0, 0, 0], True: [0, 0, 0]}  # true cuts, false cuts, missed
     for first, second in pairwise(texts):
         joined = (first + second).text
@@ -169,7 +147,7 @@ def _f1(true: int, false: int, missed: int) -> float:
 
 
 def _lists(texts: Sequence[Written], languages: Sequence[str]) -> float:
-    """The share of line ends that are cut, in per cent, in lists of names."""
+    """The percentage of line ends that are cut in lists of names."""
     names = list(dict.fromkeys(text.text[start:end] for text in texts for start, end in text.names))
     ends = cut = 0
     for start in range(0, len(names) - 3, 4):
@@ -181,8 +159,8 @@ def _lists(texts: Sequence[Written], languages: Sequence[str]) -> float:
     return round(100 * cut / ends, 2) if ends else float("nan")
 
 
-def figures(rows: Sequence[Row]) -> list[Figure]:
-    """What the goals are set for: the worst language, and the corpora of running text where fewest boundaries are found."""
+def metrics(rows: Sequence[Row]) -> list[Metric]:
+    """The metrics that have goals: the worst language, and the running-text corpora with the lowest boundary F1."""
     of_language: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         of_language[row["language"]].append(row)
@@ -191,34 +169,34 @@ def figures(rows: Sequence[Row]) -> list[Figure]:
     for column in (f"{kind} {how}" for kind in ("cut", "spaced") for how in ("routed", "of many", "named")):
         rates = {code: _rate(theirs, column) for code, theirs in of_language.items()}
         worst = max(rates, key=lambda code: rates[code])
-        result.append(Figure(f"{column}, worst: {worst}", rates[worst], "of 10,000 names", 2, at_most=True))
+        result.append(Metric(f"{column}, worst: {worst}", rates[worst], "of 10,000 names", 2, at_most=True))
         others = sorted(code for code, rate in rates.items() if rate > 2)
         result.append(
-            Figure(f"{column}, languages above: {' '.join(others) or 'none'}", len(others), "languages", 0, at_most=True)
+            Metric(f"{column}, languages above: {' '.join(others) or 'none'}", len(others), "languages", 0, at_most=True)
         )
     if running:
-        result.append(Figure("wrapped routed, running text", _rate(running, "wrapped routed") / 2, "of 10,000 names"))
+        result.append(Metric("wrapped routed, running text", _rate(running, "wrapped routed") / 2, "of 10,000 names"))
     for column in ("F1 of stops routed", "F1 of stops named"):
         for row in sorted(running, key=lambda row: float(row[column]))[:3]:
-            result.append(Figure(f"{column}, {row['corpus']}", row[column], "%", 90))
+            result.append(Metric(f"{column}, {row['corpus']}", row[column], "%", 90))
     return result
 
 
 def _rate(rows: Sequence[Row], column: str) -> float:
-    """Names that are cut, of 10,000."""
+    """Names that are cut, per 10,000."""
     names = sum(int(row["entities"]) for row in rows)
     return round(1e4 * sum(int(row[column]) for row in rows) / max(1, names), 2)
 
 
-def speed(megabytes: float) -> list[Figure]:
-    """How fast a text is cut, in characters."""
+def speed(megabytes: float) -> list[Metric]:
+    """Speed in characters per second."""
     german = "Angela Merkel besuchte am 3. Mai Nairobi. Prof. Dr. Graz kam aus der Stadt. "
     danish = "Mette Frederiksen besøgte den 3. maj Nairobi. Prof. Dr. Graz kom fra byen. "
     texts: dict[str, tuple[str, Sequence[str]]] = {"de": (german, ["de"]), "da": (danish, ["da"]), "routed": (german, MANY)}
     result = []
     for name, (text, languages) in texts.items():
         seconds = _seconds(lambda text=text, languages=languages: _cut(text, languages, megabytes))  # type: ignore[misc]
-        result.append(Figure(f"speed, {name}", round(megabytes / seconds, 3), "million characters/s"))
+        result.append(Metric(f"speed, {name}", round(megabytes / seconds, 3), "million characters/s"))
     return result
 
 

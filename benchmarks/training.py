@@ -1,9 +1,9 @@
-"""Training against the Hugging Face Trainer with PEFT: tokens a second, peak memory and loss, on the same prompts in one order.
+"""Training compared with the Hugging Face Trainer and PEFT: speed, peak memory and loss on the same prompts in the same order.
 
 pip install -e ".[train,embedded]"
 python -m benchmarks.training --data ../shared/data --language de --sentences 200
 
-Each side runs in a process of its own, one after the other, so that the peaks of their memory are their own.
+Each side runs in its own process, one after the other, so that the memory peaks are separate.
 """
 
 import json
@@ -25,20 +25,21 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import Trainer
 from transformers import TrainingArguments as PeerArguments
 
-from benchmarks.corpus import OWN
+from benchmarks.corpus import SAMPLE_SENTENCES
 from benchmarks.options import Base, Json, OptionalData, benchmark
-from benchmarks.report import Figure, publish
-from benchmarks.study.tongues import FOLDERS
+from benchmarks.report import Metric, publish
+from benchmarks.study.datasets import FOLDERS
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
-from modeling_retrieveall.data.labelled import load_examples, sample
+from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.base_llm import load_base, native_dtype
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 from modeling_retrieveall.model.retrieval import ExampleIndex
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.checkpoints import Checkpoints
-from modeling_retrieveall.training.loop import Loop, collate
-from modeling_retrieveall.training.prompt_sampling import KnowledgeSampler, Sample
-from modeling_retrieveall.training.training_data import encoded
+from modeling_retrieveall.training.loop import TrainingLoop, collate
+from modeling_retrieveall.training.prompt_sampling import PromptSampler, Sample
+from modeling_retrieveall.training.vector_cache import encode_examples
 
 RATE, BATCH = 1e-3, 8
 
@@ -46,10 +47,10 @@ RATE, BATCH = 1e-3, 8
 @benchmark(sentences=16, held_out=8)
 def main(
     data: OptionalData = None,
-    language: Annotated[str, typer.Option(help="The language.")] = "de",
-    sentences: Annotated[int, typer.Option(help="Training sentences, one epoch.")] = 200,
-    held_out: Annotated[int, typer.Option(help="Sentences that the loss is measured on.")] = 64,
-    knowledge_share: Annotated[float, typer.Option(help="Share of prompts with retrieved examples.")] = 0.5,
+    language: Annotated[str, typer.Option(help="Language of the sentences.")] = "de",
+    sentences: Annotated[int, typer.Option(help="Number of training sentences; one epoch is trained.")] = 200,
+    held_out: Annotated[int, typer.Option(help="Number of sentences for the held-out loss.")] = 64,
+    examples_share: Annotated[float, typer.Option(help="Share of prompts with retrieved examples.")] = 0.5,
     base: Base = EMBEDDED_BASE,
     json_file: Json = None,
     side: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -60,14 +61,14 @@ def main(
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.json"
-        source = str(OWN / f"{language}.conll") if data is None else str(data / FOLDERS[language])
-        _write_samples(source, sentences + held_out, knowledge_share, base, file)
+        source = str(SAMPLE_SENTENCES / f"{language}.conll") if data is None else str(data / FOLDERS[language])
+        _write_samples(source, sentences + held_out, examples_share, base, file)
         rows = [_in_a_process(name, file, base, held_out) for name in ("ours", "Trainer + PEFT")]
     ours, peer = rows
-    figures = [
-        Figure("tokens a second, ours / Trainer", round(ours["tokens_per_second"] / peer["tokens_per_second"], 2), "", 1.5),
-        Figure("peak memory, ours / Trainer", round(ours["peak_gb"] / peer["peak_gb"], 2), "", 0.6, at_most=True),
-        Figure(
+    metrics = [
+        Metric("tokens a second, ours / Trainer", round(ours["tokens_per_second"] / peer["tokens_per_second"], 2), "", 1.5),
+        Metric("peak memory, ours / Trainer", round(ours["peak_gb"] / peer["peak_gb"], 2), "", 0.6, at_most=True),
+        Metric(
             "loss on held-out answers, ours - Trainer",
             round(ours["held_out_loss"] - peer["held_out_loss"], 3),
             "",
@@ -75,7 +76,7 @@ def main(
             at_most=True,
         ),
     ]
-    publish(f"One epoch over {sentences} sentences, {language}", figures, rows, json_file)
+    publish(f"One epoch over {sentences} sentences, {language}", metrics, rows, json_file)
 
 
 def _in_a_process(side: str, file: Path, base: str, held_out: int) -> dict[str, Any]:
@@ -88,13 +89,13 @@ def _in_a_process(side: str, file: Path, base: str, held_out: int) -> dict[str, 
     return row
 
 
-def _write_samples(source: str, sentences: int, knowledge_share: float, base: str, file: Path) -> None:
-    """The samples of one epoch, as training draws them."""
+def _write_samples(source: str, sentences: int, examples_share: float, base: str, file: Path) -> None:
+    """Writes the samples of one epoch, as the trainer would draw them."""
     model = RetrieveAllModel(RetrieveAllConfig(), *load_base(base, dtype=native_dtype()))
-    examples = sample(load_examples(source, "train").examples, sentences, 0)
-    vectors = encoded(model, examples)
+    examples = sample_examples(load_examples(source, "train").examples, sentences, 0)
+    vectors = encode_examples(model, examples)
     labels = sorted({span.label for example in examples for span in example.spans})
-    sampler = KnowledgeSampler(model.answers, model.config, knowledge_share, tags_share=0, labels=labels, seed=0)
+    sampler = PromptSampler(model.answers, model.config, examples_share, tags_share=0, labels=labels, seed=0)
     sampler.add(examples, vectors, ExampleIndex.build(examples, vectors))
     file.write_text(json.dumps([asdict(drawn) for batch in sampler.epoch(0, BATCH) for drawn in batch]))
 
@@ -120,8 +121,8 @@ def _run(side: str, file: Path, base: str, held_out: int) -> dict[str, Any]:
     }
 
 
-class _Given:
-    """A sampler whose samples are given."""
+class _FixedSampler:
+    """A sampler that returns given samples in their order."""
 
     def __init__(self, samples: list[Sample]) -> None:
         self._samples = samples
@@ -129,20 +130,22 @@ class _Given:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def count_steps(self, size: int, together: int) -> int:
-        return math.ceil(len(self) / size)
+    def count_steps(self, batch_size: int, batches_per_step: int) -> int:
+        return math.ceil(len(self) / batch_size)
 
-    def epoch(self, number: int, size: int, together: int) -> list[list[Sample]]:
-        return [self._samples[at : at + size] for at in range(0, len(self), size)]
+    def epoch(self, number: int, batch_size: int, batches_per_step: int) -> list[list[Sample]]:
+        return [self._samples[at : at + batch_size] for at in range(0, len(self), batch_size)]
 
 
 def _train_ours(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample]) -> None:
-    arguments = TrainingArguments(language="de", dataset=["given"], output="given", epochs=1, batch_size=BATCH)
+    arguments = AdapterTrainingArguments(
+        language=["de"], dataset=["given"], output_dir="given", num_train_epochs=1, batch_size=BATCH
+    )
     accelerator = Accelerator(mixed_precision="bf16" if native_dtype() is torch.bfloat16 else "no")
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoint", {}, accelerator, lora)
-        given: Any = _Given(samples)
-        Loop(model, lora, given, accelerator, arguments, RATE, checkpoints, lambda: None).run()
+        given: Any = _FixedSampler(samples)
+        TrainingLoop(model, lora, given, accelerator, arguments, RATE, checkpoints, lambda: None).run()
 
 
 def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample]) -> None:
@@ -160,7 +163,8 @@ def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
             report_to="none",
             logging_strategy="no",
             disable_tqdm=True,
-            # Both sides learn in the same order, which is random already: in twenty steps another one is worth 0.03.
+            # Both sides read the samples in the same, already random order: in twenty steps, another order changes the loss by
+            # 0.03.
             train_sampling_strategy="sequential",
         )
         Trainer(lora, arguments, train_dataset=samples, data_collator=collate).train()
@@ -168,7 +172,7 @@ def _train_peer(model: RetrieveAllModel, lora: PeftModel, samples: list[Sample])
 
 @torch.no_grad()
 def _loss(model: RetrieveAllModel, samples: Sequence[Sample]) -> float:
-    """The mean loss of the answers' tokens, by the same code for both sides."""
+    """The mean loss per answer token, computed by the same code for both sides."""
     tokens = [sum(label != -100 for label in drawn.labels) for drawn in samples]
     losses = [float(model(**collate([drawn])).loss) * count for drawn, count in zip(samples, tokens, strict=True)]
     return sum(losses) / sum(tokens)

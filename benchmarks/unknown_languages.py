@@ -1,9 +1,9 @@
-"""A language that the model does not have: what serves it best, by leaving it out.
+"""A language that the model does not have: which adapter decodes it best, measured by leaving a language out.
 
     python -m benchmarks.unknown_languages --data ../shared/data --json benchmarks/results/unknown_languages.json
 
-`mul`, unless --mul gives one, and the adapters of its relatives are trained without the language; its own adapter is what it
-could have had. Goes on where it stopped.
+`mul` (unless --mul gives one) and the adapters of related languages are trained without the language. Its own adapter is
+trained as an upper bound. An interrupted run resumes.
 """
 
 from pathlib import Path
@@ -12,56 +12,59 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.interference import ORDER
-from benchmarks.options import Base, Data, Limit, Rows, Runs, Seed, Size, Taught, benchmark
-from benchmarks.report import Figure, publish, read_rows, write_json
-from benchmarks.study.adapters import Settings, predictions, trained, untaught
+from benchmarks.options import Base, Data, Limit, MulLanguages, Rows, Runs, Seed, Size, benchmark
+from benchmarks.report import Metric, publish, read_rows, write_json
+from benchmarks.study.adapters import Settings, check_not_trained_on, predicted_tags, trained_adapter
 from benchmarks.study.baselines import tags_of
+from benchmarks.study.datasets import draw
 from benchmarks.study.scores import span_scores
-from benchmarks.study.tongues import draw
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
-"""The language, and those that the model has instead."""
+"""Languages to leave out, each with the languages that the model has instead."""
 
 WITHOUT = ",".join(ORDER.split(",")[:8])
-"""What `mul` is taught: none of the languages that are left out here."""
+"""The languages of `mul`, none of which is left out here."""
 
 NEAREST_OF = 2
 Row = dict[str, Any]
+"""A row of the result file. Its keys must not change, so that an interrupted run can resume."""
 
 
-@benchmark(languages="da", taught="de,en", size=8, limit=2)
+@benchmark(languages="da", mul_languages="de,en", size=8, limit=2)
 def main(
     data: Data,
     runs: Runs = Path("runs/unknown_languages"),
     base: Base = EMBEDDED_BASE,
-    mul: Annotated[Path | None, typer.Option(help="A `mul` taught none of the languages, instead of training one.")] = None,
-    languages: Annotated[str, typer.Option(help="Languages left out, separated by commas.")] = "da,bg,es",
-    taught: Taught = WITHOUT,
+    mul: Annotated[
+        Path | None, typer.Option(help="A `mul` that was trained on none of the languages. Default: train one.")
+    ] = None,
+    languages: Annotated[str, typer.Option(help="Languages to leave out, separated by commas.")] = "da,bg,es",
+    mul_languages: MulLanguages = WITHOUT,
     size: Size = 600,
     seed: Seed = 0,
     limit: Limit = 250,
     json_file: Rows = Path("benchmarks/results/unknown_languages.json"),
 ) -> None:
     rows = read_rows(json_file)
-    settings = Settings(data, runs, size, seed, limit, tuple(taught.split(",")), base=base)
+    settings = Settings(data, runs, size, seed, limit, tuple(mul_languages.split(",")), base=base)
     for language in languages.split(","):
         if any((row["language"], row["size"], row["seed"]) == (language, size, seed) for row in rows):
             continue
-        start = untaught(mul, language, settings) if mul else trained("mul+retrieved", "mul", settings)
+        start = check_not_trained_on(mul, language, settings) if mul else trained_adapter("mul+retrieved", "mul", settings)
         rows += _rows(language, LEFT_OUT[language], start, settings)
         write_json([], rows, json_file)
-    write_json(figures(rows), rows, json_file)
-    alike = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
-    publish("Strict typed span F1 of a language that the model does not have", figures(alike), alike, None)
+    write_json(metrics(rows), rows, json_file)
+    selected = [row for row in rows if (row["size"], row["seed"]) == (size, seed)]
+    publish("Strict typed span F1 of a language that the model does not have", metrics(selected), selected, None)
 
 
 def _rows(language: str, others: tuple[str, ...], mul: Path, settings: Settings) -> list[Row]:
     model = RetrieveAllModel.from_pretrained(mul, dtype=native_dtype())
     for other in others:
-        model.add_language(trained("from mul+retrieved", other, settings, mul))
+        model.add_language(trained_adapter("from mul+retrieved", other, settings, mul))
     ways: dict[str, tuple[str | None, Row]] = {
         **{f"adapter {other}": (other, {}) for other in others},
         "mul": ("mul", {}),
@@ -72,12 +75,12 @@ def _rows(language: str, others: tuple[str, ...], mul: Path, settings: Settings)
     }
     noticed = _noticed(model, language, settings)
     rows = [_row(language, way, model, forced, fields, settings, noticed) for way, (forced, fields) in ways.items()]
-    own = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", language, settings, mul), dtype=native_dtype())
+    own = RetrieveAllModel.from_pretrained(trained_adapter("from mul+retrieved", language, settings, mul), dtype=native_dtype())
     return [*rows, _row(language, "its own adapter", own, language, {}, settings, noticed)]
 
 
 def _noticed(model: RetrieveAllModel, language: str, settings: Settings) -> float:
-    """How many of its sentences are taken for unknown, in percent, with the default threshold."""
+    """Percentage of the test sentences that are marked unknown with the default threshold."""
     test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
     found = model.extract([[word.text for word in example.sentence.words] for example in test], is_split_into_words=True)
     return round(100 * sum(not result.known for result in found) / len(found), 1)
@@ -89,7 +92,7 @@ def _row(
     before = {name: getattr(model.config, name) for name in fields}
     model.config.change(fields)
     test = draw(settings.data, language, settings.size, settings.seed, settings.limit).test
-    tags, _ = predictions(model, test, forced or language, routed=forced is None)
+    tags, _ = predicted_tags(model, test, forced or language, routed=forced is None)
     model.config.change(before)
     row = {"language": language, "served by": way, "size": settings.size, "seed": settings.seed}
     row |= {**span_scores([tags_of(example) for example in test], tags), "noticed": noticed, "n_test": len(test)}
@@ -97,15 +100,15 @@ def _row(
     return row
 
 
-def figures(rows: list[Row]) -> list[Figure]:
-    """What falls short of the best single other adapter, chosen with hindsight, and of the language's own."""
+def metrics(rows: list[Row]) -> list[Metric]:
+    """Difference from the best other adapter, chosen with hindsight, and lead of the language's own adapter over it."""
     found = []
     for language in dict.fromkeys(row["language"] for row in rows):
         f1 = {row["served by"]: row["f1"] for row in rows if row["language"] == language}
         best = max(value for way, value in f1.items() if way.startswith("adapter "))
         for way in ("mul", *(way for way in f1 if way.startswith("routed"))):
-            found.append(Figure(f"{language}, {way}: over the best other adapter", round(f1[way] - best, 1), "F1", -1))
-        found.append(Figure(f"{language}: its own adapter over the best other", round(f1["its own adapter"] - best, 1), "F1"))
+            found.append(Metric(f"{language}, {way}: over the best other adapter", round(f1[way] - best, 1), "F1", -1))
+        found.append(Metric(f"{language}: its own adapter over the best other", round(f1["its own adapter"] - best, 1), "F1"))
     return found
 
 

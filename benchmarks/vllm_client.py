@@ -1,4 +1,4 @@
-"""A server beside the base LLM here: how often their answers differ, and how fast routing, retrieval and prompts are without one.
+"""A vLLM server compared with the local base LLM: how often their entities differ, and how fast the client prepares prompts.
 
 retrieveall export vllm served
 served/serve.sh --dtype float32 --port 8000
@@ -14,18 +14,18 @@ import typer
 
 from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Json, Number, OptionalData, benchmark
-from benchmarks.report import Figure, publish
+from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.outputs import Extraction
 
 
 @benchmark(limit=1)
 def main(
-    url: Annotated[str, typer.Option(help="The server of `serve.sh`, with /v1.")],
-    model: Annotated[str, typer.Option(help="What was exported.")] = "shipped",
+    url: Annotated[str, typer.Option(help="URL of the server that `serve.sh` starts, with /v1.")],
+    model: Annotated[str, typer.Option(help="The model that was exported.")] = "shipped",
     data: OptionalData = None,
     limit: Number = 20,
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16, as the server's.")] = "float32",
+    dtype: Annotated[str, typer.Option(help="Data type of the local base LLM, the same as the server's.")] = "float32",
     json_file: Json = None,
 ) -> None:
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
@@ -44,11 +44,11 @@ def main(
     starts = itertools.accumulate(map(len, texts.values()), initial=0)
     rows = [_row(language, pairs[start : start + len(texts[language])]) for language, start in zip(texts, starts, strict=False)]
     rows.append(_row("all", pairs))
-    figures = [
-        Figure("sentences routed, retrieved for and prompted a second", round(rate, 1), ""),
-        Figure("texts of other entities", round(100 * rows[-1]["other entities"] / len(together), 1), "%"),
+    metrics = [
+        Metric("sentences routed, retrieved for and prompted a second", round(rate, 1), ""),
+        Metric("texts of other entities", round(100 * rows[-1]["other entities"] / len(together), 1), "%"),
     ]
-    publish(f"{url}, {dtype}", figures, rows, json_file)
+    publish(f"{url}, {dtype}", metrics, rows, json_file)
 
 
 def _row(language: str, pairs: list[tuple[Extraction, Extraction]]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Push a trained language to the Hub, list it in a collection, and load the collection as a model.
+"""Push a trained adapter to the Hub, add it to a collection, and load the collection as a model.
 
-python examples/publish_language.py runs/sw you/retrieveall-sw "you/African languages"      (after `hf auth login`)
+Log in first with `hf auth login`.
+
+    python examples/publish_language.py runs/sw you/retrieveall-sw "you/African languages"
 """
 
 import sys

@@ -1,23 +1,21 @@
-"""Learn Swahili from the package's own sentences, and use it at once.
+"""Train a Swahili adapter on the package's own sentences, and use it.
 
     python examples/train_language.py
 
 The same from the shell:
 
-    retrieveall train --language sw --dataset examples/sentences/sw.conll --output runs/sw
+    retrieveall train --language sw --dataset examples/sentences/sw.conll --output-dir runs/sw
     retrieveall extract --add runs/sw "Wangari Maathai alizaliwa Nyeri."
 """
 
 from pathlib import Path
 
-from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.trainer import train
+from modeling_retrieveall import AdapterTrainingArguments, RetrieveAllModel, train
 
 
 def main() -> None:
     sentences = Path(__file__).parent / "sentences" / "sw.conll"
-    adapter = train(TrainingArguments(language="sw", dataset=[str(sentences)], output="runs/sw"))
+    adapter = train(AdapterTrainingArguments(language=["sw"], dataset=[str(sentences)], output_dir="runs/sw"))
 
     model = RetrieveAllModel.from_pretrained("shipped")
     model.add_language(adapter)

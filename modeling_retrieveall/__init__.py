@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .annotation.journal import JournalError
-    from .annotation.records import RecordError
-    from .data.labelled import load_examples
-    from .data.rows import DatasetError
+    from .annotation.readers import RecordError
+    from .data.loading import load_examples
+    from .data.reader_types import DatasetError
     from .data.tags import TagError
     from .data.text_files import EncodingError
     from .evaluation.span_f1 import evaluate
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from .model.configuration_retrieveall import RetrieveAllConfig
     from .model.decoding import PrecisionError
     from .model.entities import Entity
-    from .model.errors import InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
+    from .model.errors import AdapterError, InputError, InputTypeError, MissingPackageError, RetrieveAllError, ServerError
     from .model.extractor import UnknownLanguageError
     from .model.hub_files import HubError, HubFileMissingError, HubNotCachedError, HubUnreachableError
     from .model.language_adapter import LanguageAdapter
-    from .model.lora_files import AdapterError
     from .model.modeling_retrieveall import RetrieveAllModel
     from .model.outputs import Extraction, RetrieveAllOutput, SentenceDetails, SentenceResult
     from .model.router import Route
-    from .training.arguments import TrainingArguments
+    from .training.arguments import AdapterTrainingArguments
     from .training.trainer import train
 
 __all__ = [
     "AdapterError",
+    "AdapterTrainingArguments",
     "DatasetError",
     "EncodingError",
     "Entity",
@@ -58,7 +58,6 @@ __all__ = [
     "SentenceResult",
     "ServerError",
     "TagError",
-    "TrainingArguments",
     "UnknownLanguageError",
     "evaluate",
     "load_examples",
@@ -66,9 +65,11 @@ __all__ = [
     "train",
 ]
 
+__version__ = "0.1.0"
+
 _HOMES = {
-    "AdapterError": "model.lora_files",
-    "DatasetError": "data.rows",
+    "AdapterError": "model.errors",
+    "DatasetError": "data.reader_types",
     "EncodingError": "data.text_files",
     "Entity": "model.entities",
     "Extraction": "model.outputs",
@@ -82,7 +83,7 @@ _HOMES = {
     "LanguageAdapter": "model.language_adapter",
     "MissingPackageError": "model.errors",
     "PrecisionError": "model.decoding",
-    "RecordError": "annotation.records",
+    "RecordError": "annotation.readers",
     "RetrieveAllConfig": "model.configuration_retrieveall",
     "RetrieveAllError": "model.errors",
     "RetrieveAllModel": "model.modeling_retrieveall",
@@ -92,10 +93,10 @@ _HOMES = {
     "SentenceResult": "model.outputs",
     "ServerError": "model.errors",
     "TagError": "data.tags",
-    "TrainingArguments": "training.arguments",
+    "AdapterTrainingArguments": "training.arguments",
     "UnknownLanguageError": "model.extractor",
     "evaluate": "evaluation.span_f1",
-    "load_examples": "data.labelled",
+    "load_examples": "data.loading",
     "push_adapter": "hub.push",
     "train": "training.trainer",
 }

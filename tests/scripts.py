@@ -1,4 +1,4 @@
-"""Scripts that start or fork processes: run in an interpreter of their own, and killed if they hang."""
+"""Runs test scripts that start processes in a separate interpreter, and kills them if they hang."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 
 def run_script(code: str, folder: Path, *arguments: object, seconds: int = 300) -> str:
-    """Runs a script with two OpenMP threads; returns what it prints."""
+    """Runs a script with two OpenMP threads. Returns its output."""
     (script := folder / "script.py").write_text(dedent(code), encoding="utf-8")
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
     command = [sys.executable, str(script), *map(str, arguments)]
@@ -20,7 +20,7 @@ def run_script(code: str, folder: Path, *arguments: object, seconds: int = 300) 
         try:
             printed, errors = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
+            os.killpg(process.pid, signal.SIGKILL)  # kills the processes that it has started as well
             raise
     assert process.returncode == 0, f"{printed}\n{errors}"
     return str(printed)

@@ -1,4 +1,4 @@
-"""The trainer under FSDP or DeepSpeed without a GPU: both run on CPUs, too, but Accelerate asks for them on GPUs alone.
+"""Trains with FSDP or DeepSpeed on CPUs. Both support CPUs, but Accelerate uses them only on GPUs.
 
 ACCELERATE_TORCH_DEVICE=cpu accelerate launch --config_file examples/accelerate/fsdp.yaml -m tests.sharded_on_cpu ...
 """

@@ -1,4 +1,4 @@
-"""What hypothesis draws for several test files: texts of all scripts and faults, lists of words, labelled spans."""
+"""Hypothesis strategies that several test files use: texts in all scripts and with unusual characters, words, labelled spans."""
 
 from hypothesis import strategies as st
 
@@ -79,7 +79,7 @@ word_lists = st.lists(st.one_of(st.text(any_character, max_size=6), st.sampled_f
 
 @st.composite
 def spans_within(draw: st.DrawFn, length: int, labels: tuple[str, ...] = ("LOC", "ORG", "PER")) -> list[Span]:
-    """Spans in order that do not overlap, often side by side."""
+    """Spans in order that do not overlap; many are adjacent."""
     spans: list[Span] = []
     position = 0
     while position < length:

@@ -1,4 +1,4 @@
-"""The real embedded LLM with the shipped adapters: what a newcomer sees."""
+"""The embedded LLM with the shipped adapters, which is what a new user runs."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import torch
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_ON_HUB
-from modeling_retrieveall.model.model_source import SHIPPED, resolve
+from modeling_retrieveall.model.model_source import SHIPPED, resolve_model
 from tests.conftest import ROOT, SENTENCES
 
 LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
@@ -22,7 +22,7 @@ def model(embedded_base: str) -> RetrieveAllModel:
     return RetrieveAllModel.from_pretrained(SHIPPED)
 
 
-def test_the_demo_sentences_reach_their_languages_and_give_their_entities(model: RetrieveAllModel) -> None:
+def test_the_demo_sentences_are_routed_to_their_languages(model: RetrieveAllModel) -> None:
     results = model.extract(DEMO, details=True)
     assert sorted(result.route.language for result in results) == LANGUAGES
     found = {entity.text: entity.label for result in results for entity in result.entities}
@@ -34,19 +34,19 @@ def test_the_demo_sentences_reach_their_languages_and_give_their_entities(model:
         assert all(result.text[e.start : e.end] == e.text and 0 <= e.score <= 1 for e in result.entities)
 
 
-def test_a_mixed_batch_gives_what_each_sentence_gives_alone(model: RetrieveAllModel) -> None:
+def test_a_mixed_batch_gives_the_results_of_single_sentences(model: RetrieveAllModel) -> None:
     together = model.extract(DEMO)
-    for text, entities in zip(DEMO, together, strict=True):
-        alone = model.extract(text).entities
-        assert [(e.start, e.end, e.label) for e in alone] == [(e.start, e.end, e.label) for e in entities]
+    for text, result in zip(DEMO, together, strict=True):
+        alone = model.extract(text)
+        assert [(e.start, e.end, e.label) for e in alone.entities] == [(e.start, e.end, e.label) for e in result.entities]
 
 
-def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel) -> None:
+def test_other_languages_do_not_change_the_output_of_a_language(model: RetrieveAllModel) -> None:
     german = [text for text in DEMO if "besuchte" in text]
     before = model.extract(german, language="de")
     model.remove_language("ru")
     assert model.extract(german, language="de") == before
-    model.add_language(resolve(SHIPPED).adapters["ru"])
+    model.add_language(resolve_model(SHIPPED).adapters["ru"])
     assert model.extract(german, language="de") == before
 
 
@@ -59,12 +59,14 @@ def test_other_languages_do_not_change_the_output_of_one(model: RetrieveAllModel
         ("en", "Paris is beautiful, and Paris is expensive.", "Paris", 0),
     ],
 )
-def test_the_city_is_meant_and_not_the_meal(model: RetrieveAllModel, language: str, text: str, mention: str, start: int) -> None:
+def test_the_right_occurrence_of_a_mention_is_found(
+    model: RetrieveAllModel, language: str, text: str, mention: str, start: int
+) -> None:
     entities = model.extract(text, language=language).entities
     assert [entity.start for entity in entities if entity.text == mention][:1] == [start]
 
 
-def test_generate_takes_tokens_and_gives_the_answer(model: RetrieveAllModel) -> None:
+def test_generate_takes_sentence_tokens_and_gives_answer_tokens(model: RetrieveAllModel) -> None:
     batch = model.tokenizer(DEMO[:2], return_tensors="pt", padding=True)
     output = model.generate(**batch, language=["de", "en"], return_dict_in_generate=True)
     answer = model.tokenizer.decode(output.sequences[0], skip_special_tokens=True)
@@ -73,8 +75,8 @@ def test_generate_takes_tokens_and_gives_the_answer(model: RetrieveAllModel) -> 
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, "mul"])
-def test_a_shipped_adapter_is_small_and_holds_the_packages_own_sentences(language: str) -> None:
-    folder = resolve(SHIPPED).adapters[language]
+def test_a_shipped_adapter_is_small_and_has_the_sentences_of_the_package(language: str) -> None:
+    folder = resolve_model(SHIPPED).adapters[language]
     assert (folder / "adapter_model.safetensors").stat().st_size <= 4_000_000
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == EMBEDDED_ON_HUB
@@ -102,12 +104,11 @@ def test_the_command_line_extracts_with_the_shipped_model(embedded_base: str) ->
     assert done.stderr == ""
 
 
-@pytest.mark.xfail(reason="The shipped adapters have learned from Wikipedia lines, each of which holds a name.", strict=True)
-def test_everyday_sentences_without_a_name_get_none(model: RetrieveAllModel) -> None:
+@pytest.mark.xfail(reason="The shipped adapters were trained on lines of Wikipedia, each of which contains a name.", strict=True)
+def test_everyday_sentences_without_a_name_get_no_entity(model: RetrieveAllModel) -> None:
     rows = [line.split("\t") for line in (Path(__file__).parent / "everyday.tsv").read_text(encoding="utf-8").splitlines()]
     rows = [(language, text) for language, text in rows if "[" not in text and language in model.languages]
     found = model.extract([text for _, text in rows], language=[language for language, _ in rows])
     assert len(rows) >= 22
-    assert sum(map(bool, found)) <= len(rows) / 10, [
-        f"{text}: {entities}" for (_, text), entities in zip(rows, found, strict=True) if entities
-    ]
+    wrong = [result for result in found if result.entities]
+    assert len(wrong) <= len(rows) / 10, [f"{result.text}: {result.entities}" for result in wrong]

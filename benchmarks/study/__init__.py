@@ -1,1 +1,1 @@
-"""The parts of the study that ``benchmarks.reproduction`` runs."""
+"""Datasets, trained adapters, baselines and scores of the study in ``benchmarks.reproduction``."""

@@ -1,7 +1,7 @@
-"""The study's LoRA adapters: what each system trains, once, and how it serves a language.
+"""The LoRA adapters of the study: each one is trained once and kept in a folder.
 
->>> model = RetrieveAllModel.from_pretrained(trained("from mul+retrieved", "ta", settings))
->>> predictions(model, test, "ta", routed=False)
+>>> model = RetrieveAllModel.from_pretrained(trained_adapter("from mul+retrieved", "ta", settings))
+>>> tags, _ = predicted_tags(model, test, "ta", routed=False)
 """
 
 import json
@@ -22,33 +22,33 @@ from modeling_retrieveall.model.language_adapter import sentence_hash
 from modeling_retrieveall.model.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from modeling_retrieveall.model.manifest import Manifest, read_manifest
 from modeling_retrieveall.model.retrieval import ExampleIndex
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.trainer import train
-from modeling_retrieveall.training.training_data import encoded
+from modeling_retrieveall.training.vector_cache import encode_examples
 
 from .baselines import words_of
-from .tongues import FOLDERS, draw
+from .datasets import FOLDERS, draw
 
 MUL, JOINT = "mul", "joint"
-WHOLE = " whole"
-"""Ends the name of an adapter that keeps nothing of `mul`'s weights: all the way from them, not part of it."""
+WITHOUT_AVERAGING = " whole"
+"""Suffix of the adapters whose weights are not averaged with those of ``mul`` after training."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one column of the study has in common.
+    """Settings that all systems of one comparison share.
 
     Attributes:
-        data: The folder of all data.
-        runs: Where trained adapters are kept, so that a study goes on where it stopped.
-        size: Training sentences of each language.
-        seed: Decides which.
-        limit: Test sentences of each language.
-        languages: The languages that the joint adapter and `mul` are taught.
-        epochs: Of every training, so that size alone makes the difference; ``None`` for what `retrieveall train` would choose.
-            What starts from `mul` has read its sentences in `mul` too, if `mul` was taught them.
-        base: The base LLM of all adapters.
+        data: Folder of all datasets.
+        runs: Folder of the trained adapters, so that an interrupted study can resume.
+        size: Number of training sentences of each language.
+        seed: Random seed of their choice.
+        limit: Number of test sentences of each language.
+        languages: The languages that the joint LoRA and ``mul`` are trained on.
+        epochs: Epochs of every training, so that only the size differs; ``None`` for what ``retrieveall train`` chooses.
+            An adapter that starts from ``mul`` reads its sentences again if ``mul`` was trained on them.
+        base: Base LLM of all adapters.
     """
 
     data: Path
@@ -61,117 +61,140 @@ class Settings:
     base: str = EMBEDDED_BASE
 
 
-def trained(name: str, language: str, settings: Settings, start: Path | None = None) -> Path:
-    """The folder of an adapter, trained if it is not there yet.
+def trained_adapter(name: str, language: str, settings: Settings, start: Path | None = None) -> Path:
+    """Trains an adapter unless its folder exists already.
 
     Args:
-        name: ``"mul"`` and ``"joint"`` are of many languages, ``"from mul"`` and ``"from nothing"`` of one; each with
-            ``+retrieved`` or without. ``"from mul+retrieved whole"`` keeps nothing of the weights of `mul`.
-        language: The language of the latter.
+        name: ``"mul"`` and ``"joint"`` learn many languages, ``"from mul"`` and ``"from nothing"`` learn one. With the suffix
+            ``+retrieved``, some training prompts contain retrieved examples. ``"from mul+retrieved whole"`` is not averaged with
+            ``mul``.
+        language: The language of an adapter that learns one.
         settings: Data and size.
-        start: What ``"from mul"`` starts from; the `mul` of the same size when not given.
+        start: The adapter that ``"from mul"`` starts from. Default: the ``mul`` of the same size.
+
+    Returns:
+        The folder of the adapter.
+
+    Raises:
+        typer.BadParameter: The folder holds an adapter of another base LLM.
     """
-    shared = name.partition("+")[0] in (MUL, JOINT)
-    taught = str(len(FOLDERS)) if set(settings.languages) == set(FOLDERS) else "-".join(sorted(settings.languages))
-    called = name if name.startswith("from nothing") else f"{name} of {start.parent.name if start else taught}"
-    folder = settings.runs / f"{settings.size}-{settings.seed}" / called.replace(" ", "-") / ("mul" if shared else language)
+    multilingual = name.partition("+")[0] in (MUL, JOINT)
+    languages = str(len(FOLDERS)) if set(settings.languages) == set(FOLDERS) else "-".join(sorted(settings.languages))
+    full_name = name if name.startswith("from nothing") else f"{name} of {start.parent.name if start else languages}"
+    folder = (
+        settings.runs / f"{settings.size}-{settings.seed}" / full_name.replace(" ", "-") / ("mul" if multilingual else language)
+    )
     if not folder.is_dir():
-        train(_shared(name, folder, settings) if shared else _single(name, language, folder, settings, start))
+        train(
+            _multilingual_arguments(name, folder, settings)
+            if multilingual
+            else _single_language_arguments(name, language, folder, settings, start)
+        )
     elif (base := read_manifest(folder).base_model) != settings.base:
-        raise typer.BadParameter(f"{folder} was trained on {base}, not on {settings.base}. Give that --base, or other --runs.")
+        raise typer.BadParameter(
+            f"{folder} was trained on {base}, not on {settings.base}. Use --base {base}, or another folder for --runs."
+        )
     return folder
 
 
-def _shared(name: str, folder: Path, settings: Settings) -> TrainingArguments:
-    return TrainingArguments(
-        language=MUL,
+def _multilingual_arguments(name: str, folder: Path, settings: Settings) -> AdapterTrainingArguments:
+    return AdapterTrainingArguments(
+        language=[MUL],
         dataset=[str(settings.data / FOLDERS[language]) for language in settings.languages],
-        output=str(folder),
-        base=settings.base,
-        init="none",
+        output_dir=str(folder),
+        base_model=settings.base,
+        init_adapter="none",
         learning_rate=1e-3,
         batch_size=16,
-        epochs=settings.epochs,
-        knowledge_share=0.3 if "+retrieved" in name else 0.0,
-        max_train_examples=settings.size,
-        max_validation_examples=0,
+        num_train_epochs=settings.epochs,
+        examples_share=0.3 if "+retrieved" in name else 0.0,
+        max_train_samples=settings.size,
+        max_eval_samples=0,
         seed=settings.seed,
         resume=is_interrupted(str(folder)),
     )
 
 
-def _single(name: str, language: str, folder: Path, settings: Settings, start: Path | None) -> TrainingArguments:
+def _single_language_arguments(
+    name: str, language: str, folder: Path, settings: Settings, start: Path | None
+) -> AdapterTrainingArguments:
     if not name.startswith(f"from {MUL}"):
         start = None
     elif start is None:
-        start = trained(f"{MUL}+retrieved", "mul", settings)
-    return TrainingArguments(
-        language=language,
+        start = trained_adapter(f"{MUL}+retrieved", "mul", settings)
+    return AdapterTrainingArguments(
+        language=[language],
         dataset=[str(settings.data / FOLDERS[language])],
-        output=str(folder),
-        base=settings.base,
-        init=str(start) if start else "none",
-        start_share=0.0 if name.endswith(WHOLE) else None,
-        epochs=settings.epochs,
-        knowledge_share=TrainingArguments.knowledge_share if "+retrieved" in name else 0.0,
-        max_train_examples=settings.size,
-        max_validation_examples=0,
+        output_dir=str(folder),
+        base_model=settings.base,
+        init_adapter=str(start) if start else "none",
+        start_share=0.0 if name.endswith(WITHOUT_AVERAGING) else None,
+        num_train_epochs=settings.epochs,
+        examples_share=AdapterTrainingArguments.examples_share if "+retrieved" in name else 0.0,
+        max_train_samples=settings.size,
+        max_eval_samples=0,
         seed=settings.seed,
         resume=is_interrupted(str(folder)),
     )
 
 
-def untaught(mul: Path, language: str, settings: Settings) -> Path:
-    """The given `mul`, once it is known that it was not taught the language.
+def check_not_trained_on(mul: Path, language: str, settings: Settings) -> Path:
+    """Makes sure that ``mul`` was not trained on a language.
+
+    Returns:
+        ``mul``.
 
     Raises:
-        typer.BadParameter: It was.
+        typer.BadParameter: It was trained on the language.
     """
     seen = LanguageAdapter.load(mul).known_hashes()
     train = draw(settings.data, language, settings.size, settings.seed, 1).train
-    # A bare name is a line of many languages.
+    # A few sentences in common are no sign of training: a line that is only a name occurs in many languages.
     if sum(sentence_hash(example.key) in seen for example in train) > len(train) / 2:
-        raise typer.BadParameter(f"{mul} was taught {language}. Give --mul another one, or leave it out.")
+        raise typer.BadParameter(f"{mul} was trained on {language}. Use another adapter for --mul, or leave the option out.")
     return mul
 
 
 def with_index_of(lora: Path, language: str, target: Path, settings: Settings, model: RetrieveAllModel) -> Path:
-    """A copy of a shared adapter that serves one language: its LoRA, with that language's training sentences as examples.
+    """Copies a multilingual adapter and replaces its index by the training sentences of one language.
 
     Args:
-        lora: The adapter whose LoRA serves.
+        lora: The adapter whose LoRA weights are copied.
         language: The language.
-        target: The folder of the copy; kept if it is there.
+        target: Folder of the copy; an existing one is kept.
         settings: Data and size.
-        model: A model of the same base, which encodes the examples.
+        model: A model of the same base LLM, which encodes the sentences.
+
+    Returns:
+        The folder of the copy.
     """
     if target.is_dir():
         return target
     drawn = draw(settings.data, language, settings.size, settings.seed, settings.limit)
     adapter = LanguageAdapter.load(lora)
-    vectors = encoded(model, drawn.train)
+    vectors = encode_examples(model, drawn.train)
     manifest = replace(adapter.manifest, language=language, entity_types=drawn.labels)
-    none = adapter.routing_vectors[:0]
+    no_vectors = adapter.routing_vectors[:0]
     index = ExampleIndex.build(drawn.train, vectors)
     with creating(target) as folder:
-        LanguageAdapter(manifest, index, none, adapter.training_hashes, folder).save_knowledge(folder)
+        LanguageAdapter(manifest, index, no_vectors, adapter.training_hashes, folder).save_index(folder)
         for file in (LORA_CONFIG, LORA_WEIGHTS):
             shutil.copyfile(lora / file, folder / file)
     return target
 
 
 def without_lora(adapter: Path, target: Path) -> Path:
-    """A copy of an adapter whose LoRA does nothing: the base LLM with the same examples in its prompt."""
+    """Copies an adapter and sets its LoRA to zero: the base LLM, with the same examples in the prompt."""
     if not target.is_dir():
         with creating(target) as folder:
             shutil.copytree(adapter, folder)
-            nothing = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
-            save_file(nothing, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+            zeros = {name: torch.zeros_like(tensor) for name, tensor in load_file(adapter / LORA_WEIGHTS).items()}
+            save_file(zeros, folder / LORA_WEIGHTS, metadata={"format": "pt"})
     return target
 
 
-def with_examples_shown(adapter: Path, target: Path) -> Path:
-    """A copy of an adapter that was trained without examples, and which therefore asks for none, that is shown them."""
+def with_retrieval(adapter: Path, target: Path) -> Path:
+    """Copies an adapter that was trained without retrieved examples, and includes examples in the prompts of the copy."""
     if not target.is_dir():
         with creating(target) as folder:
             shutil.copytree(adapter, folder)
@@ -180,18 +203,21 @@ def with_examples_shown(adapter: Path, target: Path) -> Path:
     return target
 
 
-def in_one_row(first: Path, second: Path, target: Path) -> Path:
-    """A copy of the second adapter whose LoRA is both at weight 1/2: what a row of the mapping matrix with both gives.
+def mixture_of(first: Path, second: Path, target: Path) -> Path:
+    """Merges two adapters with weight 1/2 each into one, as a row of the mapping matrix M with both of them would do.
 
     Args:
         first: An adapter.
-        second: Another of the same rank and scaling, with the examples that the copy keeps.
-        target: The folder of the copy; kept if it is there.
+        second: Another adapter of the same rank and scaling. The result keeps its examples.
+        target: Folder of the result; an existing one is kept.
+
+    Returns:
+        The folder of the result.
     """
     if target.is_dir():
         return target
     one, other = load_file(first / LORA_WEIGHTS), load_file(second / LORA_WEIGHTS)
-    # (B_1 A_1 + B_2 A_2) / 2 is one LoRA of twice the rank; with twice the alpha its scaling stays.
+    # (B_1 A_1 + B_2 A_2) / 2 is one LoRA of twice the rank. Twice the alpha keeps the scaling alpha / rank.
     rows = {name: torch.cat([one[name], other[name]]) for name in one if "lora_A" in name}
     columns = {name: torch.cat([one[name], other[name]], 1) / 2 for name in one if "lora_B" in name}
     config = json.loads((second / LORA_CONFIG).read_text(encoding="utf-8"))
@@ -203,16 +229,19 @@ def in_one_row(first: Path, second: Path, target: Path) -> Path:
     return target
 
 
-def predictions(
+def predicted_tags(
     model: RetrieveAllModel, test: Sequence[Example], language: str, routed: bool
 ) -> tuple[list[list[str]], float | None]:
-    """The BIO tags of the test sentences, and the share routed to their own language's adapter.
+    """Tags the test sentences of one language.
 
     Args:
         model: The model.
         test: The sentences.
         language: Their language.
-        routed: Let the model find the language itself.
+        routed: Whether the router chooses the language.
+
+    Returns:
+        The BIO tags of each sentence, and the share of sentences routed to ``language``; ``None`` without routing.
     """
     results = model.extract(
         [words_of(example) for example in test], language=None if routed else language, is_split_into_words=True

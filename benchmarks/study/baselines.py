@@ -1,4 +1,4 @@
-"""What people use without an LLM: a CRF with the usual features, and spaCy's ``ner`` trained from scratch.
+"""Baselines without an LLM: a CRF with the usual features, and spaCy's ``ner`` trained from scratch.
 
 >>> crf(train, test)[0]
 ['B-PER', 'I-PER', 'O', 'B-LOC', 'O']
@@ -28,12 +28,12 @@ def words_of(example: Example) -> list[str]:
 
 
 def tags_of(example: Example) -> list[str]:
-    """Its BIO tags."""
+    """The BIO tags of a sentence."""
     return list(tags_from_spans(example.spans, len(example.sentence.words)))
 
 
 def crf(train: Sequence[Example], test: Sequence[Example]) -> list[list[str]]:
-    """The BIO tags of a linear-chain CRF for the test sentences (python-crfsuite; L1 and L2 of its tutorial)."""
+    """Predicts BIO tags with a linear-chain CRF (python-crfsuite, with the L1 and L2 weights of its tutorial)."""
     trainer = pycrfsuite.Trainer(verbose=False)
     for example in train:
         trainer.append(_features(words_of(example)), tags_of(example))
@@ -69,17 +69,17 @@ def _shape(word: str) -> str:
 
 
 def spacy_ner(train: Sequence[Example], test: Sequence[Example], seed: int = 0) -> list[list[str]]:
-    """The BIO tags of spaCy's transition-based ``ner`` (its default convolutions), trained for 30 epochs."""
+    """Predicts BIO tags with spaCy's transition-based ``ner`` and its default CNN, trained for 30 epochs."""
     fix_random_seed(seed)
     nlp = blank("xx")
     nlp.add_pipe("ner")
-    lessons = [_lesson(nlp, example) for example in train]
-    optimizer = nlp.initialize(lambda: lessons)
+    examples = [_spacy_example(nlp, example) for example in train]
+    optimizer = nlp.initialize(lambda: examples)
     rng = random.Random(seed)
     for _ in range(_SPACY_EPOCHS):
-        rng.shuffle(lessons)
-        for start in range(0, len(lessons), _SPACY_BATCH):
-            nlp.update(lessons[start : start + _SPACY_BATCH], sgd=optimizer, drop=0.2)
+        rng.shuffle(examples)
+        for start in range(0, len(examples), _SPACY_BATCH):
+            nlp.update(examples[start : start + _SPACY_BATCH], sgd=optimizer, drop=0.2)
     found = []
     for example in test:
         doc = nlp.get_pipe("ner")(Doc(nlp.vocab, words_of(example)))
@@ -87,7 +87,7 @@ def spacy_ner(train: Sequence[Example], test: Sequence[Example], seed: int = 0) 
     return found
 
 
-def _lesson(nlp: Language, example: Example) -> SpacyExample:
+def _spacy_example(nlp: Language, example: Example) -> SpacyExample:
     predicted, reference = Doc(nlp.vocab, words_of(example)), Doc(nlp.vocab, words_of(example))
     reference.ents = biluo_tags_to_spans(reference, iob_to_biluo(tags_of(example)))
     return SpacyExample(predicted, reference)

@@ -1,4 +1,4 @@
-"""A Space of the Hub: the page of `retrieveall demo`, for the model that the Space's variable MODEL names.
+"""A Space of the Hub with the page of `retrieveall demo`. The variable MODEL of the Space selects the model.
 
 python examples/space/app.py
 """

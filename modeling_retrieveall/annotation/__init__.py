@@ -1,1 +1,1 @@
-"""Annotation of a corpus: files in, files out."""
+"""Annotation of corpora: files, data sets of Hugging Face and Ray clusters."""

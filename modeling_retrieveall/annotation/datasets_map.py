@@ -1,4 +1,4 @@
-"""A ``datasets.Dataset`` annotated by its own ``map``, which batches, caches and shards it.
+"""Annotation of a ``datasets.Dataset`` with its ``map`` method, which batches, caches and parallelises the work.
 
 >>> dataset.map(annotator(model), batched=True, batch_size=256)[0]["entities"]
 [{'text': 'Angela Merkel', 'label': 'PER', 'start': 0, 'end': 13, 'score': 0.99}]
@@ -9,45 +9,45 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from .annotate import Annotates, annotated, check_added
-from .records import Record, check_text_column, text_of
-from .writers import ADDED
+from .added_columns import ADDED_COLUMNS, AnnotationModel, annotate_records, check_added_columns
+from .readers import Record, check_text_column, text_of
 
 _RELEASE = version("retrieveall")
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """What ``map`` calls on each batch, or on each example: adds the columns ``entities``, ``language`` and ``known``.
+    """The function that ``map`` calls on each batch or example. It adds the columns ``entities``, ``language`` and ``known``.
 
-    ``map`` finds its cached results by what pickle stores of this object, and with ``num_proc`` gives it to other processes.
-    Pickle stores of a model what it was loaded from, so that equal models have equal results and each process loads its own.
+    ``map`` pickles this object for two purposes: the hash of the pickle is the key of the cache, and with ``num_proc`` the pickle
+    is sent to other processes. A pickled model consists of the arguments it was loaded with, so equal models have equal keys and
+    each process loads the model itself.
 
     Attributes:
         model: The model.
-        column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
-        prefix: Put before the names of the columns that are added.
-        settings: As of :meth:`RetrieveAllModel.extract`.
-        release: The version of this package: another one may find other entities.
+        column: The column that holds the texts or lists of words; by default ``text`` or ``tokens``.
+        prefix: Prefix of the added columns.
+        settings: Further arguments of :meth:`RetrieveAllModel.extract`.
+        release: The version of this package, because another version may find other entities.
     """
 
-    model: Annotates
+    model: AnnotationModel
     column: str | None
     prefix: str
     settings: dict[str, Any]
     release: str = _RELEASE
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The new columns of a batch, or of one example when ``map`` is not batched."""
+        """Computes the added columns of a batch, or of one example if ``map`` is not batched."""
         if self._is_example(batch):
             return {name: values[0] for name, values in self({name: [value] for name, value in batch.items()}).items()}
         names = list(batch)
         check_text_column(names, self.column, "The dataset")
-        check_added(names, self.prefix, "The dataset")
+        check_added_columns(names, self.prefix, "The dataset")
         rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
         records = [Record(row, text_of(row, self.column, f"row {number}")) for number, row in enumerate(rows)]
-        added = annotated(self.model, records, **self.settings)
-        return {f"{self.prefix}{name}": [row[name] for row in added] for name in ADDED.names}
+        added = annotate_records(self.model, records, **self.settings)
+        return {f"{self.prefix}{name}": [row[name] for row in added] for name in ADDED_COLUMNS.names}
 
     def _is_example(self, batch: Mapping[str, Any]) -> bool:
         name = self.column or ("text" if "text" in batch else "tokens")
@@ -55,13 +55,16 @@ class Annotator:
         return isinstance(value, str) or (name == "tokens" and isinstance(value, list) and isinstance(next(iter(value), []), str))
 
 
-def annotator(model: Annotates, column: str | None = None, prefix: str = "", **settings: Any) -> Annotator:
-    """What ``Dataset.map`` calls to annotate texts.
+def annotator(model: AnnotationModel, column: str | None = None, prefix: str = "", **settings: Any) -> Annotator:
+    """Makes a function for ``Dataset.map`` that annotates texts.
 
     Args:
         model: The model.
-        column: The texts, or lists of words; ``text`` or ``tokens`` when not given.
-        prefix: Put before the names of the columns that are added.
-        **settings: As of :meth:`RetrieveAllModel.extract`.
+        column: The column that holds the texts or lists of words; by default ``text`` or ``tokens``.
+        prefix: Prefix of the added columns.
+        **settings: Further arguments of :meth:`RetrieveAllModel.extract`.
+
+    Examples:
+        >>> dataset.map(annotator(model), batched=True)
     """
     return Annotator(model, column, prefix, settings)

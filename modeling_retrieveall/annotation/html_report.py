@@ -1,4 +1,4 @@
-"""Annotated texts as a page that a person can look at: entities highlighted, right-to-left text shown right.
+"""Writes annotated texts as an HTML page with highlighted entities; right-to-left text has the right direction.
 
 >>> write_report([("Bonn.", {"entities": [...], "language": "de", "known": True})], "entities.html")
 """
@@ -14,28 +14,35 @@ _TEMPLATES = Environment(loader=PackageLoader(__name__.rpartition(".")[0], "temp
 
 
 def write_report(results: Iterable[tuple[str | Sequence[str] | None, dict[str, Any]]], path: str | Path) -> None:
-    """Writes the page as the results come; it needs no other file. A lone surrogate becomes a question mark.
+    """Writes a self-contained page, one text at a time. A lone surrogate becomes a question mark.
 
     Args:
-        results: Texts, or their words, each with ``entities``, ``language`` and ``known``.
-        path: The file.
+        results: Texts, or lists of words, each with its ``entities``, ``language`` and ``known``.
+        path: The file to write.
     """
 
     def texts() -> Iterator[dict[str, Any]]:
         for text, found in results:
             whole = text if isinstance(text, str) else " ".join(text or ())
-            yield {**found, "pieces": list(pieces(whole, found["entities"]))}
+            yield {**found, "pieces": list(split_at_entities(whole, found["entities"]))}
 
     with open(path, "w", encoding="utf-8", errors="replace", newline="\n") as stream:
         template = _TEMPLATES.get_template("report.html")
-        stream.writelines(template.generate(texts=texts(), colours=Colours()))
+        stream.writelines(template.generate(texts=texts(), colours=LabelColours()))
 
 
-def pieces(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """The text in pieces, each with its entity or none; together they are the text.
+def split_at_entities(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Splits a text at the borders of its entities.
+
+    Args:
+        text: The text.
+        entities: Entities with ``start`` and ``end``, in order, without overlaps.
+
+    Yields:
+        Each piece of the text with its entity, or with ``None`` between entities. Joined, the pieces are the text.
 
     Examples:
-        >>> list(pieces("in Bonn", [{"start": 3, "end": 7, "label": "LOC", "score": 1.0}]))
+        >>> list(split_at_entities("in Bonn", [{"start": 3, "end": 7, "label": "LOC", "score": 1.0}]))
         [('in ', None), ('Bonn', {'start': 3, 'end': 7, 'label': 'LOC', 'score': 1.0})]
     """
     position = 0
@@ -48,8 +55,8 @@ def pieces(text: str, entities: list[dict[str, Any]]) -> Iterator[tuple[str, dic
         yield text[position:], None
 
 
-class Colours(dict[str, str]):
-    """A colour for each label, in the order in which they come."""
+class LabelColours(dict[str, str]):
+    """Maps each label to a colour. Labels get their colours in the order of their first use."""
 
     def __missing__(self, label: str) -> str:
         self[label] = _COLOURS[len(self) % len(_COLOURS)]

@@ -1,11 +1,11 @@
-"""The journal of a job: a file beside its target, with a line for each record that is finished.
+"""The journal of an annotation job: a file beside the target with one line for each annotated record.
 
     entities.jsonl.journal   {"job": {"source": "file:///data/texts.jsonl", "dtype": "float32", ...}}
                              {"key": "8f0c...", "entities": [...], "language": "de", "known": true}
                              ...
-    entities.jsonl.lock      while a process works on the target
+    entities.jsonl.lock      exists while a process is writing the target
 
-Only results are in it. The records themselves are read from the source again, which the keys are compared with.
+The journal holds results only. The texts are read from the source again and compared with the keys.
 """
 
 import hashlib
@@ -19,52 +19,52 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..model.errors import RetrieveAllError
-from .records import Row
+from .readers import Row
 from .writers import to_json
 
 
 class JournalError(RetrieveAllError, ValueError):
-    """There is the journal of another job where this one's should be, or another process writes it."""
+    """The journal belongs to another job, or another process is writing the target."""
 
 
 class Journal:
-    """The results of finished records, in the order of the source.
+    """The results of the annotated records, in the order of the source.
 
     Args:
-        path: Its file.
-        job: What the results depend on, by name.
+        path: The journal's file.
+        job: Everything that the results depend on, by name.
     """
 
     def __init__(self, path: Path, job: Row) -> None:
         self.path = path
         self._job: Row = json.loads(to_json(job))
         self._stream: Any = None
-        self._others: dict[str, Row] = {}
+        self._moved: dict[str, Row] = {}
 
     def open(self, keys: Iterable[str]) -> int:
-        """Opens it for the results that follow.
+        """Opens the journal and positions it after the last result that can be kept in place.
 
-        Results are kept as long as they are those of the records of the source, from the first one on. Where the source has
-        been changed, the later ones are kept aside for :meth:`known`.
+        Results stay in place while their keys match the records of the source, from the first record on. Results after the first
+        difference are removed from the file and kept in memory for :meth:`earlier_result`.
 
         Args:
             keys: The key of each record of the source.
 
         Returns:
-            How many records from the first one on are finished.
+            The number of records whose results stay in place.
 
         Raises:
-            JournalError: It is of another job.
+            JournalError: The journal belongs to another job.
         """
         self._stream = self.path.open("r+b" if self.path.exists() else "w+b")
         whole, done, expected = 0, 0, iter(keys)
         for row, size in self._rows():
             if whole == 0:
                 self._check_job(row)
-            elif not self._others and row.get("key") == next(expected, None):
+            elif not self._moved and row.get("key") == next(expected, None):
                 done += 1
             else:
-                self._others[str(row.get("key"))] = row
+                self._moved[str(row.get("key"))] = row
                 continue
             whole += size
         self._stream.seek(whole)
@@ -74,7 +74,7 @@ class Journal:
         return done
 
     def _rows(self) -> Iterator[tuple[Row, int]]:
-        """Its lines and how many bytes each takes, up to one that a crash has cut or damaged."""
+        """The lines of the file and their sizes in bytes, up to the first line that a crash has left incomplete."""
         for line in self._stream:
             try:
                 row = json.loads(line)
@@ -94,16 +94,16 @@ class Journal:
             names = [name for name in {**before, **self._job} if before.get(name) != self._job.get(name)]
             changed = "; ".join(f"{name} was {before.get(name)!r:.200}, is {self._job.get(name)!r:.200}" for name in names)
         raise JournalError(
-            f"{self.path} is of another source or other settings{': ' * bool(changed)}{changed}. Repeat the job as it was begun, "
-            "give another output, or delete the journal to begin again."
+            f"The journal {self.path} belongs to a job with another source or other settings{': ' * bool(changed)}{changed}. "
+            "Run the job with the same settings as before, choose another target, or delete the journal to restart."
         )
 
-    def known(self, key: str) -> Row | None:
-        """The result of a record whose place in the source has changed."""
-        return self._others.get(key)
+    def earlier_result(self, key: str) -> Row | None:
+        """The result of a text that an earlier run annotated at another position of the source, or ``None``."""
+        return self._moved.get(key)
 
     def write(self, keys: Sequence[str], results: Sequence[Row]) -> None:
-        """Appends the results of records; when it returns they are on the disk."""
+        """Appends the results of records and flushes them to disk."""
         self._append(*({"key": key, **result} for key, result in zip(keys, results, strict=True)))
 
     def _append(self, *rows: Row) -> None:
@@ -113,7 +113,7 @@ class Journal:
         os.fsync(self._stream.fileno())
 
     def __iter__(self) -> Iterator[tuple[str, Row]]:
-        """The key and the result of each record, in order."""
+        """Yields the key and the result of each record, in order."""
         with self.path.open("rb") as stream:
             next(stream)
             for line in stream:
@@ -127,17 +127,17 @@ class Journal:
         self._stream.close()
 
 
-def key_of(text: str | Sequence[str] | None) -> str:
-    """What tells the text of a record from others."""
+def text_key(text: str | Sequence[str] | None) -> str:
+    """A hash that identifies the text of a record."""
     return hashlib.blake2b(json.dumps(text).encode(), digest_size=12).hexdigest()
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
-    """Keeps other processes from working on a target; the lock of a process that has died does not.
+def target_lock(target: Path) -> Iterator[None]:
+    """Locks a target against other processes. The operating system releases the lock of a process that has died.
 
     Raises:
-        JournalError: Another process works on it.
+        JournalError: Another process holds the lock.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     path = Path(f"{target}.lock")
@@ -145,10 +145,12 @@ def locked(target: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise JournalError(f"Another process is writing {target}. Wait until it ends, or give another output.") from None
+        raise JournalError(
+            f"Another process is writing {target}. Wait until it has finished, or choose another target."
+        ) from None
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes it itself, when it is released
+        with suppress(OSError):  # Windows deletes the file itself when the lock is released
             path.unlink()
         lock.release()

@@ -1,12 +1,12 @@
-"""A corpus annotated by many workers: a pipeline of Ray Data, on one machine or on a cluster.
+"""Annotates a corpus with many workers: a Ray Data pipeline, on one machine or on a cluster.
 
 >>> load = functools.partial(RetrieveAllModel.from_pretrained, "shipped")
 >>> annotate_on_ray(load, "s3://bucket/texts.parquet", "s3://bucket/entities.parquet", workers=(2, 8))
 20000
 
-One task reads the source, part by part; actors that hold a model annotate the parts; tasks write them, in order. Ray starts an
-actor again that has died, and hands its part out again. Between tasks a part is lines of JSON; or a table with all its types,
-when parquet is written from parquet.
+One task reads the source in parts, actors that hold a model annotate the parts, and further tasks write them in order. Ray
+restarts an actor that has died and repeats its part. Between tasks a part is a block of JSON lines, or an Arrow table if both the
+source and the target are parquet, so that all types are kept.
 """
 
 import logging as python_logging
@@ -30,19 +30,21 @@ from transformers.utils import logging
 
 from ..model.atomic import check_sources, move_into_place
 from ..model.errors import InputError
-from .annotate import BATCHES_AT_A_TIME, Annotated, Annotates, annotated, examine, local_paths
-from .journal import locked
-from .records import FORMATS, Record, Row, format_of, parse_row, read_records, read_tables, text_columns, text_of
+from .added_columns import AnnotationModel, annotate_records
+from .annotate import BATCHES_PER_CHUNK, AnnotationSummary
+from .journal import target_lock
+from .readers import FORMATS, Record, Row, parse_row, read_records, read_tables, suffix_of, text_columns, text_of
+from .source_checks import check_source, local_paths
 from .writers import json_line, schema_with_columns, with_columns, write_parquet
 
 OUTPUTS = {".jsonl": "JSON lines", ".parquet": "parquet"}
-"""Suffix to what is written."""
-_PARTS_A_FILE = 16
-_BESIDE_THE_WORKERS = 0  # cores for reading and writing: the workers may hold all, and a task that asks for one would never start
+"""Suffix of a target to its format."""
+_PARTS_PER_FILE = 16
+_IO_CPUS = 0  # reserved by a reading or writing task; if workers reserve all cores, a task that needs one would never start
 
 
 def annotate_on_ray(
-    load: Callable[[], Annotates],
+    load: Callable[[], AnnotationModel],
     source: str,
     target: str,
     *,
@@ -55,94 +57,93 @@ def annotate_on_ray(
     batch_size: int = 16,
     overwrite: bool = False,
     **settings: Any,
-) -> Annotated:
-    """Annotates all records of a source, row for row as :func:`annotate` does.
+) -> AnnotationSummary:
+    """Annotates all records of a source. The rows are the same as those of :func:`annotate`.
 
     Args:
-        load: Makes the model; called in each worker, so on a cluster by what every node has.
-        source: A path or URL that fsspec opens on every node, as for :func:`read_records`; also a folder named like its files,
-            such as the target of an earlier job, or a pattern.
-        target: A path or URL ending with one of :data:`OUTPUTS`: a folder of files whose names are in the order of the source.
-            It appears when all is done; ``_SUCCESS`` in it is written last.
-        workers: Workers at least and at most; Ray decides by the load.
-        cpus: Cores of each.
-        gpus: GPUs of each; 0.5 puts two on one.
-        address: The cluster; ``"auto"`` is the one this machine belongs to. Without, one is started here and stopped again.
-        column: As for :func:`read_records`.
-        prefix: As for :func:`annotate`.
-        batch_size: Sentences decoded together.
-        overwrite: Replace a target that is there.
-        **settings: ``language``, ``prior``, ``threshold`` of :meth:`RetrieveAllModel.extract`.
+        load: Loads the model. It is called in each worker, so every node of a cluster needs the files of the model.
+        source: A path or URL that every node can open with fsspec; see :func:`read_records`. It can also be a glob pattern, or a
+            folder with the suffix of its files, such as the target of an earlier job.
+        target: A path or URL with one of the suffixes of :data:`OUTPUTS`. It becomes a folder of files whose names follow the
+            order of the source. The folder appears when the job is complete; its file ``_SUCCESS`` is written last.
+        workers: Minimum and maximum number of workers; within these limits Ray scales with the load.
+        cpus: CPU cores per worker.
+        gpus: GPUs per worker; with 0.5 two workers share a GPU.
+        address: The address of the Ray cluster; ``"auto"`` is the cluster of this machine. By default a cluster is started on
+            this machine for the job.
+        column: The column that holds the text; see :func:`read_records`.
+        prefix: See :func:`annotate`.
+        batch_size: Number of sentences decoded together.
+        overwrite: Whether to replace an existing target.
+        **settings: ``language``, ``prior`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
-        How many records there are.
+        The number of records.
 
     Raises:
-        RecordError: As for :func:`annotate`.
-        EncodingError: As for :func:`annotate`.
-        FileNotFoundError: There is no source.
-        FileExistsError: The target is there.
-        JournalError: Another process writes the target, which is on this machine.
-        InputError: This machine has too few cores or GPUs; or what the model raises.
+        RecordError: See :func:`annotate`.
+        EncodingError: See :func:`annotate`.
+        FileNotFoundError: The source does not exist.
+        FileExistsError: The target exists and ``overwrite`` is not set.
+        JournalError: Another process is writing the target. This is detected for local targets only.
+        InputError: This machine has too few cores or GPUs. Errors of the model are raised as well.
     """
-    suffix, files = format_of(target, OUTPUTS), _files(source)
+    suffix, files = suffix_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
     if filesystem.exists(folder) and not overwrite:
-        raise FileExistsError(f"{target} is there already. Give --overwrite to replace it, or another name.")
+        raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
     check_sources(Path(folder), local_paths(files) if isinstance(filesystem, LocalFileSystem) else map(Path, files))
-    # All files of a target need the same columns, which only all records tell; reading is fast beside annotating.
-    contents = examine(files, column, prefix, target)
-    schema = None if contents.schema is None else schema_with_columns(contents.schema, prefix)
-    typed = suffix == format_of(files[0], FORMATS) == ".parquet"
-    parts = _Tables(column, prefix, schema) if typed else _Lines(column, prefix, schema)
+    # All files of the target need the same columns, so all records are read first. Reading is much faster than annotation.
+    summary = check_source(files, column, prefix, target)
+    schema = None if summary.schema is None else schema_with_columns(summary.schema, prefix)
+    both_parquet = suffix == suffix_of(files[0], FORMATS) == ".parquet"
+    parts = _ArrowParts(column, prefix, schema) if both_parquet else _JsonParts(column, prefix, schema)
     unfinished = f"{folder}.unfinished"
-    locking = locked(Path(folder)) if isinstance(filesystem, LocalFileSystem) else nullcontext()
-    with locking, _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
+    lock = target_lock(Path(folder)) if isinstance(filesystem, LocalFileSystem) else nullcontext()
+    with lock, _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
         _remove(filesystem, unfinished)
         filesystem.makedirs(unfinished)
-        written = _run(
-            ray.data.from_items([source])
-            .map_batches(
-                _read,
-                fn_kwargs={"parts": parts, "files": files, "size": BATCHES_AT_A_TIME * batch_size},
-                batch_format="pyarrow",
-                num_cpus=_BESIDE_THE_WORKERS,
-            )
-            .map(
-                _Worker,
-                fn_constructor_args=(load, cpus, parts, {"batch_size": batch_size, **settings}),
-                # One part in work and one that waits: more would wait for a slow worker while another has none.
-                compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1], max_tasks_in_flight_per_actor=2),
-                num_cpus=cpus,
-                num_gpus=gpus,
-            )
-            .map_batches(
-                _write,
-                fn_kwargs={"parts": parts, "folder": filesystem.unstrip_protocol(unfinished), "suffix": suffix},
-                batch_size=_PARTS_A_FILE,
-                batch_format="pyarrow",
-                num_cpus=_BESIDE_THE_WORKERS,
-            )
+        read = ray.data.from_items([source]).map_batches(
+            _read_parts,
+            fn_kwargs={"parts": parts, "files": files, "size": BATCHES_PER_CHUNK * batch_size},
+            batch_format="pyarrow",
+            num_cpus=_IO_CPUS,
         )
-        _move(filesystem, unfinished, folder, list(written))
-    return Annotated(sum(written.values()), 0, contents.without_text)
+        annotated = read.map(
+            _Worker,
+            fn_constructor_args=(load, cpus, parts, {"batch_size": batch_size, **settings}),
+            # One part being annotated and one waiting. More would wait for a slow worker while another worker is idle.
+            compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1], max_tasks_in_flight_per_actor=2),
+            num_cpus=cpus,
+            num_gpus=gpus,
+        )
+        written = annotated.map_batches(
+            _write_parts,
+            fn_kwargs={"parts": parts, "folder": filesystem.unstrip_protocol(unfinished), "suffix": suffix},
+            batch_size=_PARTS_PER_FILE,
+            batch_format="pyarrow",
+            num_cpus=_IO_CPUS,
+        )
+        counts = _run(written)
+        _move_into_place(filesystem, unfinished, folder, list(counts))
+    return AnnotationSummary(sum(counts.values()), 0, summary.without_text)
 
 
 def _files(source: str) -> list[str]:
-    """The files of a source, as any node may open them."""
-    suffix = format_of(source, FORMATS)
+    """The files of a source, as URLs that every node can open."""
+    suffix = suffix_of(source, FORMATS)
     filesystem, path = fsspec.core.url_to_fs(source)
     if filesystem.isfile(path):
         found = [path]
     else:
         found = sorted(filesystem.glob(f"{path}/*{suffix}" if filesystem.isdir(path) else path))
     if not found:
-        raise FileNotFoundError(f"There is no {source}, or no file in it that ends with {suffix}.")
+        raise FileNotFoundError(f"{source} does not exist, or has no file that ends with {suffix}.")
     return [filesystem.unstrip_protocol(file) for file in found]
 
 
-def _move(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, files: Sequence[str]) -> None:
-    """Puts a finished folder in place of what is there, at once where the file system can."""
+def _move_into_place(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, files: Sequence[str]) -> None:
+    """Replaces the target with the finished folder, atomically if the file system is local."""
     if isinstance(filesystem, LocalFileSystem):
         filesystem.touch(f"{unfinished}/_SUCCESS")
         move_into_place(Path(unfinished), Path(folder))
@@ -155,27 +156,28 @@ def _move(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, f
 
 
 def _remove(filesystem: fsspec.AbstractFileSystem, folder: str) -> None:
-    filesystem.invalidate_cache()  # of listings, in which files of other processes are missing
+    filesystem.invalidate_cache()  # cached listings lack the files of other processes
     if filesystem.exists(folder):
         filesystem.rm(folder, recursive=True)
 
 
 @contextmanager
 def _cluster(address: str | None, needed: dict[str, float]) -> Iterator[None]:
-    """Ray, quiet about itself: what runs in this process already, else the cluster of the address or one of this machine."""
+    """Connects to Ray with reduced logging: to a connection that this process has, to ``address``, or to a new local cluster."""
     running = ray.is_initialized()
     if not running:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        here = {} if address else {"include_dashboard": False}
-        ray.init(address or "local", logging_level=python_logging.ERROR, **here)
+        options = {} if address else {"include_dashboard": False}
+        ray.init(address or "local", logging_level=python_logging.ERROR, **options)
     log = python_logging.getLogger("ray.data")
     level = log.level
     log.setLevel(python_logging.CRITICAL)
     try:
-        there = ray.cluster_resources()
-        short = [f"{n:g} {name}s, but there are {there.get(name, 0):g}" for name, n in needed.items() if n > there.get(name, 0)]
-        if short and address is None:  # a cluster may grow
-            raise InputError(f"The workers need {'; '.join(short)}. Give fewer workers, or fewer for each.")
+        available = ray.cluster_resources()
+        missing = [(name, n, available.get(name, 0)) for name, n in needed.items() if n > available.get(name, 0)]
+        if missing and address is None:  # a cluster may scale up
+            problems = "; ".join(f"{n:g} {name}s, but there are {present:g}" for name, n, present in missing)
+            raise InputError(f"The workers need {problems}. Use fewer workers, or fewer resources per worker.")
         with DataContext.current(_context()):
             yield
     finally:
@@ -187,14 +189,14 @@ def _cluster(address: str | None, needed: dict[str, float]) -> Iterator[None]:
 def _context() -> DataContext:
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
-    context.target_max_block_size = 1  # byte: every part is a block of its own, which any worker may take
+    context.target_max_block_size = 1  # byte, so that each part is a separate block and any worker can take it
     context.raise_original_map_exception = True
     context.enable_progress_bars = False
     return context
 
 
 def _run(pipeline: Dataset) -> dict[str, int]:
-    """The files that are written, and how many records each has."""
+    """Runs the pipeline. Returns the names of the written files and the number of records in each."""
     written: dict[str, int] = {}
     try:
         with logging.tqdm(unit=" records", delay=2, disable=None) as progress:
@@ -212,28 +214,28 @@ def _run(pipeline: Dataset) -> dict[str, int]:
 
 
 class _WorkerError(Exception):
-    """Carries an error to the one who called; Ray adds advice of its own to what it carries."""
+    """Wraps an error of a task, so that the caller gets it without the text that Ray adds to error messages."""
 
-    def __init__(self, error: Exception, *_advice: str) -> None:
+    def __init__(self, error: Exception, *_text_of_ray: str) -> None:
         super().__init__(error)
         self.error = error
 
 
 @contextmanager
-def _errors_carried() -> Iterator[None]:
+def _wrap_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
         raise _WorkerError(error) from error
 
 
-class _Lines:
-    """Parts of a source as lines of JSON.
+class _JsonParts:
+    """Reads, annotates and writes parts of a source as blocks of JSON lines.
 
     Args:
-        column: As for :func:`annotate`.
-        prefix: As for :func:`annotate`.
-        schema: The columns that are written, when it is parquet.
+        column: See :func:`annotate`.
+        prefix: See :func:`annotate`.
+        schema: The columns to write, if the target is parquet.
     """
 
     def __init__(self, column: str | None, prefix: str, schema: pa.Schema | None) -> None:
@@ -242,13 +244,13 @@ class _Lines:
         self.schema = schema
 
     def read(self, files: Sequence[str], size: int) -> Iterator[bytes]:
-        """The records of files, at most ``size`` in a part."""
+        """Reads the records of files in parts of at most ``size`` records."""
         records = chain.from_iterable(read_records(file, self.column) for file in files)
         while part := b"".join(json_line(record, {}) for record in islice(records, size)):
             yield part
 
-    def annotated(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
-        """A part with what is added to it, and how many records it has."""
+    def annotate(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
+        """Adds the columns to a part. Returns the new part and the number of its records."""
         written = [line.decode() for line in part.split(b"\n")[:-1]]
         rows = [parse_row(line, "a record") for line in written]
         records = [Record(row, text_of(row, self.column, "a record"), line) for row, line in zip(rows, written, strict=True)]
@@ -256,7 +258,7 @@ class _Lines:
         return b"".join(json_line(*pair, self.prefix) for pair in zip(records, added, strict=True)), len(records)
 
     def write(self, parts: Iterable[bytes], stream: BinaryIO) -> None:
-        """Writes parts to a file."""
+        """Writes parts to an open file."""
         if self.schema is None:
             stream.writelines(parts)
             return
@@ -264,70 +266,72 @@ class _Lines:
         write_parquet((pa.Table.from_pylist(part, schema=self.schema) for part in rows), stream, self.schema)
 
 
-class _Tables(_Lines):
-    """Parts of a source as tables, in the format of Arrow: parquet keeps all its types."""
+class _ArrowParts(_JsonParts):
+    """Reads, annotates and writes parts of a source as Arrow tables, which keep all types of parquet."""
 
     def read(self, files: Sequence[str], size: int) -> Iterator[bytes]:
-        """As of lines."""
+        """See :class:`_JsonParts`."""
         for table in chain.from_iterable(read_tables(file, size) for file in files):
-            yield _packed(table)
+            yield _to_bytes(table)
 
-    def annotated(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
-        """As of lines."""
+    def annotate(self, part: bytes, annotate: Callable[[list[Record]], list[Row]]) -> tuple[bytes, int]:
+        """See :class:`_JsonParts`."""
         table = pa.ipc.open_stream(part).read_all()
         rows = table.select([name for name in text_columns(self.column) if name in table.column_names]).to_pylist()
         added = annotate([Record(row, text_of(row, self.column, "a record")) for row in rows])
-        return _packed(with_columns(table, added, self.prefix)), len(table)
+        return _to_bytes(with_columns(table, added, self.prefix)), len(table)
 
     def write(self, parts: Iterable[bytes], stream: BinaryIO) -> None:
-        """As of lines."""
+        """See :class:`_JsonParts`."""
         write_parquet((pa.ipc.open_stream(part).read_all() for part in parts), stream, self.schema)
 
 
-def _packed(table: pa.Table) -> bytes:
+def _to_bytes(table: pa.Table) -> bytes:
     stream = BytesIO()
     with pa.ipc.new_stream(stream, table.schema) as writer:
         writer.write_table(table)
     return stream.getvalue()
 
 
-def _read(_: pa.Table, parts: _Lines, files: Sequence[str], size: int) -> Iterator[pa.Table]:
-    with _errors_carried():
+def _read_parts(_: pa.Table, parts: _JsonParts, files: Sequence[str], size: int) -> Iterator[pa.Table]:
+    with _wrap_errors():
         for number, part in enumerate(parts.read(files, size)):
             yield pa.table({"number": [number], "data": [part], "records": [0]})
 
 
 class _Worker:
-    """An actor: holds a model, and annotates part after part.
+    """An actor that holds a model and annotates parts.
 
     Args:
-        load: Makes the model.
-        cpus: Cores that the model has.
-        parts: What parts are.
-        settings: For the model.
+        load: Loads the model.
+        cpus: Number of CPU cores of the worker.
+        parts: The format of the parts.
+        settings: Arguments of :func:`annotate_records`.
     """
 
-    def __init__(self, load: Callable[[], Annotates], cpus: int, parts: _Lines, settings: dict[str, Any]) -> None:
+    def __init__(self, load: Callable[[], AnnotationModel], cpus: int, parts: _JsonParts, settings: dict[str, Any]) -> None:
         self.load = load
         self.cpus = cpus
         self.parts = parts
         self.settings = settings
 
     @cached_property
-    def model(self) -> Annotates:
-        """Loaded for the first part: an error of ``__init__`` would be told by Ray, in a hundred lines."""
+    def model(self) -> AnnotationModel:
+        """The model, loaded for the first part. Ray would report an error in ``__init__`` with a hundred lines of its own."""
         torch.set_num_threads(self.cpus)
         return self.load()
 
     def __call__(self, part: Row) -> Row:
-        """The part, annotated."""
-        with _errors_carried():
-            data, records = self.parts.annotated(part["data"], lambda texts: annotated(self.model, texts, **self.settings))
+        """Annotates a part."""
+        with _wrap_errors():
+            data, records = self.parts.annotate(
+                part["data"], lambda records: annotate_records(self.model, records, **self.settings)
+            )
             return {**part, "data": data, "records": records}
 
 
-def _write(table: pa.Table, parts: _Lines, folder: str, suffix: str) -> pa.Table:
-    file = f"part-{table['number'][0].as_py():06}{suffix}"  # of its first part: unique, and in order
-    with _errors_carried(), fsspec.open(f"{folder}/{file}", "wb") as stream:
+def _write_parts(table: pa.Table, parts: _JsonParts, folder: str, suffix: str) -> pa.Table:
+    file = f"part-{table['number'][0].as_py():06}{suffix}"  # the number of the first part is unique and keeps the order
+    with _wrap_errors(), fsspec.open(f"{folder}/{file}", "wb") as stream:
         parts.write((part.as_py() for part in table["data"]), stream)
     return pa.table({"file": [file], "records": [sum(table["records"].to_pylist())]})

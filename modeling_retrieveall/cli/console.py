@@ -1,4 +1,4 @@
-"""What all commands share: plain errors instead of tracebacks, tables that keep names whole, and quiet libraries."""
+"""Output that all commands share: errors without tracebacks, tables that do not truncate, and quiet libraries."""
 
 import logging
 import traceback
@@ -6,118 +6,128 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from ..data.text_files import write_utf8
 from ..model.errors import RetrieveAllError
 
-_errors = Console(stderr=True)
-_EXTRAS = {"ray": "ray", "gradio": "demo", "bitsandbytes": "quantization", "gguf": "embedded"}
-_EXTRAS |= {"openai": "vllm"}
-_EXTRAS |= dict.fromkeys(("peft", "datasets", "seqeval", "matplotlib"), "train")
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_WIDE = 240
 
 
 @dataclass
-class Asked:
-    """What was asked for before the command, as in ``retrieveall --quiet extract ...``.
+class GlobalOptions:
+    """The options that precede a command, as in ``retrieveall --quiet extract ...``.
 
     Attributes:
-        quiet: No progress bars and no warnings.
-        debug: The traceback of an error.
+        quiet: Show no progress bars and no warnings.
+        debug: Show the traceback of an error.
     """
 
     quiet: bool = False
     debug: bool = False
 
 
-asked = Asked()
-
-
-class App(typer.Typer):
-    """The command line, in UTF-8 wherever it is redirected to."""
-
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        """Runs the command that the process was given."""
-        write_utf8()
-        return super().__call__(*arguments, **settings)
+global_options = GlobalOptions()
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Reports what a user can fix as one message with exit code 2, and Ctrl-C with 130; other exceptions keep their traceback.
+    """Reports errors that a user can fix as one message with exit code 2, and Ctrl-C with exit code 130.
 
-    A user can fix the errors of :mod:`~modeling_retrieveall.model.errors`, those of the operating system, a full memory,
-    and a missing package of an extra. Any other exception is a fault of the program, and its traceback belongs into a report.
+    A user can fix the errors of :mod:`~modeling_retrieveall.model.errors`, those of the operating system, a lack of memory,
+    and a missing package of an extra. All other exceptions are bugs and keep their traceback, which belongs in a bug report.
     """
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
+        _show_warnings_as_lines()
         try:
-            quiet_libraries()
             command(*args, **kwargs)
         except KeyboardInterrupt as interrupt:
-            _errors.print(f"Interrupted. {interrupt}".strip())
-            raise typer.Exit(130) from None
+            _print_error(f"Interrupted. {escaped(str(interrupt))}".strip())
+            raise typer.Exit(_INTERRUPTED) from None
         except (RetrieveAllError, OSError, ModuleNotFoundError, MemoryError) as error:
-            if isinstance(error, ModuleNotFoundError) and not _installation(error):
+            advice = _installation_advice(error)
+            if isinstance(error, ModuleNotFoundError) and not advice:
                 raise
-            if asked.debug:
+            if global_options.debug:
                 traceback.print_exception(error)
-            _errors.print(f"[bold red]Error:[/] {escaped(str(error) + _installation(error))}", soft_wrap=True, highlight=False)
+            _print_error(f"[bold red]Error:[/] {escaped(str(error) + advice)}")
             raise typer.Exit(2) from error
 
     return wrapped
 
 
-def _installation(error: Exception) -> str:
-    """How to get the package that is missing, if that is the error and the package one of ours."""
-    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    return f'. Install with: pip install "retrieveall[{_EXTRAS[name]}]"' if name in _EXTRAS else ""
+def _installation_advice(error: Exception) -> str:
+    """How to install the missing package, if the error is that a package of one of our extras is missing."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    from .extras import PACKAGE, extra_of
+
+    extra = extra_of((error.name or "").partition(".")[0])
+    return f'. Install with: pip install "{PACKAGE}[{extra}]"' if extra else ""
 
 
 def show_progress() -> None:
-    """Shows the bars of what follows, unless ``--quiet`` was given."""
+    """Shows progress bars from now on, unless ``--quiet`` was given."""
     from transformers.utils import logging as transformers_logging
 
-    if not asked.quiet:
+    if not global_options.quiet:
         transformers_logging.enable_progress_bar()
 
 
-def table(*columns: str, **options: Any) -> Table:
-    """A table whose cells are folded, never cut: what stands in them is there to be copied."""
-    result = Table(**options)
-    for column in columns:
-        result.add_column(column, overflow="fold")
-    return result
-
-
-def console() -> Console:
-    """Standard output; as wide as it takes when nobody looks at it through a window."""
-    wide = Console(highlight=False, emoji=False)
-    return wide if wide.is_terminal else Console(highlight=False, emoji=False, width=240)
-
-
-def escaped(text: str) -> str:
-    """A text that a terminal can show and Rich takes literally."""
-    return escape(text.encode("utf-8", "replace").decode("utf-8"))
-
-
 def quiet_libraries() -> None:
-    """Keeps the libraries' own bars and hints out of a user's terminal."""
+    """Hides the progress bars and hints of the libraries; a command calls this before it loads or trains a model."""
     from transformers.utils import logging as transformers_logging
 
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.showwarning = _show_warning
+    _show_warnings_as_lines()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     for name in ("bitsandbytes", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def table(*columns: str, **options: Any) -> "Table":
+    """A table that folds long cells instead of truncating them, so that names and paths can be copied."""
+    from rich.table import Table
+
+    result = Table(**options)
+    for column in columns:
+        result.add_column(column, overflow="fold")
+    return result
+
+
+def standard_output() -> "Console":
+    """Standard output: as wide as the terminal, or wide enough for long lines in a file or pipe."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=_WIDE)
+
+
+def escaped(text: str) -> str:
+    """The text without lone surrogates, which terminals cannot show, and with the markup of Rich escaped."""
+    from rich.markup import escape
+
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def _print_error(markup: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True).print(markup, soft_wrap=True, highlight=False)
+
+
+def _show_warnings_as_lines() -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.showwarning = _show_warning
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    if not asked.quiet:
-        _errors.print(f"[yellow]Warning:[/] {escaped(str(message))}", soft_wrap=True, highlight=False)
+    if not global_options.quiet:
+        _print_error(f"[yellow]Warning:[/] {escaped(str(message))}")

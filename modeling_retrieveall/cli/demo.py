@@ -1,4 +1,4 @@
-"""The command that serves a page to try a model on: ``retrieveall demo``."""
+"""``retrieveall demo``: a web page on which a model can be tried."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from ..model.errors import InputError
 from .console import plain_errors
-from .model_options import Add, Base, Device, Dtype, Model, Quantize, Revision, load
+from .options import Add, Base, Device, Dtype, Model, Quantization, Revision, load
 
 
 @plain_errors
@@ -15,20 +15,22 @@ def demo(
     revision: Revision = None,
     add: Add = None,
     base: Base = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is seen by the whole network.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="Port to listen at; the first free one from 7860 on when not given.")] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; with 0.0.0.0 other machines of the network can open the page.")
+    ] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Port to listen on. Default: the first free port from 7860.")] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
-    quantize: Quantize = None,
+    quantization: Quantization = None,
 ) -> None:
-    """Serve a page on which texts are typed and their entities shown; Ctrl-C ends it.
+    """Serve a web page that shows the entities of the text you type. Ctrl-C stops it.
 
     Example: `retrieveall demo --port 8000`
     """
     from ..integrations.gradio_page import page
 
-    loaded = load(model, revision, base, add or [], dtype, device, quantize)
+    loaded = load(model, revision, base, add or [], dtype, device, quantization)
     try:
         page(loaded).launch(server_name=host, server_port=port, share=False)
-    except ValueError as error:  # Gradio's word for an address that it cannot open
+    except ValueError as error:  # how Gradio reports an address that it cannot listen on
         raise InputError(f"The page cannot be served at {host}: {error}") from error

@@ -1,4 +1,4 @@
-"""``retrieveall doctor``: what is here, and what is missing.
+"""``retrieveall doctor``: versions, devices and caches, and which optional packages are missing.
 
 $ retrieveall doctor
 retrieveall      0.1.0
@@ -10,47 +10,43 @@ missing          spacy for spaCy pipelines: pip install "retrieveall[spacy]"
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from .. import __version__
+from .console import escaped, plain_errors, standard_output, table
+from .extras import PACKAGE, requirements
 
-from .console import console, escaped, plain_errors, table
-
-_PACKAGE = "retrieveall"
-_FOR_DEVELOPERS = ("dev", "bench")
-_SERVES = {
+_PURPOSES = {
     "embedded": "the embedded LLM",
     "train": "training and evaluation",
-    "quantization": "a base in 4 or 8 bit",
+    "quantization": "a base LLM in 4 or 8 bits",
     "spacy": "spaCy pipelines",
     "demo": "the page of `retrieveall demo`",
-    "vllm": "serving by vLLM",
+    "vllm": "decoding on a vLLM server",
     "ray": "`annotate --engine ray`",
 }
-"""What the packages of each extra are for."""
+"""What each extra is for."""
 
 
 @plain_errors
 def doctor() -> None:
-    """Show versions, devices and caches, and what is missing for which feature.
+    """Show versions, devices and caches, and which packages are missing for which feature.
 
     Example: `retrieveall doctor`
     """
     rows = table("", "", show_header=False)
     for name, value in (*_versions(), *_devices(), *_caches(), *_missing()):
         rows.add_row(name, escaped(value))
-    console().print(rows)
+    standard_output().print(rows)
 
 
 def _versions() -> Iterator[tuple[str, str]]:
-    yield _PACKAGE, version(_PACKAGE)
+    yield PACKAGE, __version__
     yield "python", f"{platform.python_version()} ({platform.platform()})"
-    for requirement, extra in _requirements():
-        installed = _installed(requirement.name)
-        if installed and extra not in _FOR_DEVELOPERS:
-            wanted = "" if installed in requirement.specifier else f" (needs {requirement.specifier})"
-            yield requirement.name, installed + wanted
+    for requirement, _ in requirements():
+        if installed := _installed(requirement.name):
+            required = "" if installed in requirement.specifier else f" (needs {requirement.specifier})"
+            yield requirement.name, installed + required
 
 
 def _devices() -> Iterator[tuple[str, str]]:
@@ -59,14 +55,14 @@ def _devices() -> Iterator[tuple[str, str]]:
 
         from ..model.base_llm import native_dtype
     except ImportError as error:
-        yield "devices", f"unknown, as torch or transformers cannot be imported: {error}"
+        yield "devices", f"unknown, because torch or transformers cannot be imported: {error}"
         return
     yield "CPU", f"{os.cpu_count()} cores, computes in {str(native_dtype('cpu')).removeprefix('torch.')}"
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
         yield f"cuda:{number}", f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
     if not torch.cuda.device_count():
-        yield "GPU", "none that torch sees"
+        yield "GPU", "torch finds none"
 
 
 def _caches() -> Iterator[tuple[str, str]]:
@@ -85,27 +81,21 @@ def _folder(path: Path) -> str:
 
 
 def _missing() -> Iterator[tuple[str, str]]:
-    """A line for each extra of which a package is missing."""
-    lacking: dict[str, list[str]] = {}
-    for requirement, extra in _requirements():
-        if not _installed(requirement.name) and extra not in _FOR_DEVELOPERS:
-            lacking.setdefault(extra, []).append(requirement.name)
-    for extra, names in lacking.items():
-        package = f"{_PACKAGE}[{extra}]" if extra else _PACKAGE
-        purpose = f" for {_SERVES[extra]}" if extra in _SERVES else ""
+    """One row for each extra that lacks a package."""
+    missing: dict[str, list[str]] = {}
+    for requirement, extra in requirements():
+        if not _installed(requirement.name):
+            missing.setdefault(extra, []).append(requirement.name)
+    for extra, names in missing.items():
+        package = f"{PACKAGE}[{extra}]" if extra else PACKAGE
+        purpose = f" for {_PURPOSES[extra]}" if extra in _PURPOSES else ""
         yield "missing", f'{", ".join(names)}{purpose}: pip install "{package}"'
 
 
-def _requirements() -> Iterator[tuple[Requirement, str]]:
-    """What the package asks for, with the extra that asks; none for what it cannot do without."""
-    for line in requires(_PACKAGE) or ():
-        requirement = Requirement(line)
-        extra = str(requirement.marker).partition('extra == "')[2].partition('"')[0] if requirement.marker else ""
-        if requirement.name != _PACKAGE:
-            yield requirement, extra
-
-
 def _installed(name: str) -> str | None:
+    """The installed version of a package, or ``None``."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Where a command's texts come from: its arguments, a file or standard input."""
+"""The texts that a command processes: its arguments, the lines of a file, or standard input."""
 
 import sys
 from collections.abc import Iterator
@@ -9,41 +9,41 @@ from ..model.errors import InputError
 
 
 def input_texts(texts: list[str] | None, file: Path | None, document: bool = False) -> Iterator[str]:
-    """The texts, read as they are asked for.
+    """Yields the texts; a file is read lazily.
 
     Args:
-        texts: Those given as arguments.
-        file: Takes a text from each of its lines instead; ``-`` is standard input, and so is nothing at all.
-        document: All of the file is one text.
+        texts: The texts given as arguments.
+        file: File with one text per line; ``-`` is standard input, which is also read if neither texts nor a file are given.
+        document: Treat the whole file as one text.
 
     Raises:
-        InputError: There is nothing to read from, or too much.
-        FileNotFoundError: There is no such file.
-        EncodingError: It is text in an encoding that it does not tell.
+        InputError: There is nothing to read, or the options exclude each other.
+        FileNotFoundError: The file does not exist.
+        EncodingError: The encoding of the file cannot be detected.
     """
     if texts and file:
         raise InputError("Give texts as arguments or a --file, not both.")
     if texts and document:
-        raise InputError("--document is for a --file or standard input; a text given as an argument is one text.")
+        raise InputError("--document is for a --file or standard input; each argument is one text already.")
     if texts:
         return iter(texts)
     if file is not None and str(file) != "-":
         if not file.is_file():
             raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        for _ in _texts_of(file.open("rb"), str(file), document):  # another encoding is refused before the model is loaded
+        for _ in _read(file.open("rb"), str(file), document):  # reports a wrong encoding before the model is loaded
             pass
-        return _texts_of(file.open("rb"), str(file), document)
+        return _read(file.open("rb"), str(file), document)
     if file is None and sys.stdin.isatty():
-        raise InputError('Nothing to extract from. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
-    return _texts_of(sys.stdin.buffer, "standard input", document)
+        raise InputError('There are no texts. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')
+    return _read(sys.stdin.buffer, "standard input", document)
 
 
-def _texts_of(stream: BinaryIO, name: str, document: bool) -> Iterator[str]:
-    """The lines of a stream, or all of it at once."""
-    from ..data.text_files import lines
+def _read(stream: BinaryIO, name: str, document: bool) -> Iterator[str]:
+    """Yields the lines of a stream, or its whole text at once."""
+    from ..data.text_files import read_lines
 
     with stream:
         if not document:
-            yield from lines(stream, name)
-        elif text := "".join(lines(stream, name, keep_ends=True)):
+            yield from read_lines(stream, name)
+        elif text := "".join(read_lines(stream, name, keep_ends=True)):
             yield text

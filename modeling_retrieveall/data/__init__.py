@@ -1,1 +1,1 @@
-"""Labelled data: reading and writing of the formats that annotation tools and datasets use."""
+"""Labelled data: reading and writing the formats of annotation tools and NER datasets."""

@@ -1,7 +1,7 @@
-r"""Column files: CoNLL, IOB, GermEval, Universal NER, CoNLL-U and CoNLL-U Plus, read and written.
+r"""Reads and writes CoNLL files: CoNLL-2003, IOB, GermEval, Universal NER, CoNLL-U and CoNLL-U Plus.
 
->>> rows = read_conll(io.BytesIO(b"# id = 1\n1\tBonn\tB-LOC\n2\truft\tO\n"), "bonn.iob2", Columns(), Notes())
->>> rows[0].words, rows[0].tags
+>>> sentences = read_conll(io.BytesIO(b"# id = 1\n1\tBonn\tB-LOC\n2\truft\tO\n"), "bonn.iob2", ColumnNames(), Notes())
+>>> sentences[0].words, sentences[0].tags
 (['Bonn', 'ruft'], ['B-LOC', 'O'])
 """
 
@@ -12,77 +12,77 @@ from itertools import groupby
 from typing import BinaryIO
 
 from ..model.errors import InputError
-from .columns import Column, Line, Table, find_columns, find_words, has_index
-from .rows import Columns, DatasetError, Notes, TaggedRow
-from .subwords import CHARACTERS, kind_of_tokens
+from .conll_columns import Column, Line, Table, find_columns, find_word_column, has_index
+from .detokenization import CHARACTERS, detect_token_kind
+from .reader_types import ColumnNames, DatasetError, Notes, TaggedSentence
 from .tags import is_outside, is_prefixed
-from .text_files import lines
+from .text_files import read_lines
 
-_GLUED = re.compile(r".*\w[,;:!?.]")
-_MARKS = re.compile(r"[^\w\s]+")
+_ENDS_WITH_PUNCTUATION = re.compile(r".*\w[,;:!?.]")
+_PUNCTUATION = re.compile(r"[^\w\s]+")
 _HOW = "Write the word, a tab and its tag."
 _UNWRITABLE = re.compile(r"[\t\n]|^ | $|^$|^-DOCSTART-$|^\ufeff|\r$")
 
 
-def read_conll(stream: BinaryIO, name: str, columns: Columns, notes: Notes) -> list[TaggedRow]:
-    """The sentences of a column file.
+def read_conll(stream: BinaryIO, name: str, columns: ColumnNames, notes: Notes) -> list[TaggedSentence]:
+    """The tagged sentences of a CoNLL file.
 
-    Columns are separated by tabs, or by blanks on lines without a tab; an empty line ends a sentence. Lines of ``-DOCSTART-``
-    and comments are passed over. In CoNLL-U a token of several words is one word, and empty nodes are passed over.
+    Columns are separated by tabs, or by spaces on lines without a tab. An empty line ends a sentence. ``-DOCSTART-`` lines and
+    comments are ignored. In CoNLL-U a multiword token is one word, and empty nodes are ignored.
 
     Args:
         stream: The file, open for reading bytes.
-        name: What messages call the file.
-        columns: The columns of words and tags; when not given :func:`find_columns` finds them.
-        notes: Takes what is left out or looks odd.
+        name: The file, for messages.
+        columns: The columns of words and tags; those not given are found by :func:`find_columns`.
+        notes: Collects what is left out or looks wrong.
 
     Raises:
-        DatasetError: A line is no word and tag, or it is not clear which columns hold them.
-        EncodingError: The file is in another encoding than its byte order mark says.
+        DatasetError: A line has no word or no tag, or it is not clear which columns hold them.
+        EncodingError: The bytes of the file do not fit its encoding.
     """
     table = _table(stream, name)
     if not table.lines:
         return []
     words, tags = find_columns(table, columns, notes)
     _note_glued_punctuation(table, words, notes)
-    in_characters = kind_of_tokens([words.values]) == CHARACTERS  # of which a space may be one
+    in_characters = detect_token_kind([words.values]) == CHARACTERS  # a space may then be a word
     for line, word in zip(table.lines, words.values, strict=True):
         if not word or (word == " " and not in_characters):
             raise DatasetError(f"{name}, line {line.number}: {' '.join(line.cells)!r} is not a word and a tag. {_HOW}")
-    rows = []
+    sentences = []
     cells = zip(table.lines, words.values, tags.values, strict=True)
     for _, block in groupby(cells, key=lambda cell: cell[0].block):
         block_lines, block_words, block_tags = zip(*block, strict=True)
-        rows.append(TaggedRow(list(block_words), list(block_tags), name, [line.number for line in block_lines]))
-    return rows
+        sentences.append(TaggedSentence(list(block_words), list(block_tags), name, [line.number for line in block_lines]))
+    return sentences
 
 
 def read_words(stream: BinaryIO, name: str, column: str | None = None) -> list[list[str]]:
-    """The words of each sentence of a column file, which needs no tags.
+    """The words of each sentence of a CoNLL file, with or without tags.
 
     Args:
         stream: As for :func:`read_conll`.
         name: As for :func:`read_conll`.
-        column: The name or number of the column that holds the words; found when not given.
+        column: Name or number of the column of words; if not given, it is found.
 
     Raises:
         DatasetError: It is not clear which column holds the words.
-        EncodingError: The file is in another encoding than its byte order mark says.
+        EncodingError: The bytes of the file do not fit its encoding.
     """
     table = _table(stream, name)
     if not table.lines:
         return []
-    words = zip(table.lines, find_words(table, Columns(tokens=column)).values, strict=True)
+    words = zip(table.lines, find_word_column(table, ColumnNames(tokens_column=column)).values, strict=True)
     return [[word for _, word in block] for _, block in groupby(words, key=lambda pair: pair[0].block)]
 
 
 def _table(stream: BinaryIO, name: str) -> Table:
-    """The lines that hold words, all with as many columns."""
+    """The lines that hold words, all with the same number of columns."""
     kept: list[Line] = []
-    hashes: list[Line] = []  # a number sign is a word like any other where a tag follows it
+    hashes: list[Line] = []  # comments, and words that begin with #
     names: list[str] = []
     block = 0
-    for number, text in enumerate(lines(stream, name), start=1):
+    for number, text in enumerate(read_lines(stream, name), start=1):
         cells = _cells(text)
         if not cells or cells[0] == "-DOCSTART-":
             block += 1
@@ -112,15 +112,15 @@ def _cells(text: str) -> list[str]:
         return []
     if text.startswith(" \t"):
         return [" ", *_cells(text[1:])[1:]]
-    # Other blanks, as U+00A0 and U+3000, are characters of words.
+    # Other spaces, such as U+00A0 and U+3000, are part of a word.
     return [cell.strip(" ") for cell in text.split("\t")] if "\t" in text else re.split(" +", text.strip(" "))
 
 
 def _width(kept: list[Line], name: str) -> int:
-    """The number of columns; separators at the end of a line make none.
+    """The number of columns, not counting empty ones at the end of a line.
 
     Raises:
-        DatasetError: Lines differ in it.
+        DatasetError: Lines have different numbers of columns.
     """
     widths = [len("\t".join(line.cells).rstrip("\t").split("\t")) for line in kept]
     width = max(widths, default=0)
@@ -132,14 +132,14 @@ def _width(kept: list[Line], name: str) -> int:
     if widths[other] == 1:
         raise DatasetError(f"{name}, line {odd.number}: {odd.cells[0]!r} is not a word and a tag. {_HOW}")
     raise DatasetError(
-        f"{name}, line {odd.number}: {' '.join(odd.cells)!r:.80} has {widths[other]} columns, and line {even.number} has "
-        f"{usual}: {' '.join(even.cells)!r:.80}. Give all lines as many columns; words with a blank in them need tabs between "
-        "the columns."
+        f"{name}, line {odd.number}: {' '.join(odd.cells)!r:.80} has {widths[other]} columns, but line {even.number} "
+        f"has {usual}: {' '.join(even.cells)!r:.80}. Give all lines the same number of columns, and separate columns with tabs "
+        "if words contain spaces."
     )
 
 
 def _header(kept: list[Line]) -> list[str]:
-    """The names of the columns, if the first line gives them instead of a word and its tag."""
+    """The names of the columns, if the first line is a header."""
     first, *others = kept or [Line(0, 0, [])]
     names = {"word", "words", "token", "tokens", "form"}
     if not others or not any(cell.lower() in names for cell in first.cells[:2]):
@@ -150,9 +150,9 @@ def _header(kept: list[Line]) -> list[str]:
 
 
 def _surface_lines(kept: list[Line]) -> list[Line]:
-    """The lines of CoNLL-U as the text has its words: a token of several words is one line, and empty nodes are none."""
+    """The lines of CoNLL-U without empty nodes, and with one line for each multiword token."""
     surface: list[Line] = []
-    token = (-1, 0)  # the block and the last word of the token that is open
+    token = (-1, 0)  # block and last word of the current multiword token
     for line in kept:
         number = re.fullmatch(r"(\d+)(?:([-.])(\d+))?", line.cells[0])
         if number is None or number[2] == ".":
@@ -167,7 +167,7 @@ def _surface_lines(kept: list[Line]) -> list[Line]:
 
 
 def _joined(token: list[str], word: list[str]) -> list[str]:
-    """The line of a token, with what one of its words has where it has nothing: the token is in the mentions of its words."""
+    """The line of a multiword token, its empty cells filled from one of its words, so that it is in the mentions of its words."""
     cells = token[:2]
     for own, given in zip(token[2:], word[2:], strict=True):
         if "=" in given and own != "_":
@@ -178,25 +178,28 @@ def _joined(token: list[str], word: list[str]) -> list[str]:
 
 
 def _note_glued_punctuation(table: Table, words: Column, notes: Notes) -> None:
-    """Says so if no punctuation mark stands alone, as in the CoNLL that Label Studio exports: in use each one is a word."""
-    if any(_MARKS.fullmatch(word) for word in words.values):
+    """Notes words that end with punctuation, if no punctuation mark is a word of its own, as in CoNLL exports of Label Studio.
+
+    The model reads each punctuation mark of raw text as a word.
+    """
+    if any(_PUNCTUATION.fullmatch(word) for word in words.values):
         return
     followers = [*(line.block for line in table.lines[1:]), -1]
     for line, word, next_block in zip(table.lines, words.values, followers, strict=True):
-        # A full stop inside a sentence is that of an abbreviation.
-        if _GLUED.fullmatch(word) and (word[-1] != "." or next_block != line.block):
+        # A full stop inside a sentence belongs to an abbreviation.
+        if _ENDS_WITH_PUNCTUATION.fullmatch(word) and (word[-1] != "." or next_block != line.block):
             notes.add(
-                "words end with punctuation, which is a word of its own in use (write it on a line of its own, or take the JSON "
-                "export of the tool)",
+                "words that end with punctuation, which the model reads as a separate word (write it on its own line, or use the "
+                "JSON export of the tool)",
                 f"{word!r} ({table.file}, line {line.number})",
             )
 
 
 def conll_lines(words: Sequence[str], tags: Sequence[str]) -> Iterable[str]:
-    r"""A sentence as lines of a word, a tab and its tag, and an empty line.
+    r"""The lines of a sentence: one word, a tab and its tag per line, and an empty line at the end.
 
     Raises:
-        ValueError: A word cannot stand in a column.
+        InputError: A word cannot be written in a column.
 
     Examples:
         >>> "\n".join(conll_lines(["Bonn", "ruft"], ["B-LOC", "O"]))
@@ -204,6 +207,6 @@ def conll_lines(words: Sequence[str], tags: Sequence[str]) -> Iterable[str]:
     """
     for word, tag in zip(words, tags, strict=True):
         if _UNWRITABLE.search(word):
-            raise InputError(f"{word!r} cannot be written as a word of a CoNLL file. Write JSON lines, or change it.")
+            raise InputError(f"{word!r} cannot be written as a word of a CoNLL file. Write JSON lines, or change the word.")
         yield f"{word}\t{tag}"
     yield ""

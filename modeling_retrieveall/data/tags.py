@@ -1,4 +1,4 @@
-"""Tags of the schemes and spellings that corpora use, read as spans of words.
+"""Reads BIO, IOB1, IO, BILOU, BIOES and BMES tags, in any usual spelling, as spans of words.
 
 >>> canonical = canonical_tags(["O", "per-b", "per-i"])
 >>> spans_from_tags([canonical[tag] for tag in ["per-b", "per-i", "O"]])
@@ -24,7 +24,7 @@ _HOW = (
 
 
 class TagError(InputError):
-    """A tag that no scheme has.
+    """A tag belongs to no tagging scheme.
 
     Attributes:
         tag: The tag.
@@ -36,16 +36,17 @@ class TagError(InputError):
 
 
 def canonical_tags(tags: Iterable[str]) -> dict[str, str]:
-    """The tags of a dataset in the form that :func:`spans_from_tags` reads: ``"B-PER"``, ``"I-PER"``, ..., ``"O"``.
+    """For each tag of a dataset the form that :func:`spans_from_tags` reads: ``"B-PER"``, ``"I-PER"``, ..., ``"O"``.
 
-    A dataset has one spelling: the prefix first (``B-PER``, ``b_per``, ``B:PER``) or last (``PER-B``), with BMES's ``M`` for
-    ``I``; or no prefix in any tag (``PER``, IO), but ``O`` for some, and then neighbouring words of one type are one mention.
+    All tags of a dataset must have one spelling: the prefix first (``B-PER``, ``b_per``, ``B:PER``), the prefix last (``PER-B``),
+    or no prefix (``PER``). Without prefixes some tags must be ``O``, and neighbouring words of one type are one mention. The
+    ``M`` of BMES is read as ``I``.
 
     Args:
-        tags: All tags of the dataset, in order; each is given once in the result.
+        tags: All tags of the dataset, in order.
 
     Raises:
-        TagError: A tag is not of the spelling that the others have, or of none.
+        TagError: A tag has another spelling than the others, or no known spelling.
 
     Examples:
         >>> canonical_tags(["O", "person-politician"])
@@ -60,13 +61,13 @@ def canonical_tags(tags: Iterable[str]) -> dict[str, str]:
             raise TagError(f"tag {named[0]!r} has no prefix, and no word is tagged 'O'. {_HOW}", named[0])
         return canonical
     separators = {match[2] for tag in named if (match := pattern.fullmatch(tag))}
-    # A type may hold the others: "B-creative_work", "B-GPE:city".
+    # A type may contain the other separators: "B-creative_work", "B-GPE:city".
     separator = next(mark for mark in "-_:" if mark in separators)
     return {tag: "O" if is_outside(tag) else _prefixed(tag, pattern, separator) for tag in distinct}
 
 
 def _spelling(named: list[str]) -> re.Pattern[str] | None:
-    """Where the prefixes of the tags stand; ``None`` when no tag has one."""
+    """The pattern of the tags, with the prefix first or last; ``None`` if the tags have no prefix."""
     if any(_FIRST.fullmatch(tag) for tag in named):
         return _FIRST
     if any(_LAST.fullmatch(tag) for tag in named) and all(_LAST.fullmatch(tag) for tag in named):
@@ -77,7 +78,7 @@ def _spelling(named: list[str]) -> re.Pattern[str] | None:
 def _prefixed(tag: str, pattern: re.Pattern[str], separator: str) -> str:
     match = pattern.fullmatch(tag)
     if match is None or match[2] != separator or _SEVERAL.search(tag):
-        raise TagError(f"tag {tag!r} is not BIO, IOB1 or BILOU, as others here are. {_HOW}", tag)
+        raise TagError(f"tag {tag!r} is not BIO, IOB1 or BILOU, as other tags here are. {_HOW}", tag)
     prefix, label = (match[1], match[3]) if pattern is _FIRST else (match[3], match[1])
     return f"{_CANONICAL.get(prefix.upper(), prefix.upper())}-{label}"
 
@@ -90,7 +91,7 @@ def _bare(tag: str) -> str:
 
 
 def is_outside(tag: str) -> bool:
-    """Whether a tag says that a word is in no mention: ``"O"`` or ``"o"``."""
+    """Whether a tag marks a word outside of any mention: ``"O"`` or ``"o"``."""
     return tag in ("O", "o")
 
 
@@ -105,20 +106,20 @@ def is_bare(tag: str) -> bool:
 
 
 def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[Span], list[int]]:
-    """Reads a tag sequence; an invalid one is repaired the way that keeps most of it.
+    """Reads the tags of one sentence, and repairs invalid sequences.
 
-    A continuation (``I-``, ``L-``) with nothing of its label to continue opens a new span, and a BILOU span that is not
-    closed ends where it stops. ``E-`` and ``S-`` are read as ``L-`` and ``U-``.
+    An ``I-`` or ``L-`` tag that continues no span of its label begins a new span, and a BILOU span without an ``L-`` tag ends
+    with its last tag. ``E-`` and ``S-`` are read as ``L-`` and ``U-``.
 
     Args:
-        tags: One tag a word, such as ``"B-PER"`` or ``"O"``.
-        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
+        tags: One tag per word, such as ``"B-PER"`` or ``"O"``.
+        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (BIOES).
 
     Returns:
-        The spans in order, and the positions of the tags that had to be repaired.
+        The spans in order, and the positions of the tags that were repaired.
 
     Raises:
-        ValueError: A tag is not of the form ``PREFIX-LABEL`` or ``O``.
+        InputError: A tag does not have the form ``PREFIX-LABEL`` or ``O``.
 
     Examples:
         >>> spans_from_tags(["I-LOC", "I-LOC", "O"])
@@ -126,7 +127,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
     """
     spans: list[Span] = []
     repaired: set[int] = set()
-    start, label = 0, ""  # an empty label: no span is open
+    start, label = 0, ""  # the label is empty while no span is open
 
     def close(end: int) -> None:
         nonlocal label
@@ -138,7 +139,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
         prefix, tag_label = split_tag(tag)
         continues = prefix in "IL" and tag_label == label and bool(label)
         if not continues:
-            # A BILOU span must have ended by itself, with L or U.
+            # A valid BILOU span was closed before, by its own L or U tag.
             if scheme == "BILOU" and label:
                 repaired.add(position - 1)
             close(position)
@@ -155,7 +156,7 @@ def spans_from_tags(tags: Sequence[str], scheme: Scheme = "BIO") -> tuple[list[S
 
 
 def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
-    """Tells the scheme of a dataset from its tags: BILOU by its prefixes, IOB1 by spans that never open with ``B-``.
+    """The scheme of a dataset: BILOU if there are ``L-`` or ``U-`` tags, IOB1 if ``B-`` tags only separate spans, else BIO.
 
     Examples:
         >>> detect_scheme([["I-PER", "I-PER", "B-PER", "O"]])
@@ -176,10 +177,10 @@ def detect_scheme(sequences: Iterable[Sequence[str]]) -> Scheme:
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """``"B-PER"`` to ``("B", "PER")``, with E and S read as L and U; ``"O"`` to ``("O", "")``.
+    """Splits ``"B-PER"`` into ``("B", "PER")``, and ``"O"`` into ``("O", "")``. E and S are read as L and U.
 
     Raises:
-        ValueError: The tag has another form.
+        InputError: The tag has another form.
     """
     if tag == "O":
         return "O", ""

@@ -1,6 +1,6 @@
-r"""Lines of text files in the encodings that people have.
+r"""Reads lines of text files in UTF-8, UTF-16 or UTF-32.
 
->>> list(lines(io.BytesIO(b"\xef\xbb\xbfBonn ruft.\r\n"), "bonn.txt"))
+>>> list(read_lines(io.BytesIO(b"\xef\xbb\xbfBonn ruft.\r\n"), "bonn.txt"))
 ['Bonn ruft.']
 """
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from ..model.errors import RetrieveAllError
 
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
+# UTF-32 comes first, as its little-endian mark begins with the mark of UTF-16.
 _MARKS = [
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -23,36 +23,36 @@ _MARKS = [
 ]
 _CHUNK = 1 << 16
 _MARK = "\ufeff"
-_UNMARKED = re.compile(rb"(?:[^\n]*\n\0)+[^\n]*|(?:[^\n]*\0\n)+[^\n]*|(?:[^\0]\0){2,}|(?:\0[^\0]){2,}", re.DOTALL)
-"""UTF-16 without a mark: each line feed has a NUL byte beside it, or a line of Latin letters has one beside each."""
+_UNMARKED_UTF_16 = re.compile(rb"(?:[^\n]*\n\0)+[^\n]*|(?:[^\n]*\0\n)+[^\n]*|(?:[^\0]\0){2,}|(?:\0[^\0]){2,}", re.DOTALL)
+"""UTF-16 without a byte order mark: there is a NUL byte beside each line feed, or beside each letter of a Latin text."""
 
 
 class EncodingError(RetrieveAllError, ValueError):
-    """A text file is in an encoding that its bytes do not tell; the message has the line."""
+    """The bytes of a text file do not fit its encoding; the message names the line."""
 
 
-def lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]:
-    """The lines of a file, without their ends, read as they are asked for.
+def read_lines(stream: BinaryIO, name: str, keep_ends: bool = False) -> Iterator[str]:
+    """The lines of a file, without their line ends, read one by one.
 
-    The byte order mark decides between UTF-8, UTF-16 and UTF-32; without one the file is UTF-8. A byte order mark is no part
-    of a line, not even inside a file that was joined from several. A line feed ends a line, with or without a carriage return
-    before it; a carriage return alone does in files without line feeds. U+2028 and similar characters are characters of words.
+    A file with a byte order mark is UTF-8, UTF-16 or UTF-32; a file without one is UTF-8. Byte order marks are removed, also
+    inside a file that was joined from several. A line ends with a line feed, or a carriage return and a line feed; in files
+    without line feeds it ends with a carriage return. U+2028 and similar characters do not end a line.
 
     Args:
         stream: The file, open for reading bytes.
-        name: What an error calls the file.
-        keep_ends: Leave the line ends as they are; joined, the lines are then the whole text.
+        name: The file, for messages.
+        keep_ends: Keep the line ends, so that the joined lines are the whole text.
 
     Raises:
-        EncodingError: The file is in another encoding.
+        EncodingError: The bytes of the file do not fit its encoding.
     """
     head = stream.read(_CHUNK)
     mark, encoding = next(((mark, name) for mark, name in _MARKS if head.startswith(mark)), (b"", "utf-8"))
-    if not mark and b"\0" in head and _UNMARKED.fullmatch(head):
+    if not mark and b"\0" in head and _UNMARKED_UTF_16.fullmatch(head):
         raise EncodingError(f"{name} seems to be UTF-16 without a byte order mark. Save the file as UTF-8.")
     decoder = codecs.getincrementaldecoder(encoding)()
     end = "\r" if b"\r" in head[:-1] and b"\n" not in head else "\n"
-    number, parts, chunk, ended = 1, [""], head[len(mark) :], False  # the parts of a line that has not ended yet
+    number, parts, chunk, ended = 1, [""], head[len(mark) :], False  # parts: the beginning of the current line
     while not ended:
         more = stream.read(_CHUNK)
         ended = not more
@@ -79,10 +79,10 @@ def _message(name: str, number: int, encoding: str, error: UnicodeDecodeError) -
     return f"{name}, line {number}: byte 0x{byte:02x} is not {encoding.upper()}. Save the file as UTF-8."
 
 
-def write_utf8() -> None:
-    """Lets the standard streams take every letter: on Windows, files and pipes are in the code page of the system.
+def use_utf8_output() -> None:
+    """Writes the standard streams in UTF-8 if they are files or pipes. On Windows they have the code page of the system.
 
-    A terminal keeps its encoding. What cannot be encoded, such as a lone surrogate, is escaped.
+    A terminal keeps its encoding. Characters that cannot be encoded, such as a lone surrogate, are escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,1 +1,1 @@
-"""Measures of extracted entities against labelled data."""
+"""Evaluation of models on labelled data."""

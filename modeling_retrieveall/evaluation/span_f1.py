@@ -1,4 +1,4 @@
-"""Strict typed span F1 of a model on labelled sentences, and how often it finds an entity where there is none.
+"""Evaluation of a model on labelled sentences: strict typed span F1, false entities, routing accuracy and speed.
 
 >>> report = evaluate(model, "data/panx/de", "test", language="de")
 >>> report.f1, report.n_test, report.n_dropped
@@ -11,32 +11,34 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
-
-from ..data.labelled import LabelledData, load_examples, sample, told_repairs
-from ..data.long_sentences import into_sentences
-from ..data.rows import Columns, DatasetError
+from ..data.example_splitting import split_long_examples
+from ..data.labelled_data import LabelledData, sample_examples, summarize_repairs
+from ..data.loading import load_examples
+from ..data.reader_types import ColumnNames, DatasetError
 from ..model.entities import Example, tags_from_entities, tags_from_spans
 from ..model.language_adapter import sentence_hash
 from ..model.modeling_retrieveall import RetrieveAllModel
+from .scores import SpanScores, strict_span_f1
 
 
 @dataclass(frozen=True)
 class Report:
-    """Figures in percent, micro-averaged over entities; an entity counts when both borders and its label are right.
+    """The results of an evaluation. Scores and rates are in percent, micro-averaged over entities.
+
+    An entity is correct if both of its boundaries and its type are.
 
     Attributes:
         f1: Harmonic mean of precision and recall.
-        precision: Share of the extracted entities that are right.
+        precision: Share of the extracted entities that are correct.
         recall: Share of the labelled entities that were extracted.
-        per_type: The same, and the number of labelled entities (``support``), for each entity type.
-        false_entity_rate: Share of the sentences without a labelled entity that get one; ``None`` if there is no such sentence.
-        n_without_entities: Sentences without a labelled entity.
-        n_test: Sentences measured on.
-        n_dropped: Sentences left out because an adapter of the model has seen them.
+        per_type: The same scores for each entity type, and its number of labelled entities (``support``).
+        false_entity_rate: Share of the sentences without a labelled entity in which one was found; ``None`` if there are no such
+            sentences.
+        n_without_entities: Number of sentences without a labelled entity.
+        n_test: Number of evaluated sentences.
+        n_dropped: Number of sentences that were left out because an adapter of the model has seen them.
         routing_accuracy: Share of the sentences that were routed to ``language``; ``None`` with oracle routing.
-        sentences_per_second: Speed of the extraction, from text to entities.
+        sentences_per_second: Speed of the extraction.
     """
 
     f1: float
@@ -51,7 +53,7 @@ class Report:
     sentences_per_second: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """The results as JSON values."""
         return asdict(self)
 
 
@@ -66,55 +68,65 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
-    columns: Columns | None = None,
+    columns: ColumnNames | None = None,
 ) -> Report:
-    """Measures a model on one split of a dataset.
+    """Evaluates a model on one split of a dataset.
 
     Args:
         model: The model.
-        dataset: As for :func:`load_examples`.
-        split: As for :func:`load_examples`.
+        dataset: The dataset, as in :func:`load_examples`.
+        split: The split, as in :func:`load_examples`.
         language: The language of the sentences.
-        oracle_routing: Serve all sentences by the adapter of ``language`` instead of routing them.
-        keep_duplicates: Measure also on sentences that an adapter of the model was trained on or has as examples.
-        limit: Sentences at most, drawn by ``seed`` after duplicates are dropped.
-        seed: Decides which sentences ``limit`` leaves.
-        batch_size: As for :meth:`RetrieveAllModel.extract`.
-        columns: As for :func:`load_examples`.
+        oracle_routing: Decode all sentences with the adapter of ``language`` instead of routing them.
+        keep_duplicates: Also evaluate on sentences that an adapter of the model was trained on or has in its index.
+        limit: Maximum number of sentences, drawn at random after duplicates are dropped.
+        seed: Random seed of that draw.
+        batch_size: As in :meth:`RetrieveAllModel.extract`.
+        columns: The columns of the dataset, as in :func:`load_examples`.
+
+    Returns:
+        The results.
 
     Raises:
-        DatasetError: The data cannot be read, or nothing is left to measure on.
-        ValueError: The model has no adapter for ``language``, and ``oracle_routing`` asks for it.
+        DatasetError: The data cannot be read, or no sentence is left to evaluate on.
+        ValueError: The model has no adapter for ``language``, which ``oracle_routing`` requires.
     """
     data = load_examples(dataset, split, columns)
-    examples = into_sentences(data.examples, language, dataset)
-    for warning in [*([told_repairs(data.repairs)] if data.repairs else []), *data.notes, *_foreign(model, data)]:
+    examples = split_long_examples(data.examples, language, dataset)
+    for warning in [*([summarize_repairs(data.repairs)] if data.repairs else []), *data.notes, *_unknown_labels(model, data)]:
         warnings.warn(warning, stacklevel=2)
-    fresh = examples if keep_duplicates else unseen(model, examples)
-    if not fresh:
+    kept = examples if keep_duplicates else unseen(model, examples)
+    if not kept:
         raise DatasetError(
-            f"No {split} sentence of {dataset} is left: the adapters have seen all {len(examples)}. Use --keep-duplicates."
+            f"The adapters have seen all {len(examples)} sentences of the {split} split of {dataset}, so none is left to "
+            "evaluate on. Set keep_duplicates=True to evaluate on them."
         )
-    report = evaluate_examples(model, sample(fresh, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size)
-    return Report(**{**asdict(report), "n_dropped": len(examples) - len(fresh)})
+    report = evaluate_examples(
+        model, sample_examples(kept, limit, seed), language, oracle_routing=oracle_routing, batch_size=batch_size
+    )
+    return Report(**{**asdict(report), "n_dropped": len(examples) - len(kept)})
 
 
 def unseen(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Example]:
-    """The examples that no adapter of a model has seen: routing may choose any, and all figures stand on the same sentences."""
+    """The examples that no adapter of a model was trained on or has in its index.
+
+    Those of all adapters are excluded, because routing may select any adapter, and so that all results of a model are measured on
+    the same sentences.
+    """
     seen = {known for adapter in model.adapters.values() for known in adapter.known_hashes()}
     return [example for example in examples if sentence_hash(example.key) not in seen]
 
 
-def _foreign(model: RetrieveAllModel, data: LabelledData) -> list[str]:
-    """What to tell of labels of the dataset that no adapter of the model gives."""
-    given = {label for adapter in model.adapters.values() for label in adapter.manifest.entity_types}
-    foreign = sorted({span.label for example in data.examples for span in example.spans} - given)
-    if not foreign:
+def _unknown_labels(model: RetrieveAllModel, data: LabelledData) -> list[str]:
+    """A warning if the dataset has labels that no adapter of the model predicts."""
+    known = {label for adapter in model.adapters.values() for label in adapter.manifest.entity_types}
+    unknown = sorted({span.label for example in data.examples for span in example.spans} - known)
+    if not unknown:
         return []
-    missed = "All its mentions" if not given & set(data.labels) else "Their mentions"
+    missed = "All its entities" if not known & set(data.labels) else "Their entities"
     return [
-        f"The dataset has the labels {', '.join(foreign)}, which no adapter of the model gives (they give "
-        f"{', '.join(sorted(given))}). {missed} count as missed. Rename them, if they mean the same."
+        f"The dataset has the labels {', '.join(unknown)}, which no adapter of the model predicts (they predict "
+        f"{', '.join(sorted(known))}). {missed} count as missed. If the labels mean the same, rename them in the dataset."
     ]
 
 
@@ -126,7 +138,7 @@ def evaluate_examples(
     oracle_routing: bool = False,
     batch_size: int | None = None,
 ) -> Report:
-    """Measures a model on examples; as :func:`evaluate`, without loading or dropping any."""
+    """Evaluates a model on given examples; the arguments are those of :func:`evaluate`."""
     return predict(model, examples, language, oracle_routing=oracle_routing, batch_size=batch_size).report()
 
 
@@ -138,62 +150,58 @@ def predict(
     oracle_routing: bool = False,
     batch_size: int | None = None,
 ) -> "Predictions":
-    """Extracts the entities of examples, for figures about them.
+    """Extracts the entities of labelled sentences.
 
     Args:
         model: The model.
         examples: The labelled sentences.
         language: Their language.
-        oracle_routing: Serve all sentences by the adapter of ``language`` instead of routing them.
-        batch_size: As for :meth:`RetrieveAllModel.extract`.
+        oracle_routing: Decode all sentences with the adapter of ``language`` instead of routing them.
+        batch_size: As in :meth:`RetrieveAllModel.extract`.
     """
     sentences = [example.sentence for example in examples]
-    began = time.perf_counter()
+    started = time.perf_counter()
     results = model.extract(sentences, language=language if oracle_routing else None, batch_size=batch_size)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - started
     return Predictions(
         labelled=[tags_from_spans(example.spans, len(example.sentence.words)) for example in examples],
-        found=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
-        routed_right=None if oracle_routing else [result.language == language for result in results],
+        predicted=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
+        routed_correctly=None if oracle_routing else [result.language == language for result in results],
         seconds=seconds,
     )
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model has found in labelled sentences.
+    """The entities of labelled sentences that a model has extracted.
 
     Attributes:
-        labelled: The BIO tags of each sentence, as labelled.
-        found: The BIO tags of each sentence, as extracted.
-        routed_right: Whether each sentence was routed to its language; ``None`` with oracle routing.
+        labelled: The correct BIO tags of each sentence.
+        predicted: The BIO tags of each sentence as extracted.
+        routed_correctly: Whether each sentence was routed to its language; ``None`` with oracle routing.
         seconds: Time of the extraction.
     """
 
     labelled: list[list[str]]
-    found: list[list[str]]
-    routed_right: list[bool] | None
+    predicted: list[list[str]]
+    routed_correctly: list[bool] | None
     seconds: float
 
     def report(self) -> Report:
-        """The figures over all sentences."""
-        scores: dict[str, Any] = classification_report(
-            self.labelled, self.found, mode="strict", scheme=IOB2, output_dict=True, zero_division=0
-        )
-        overall = scores.get("micro avg", {"f1-score": 0.0, "precision": 0.0, "recall": 0.0})
-        pairs = zip(self.labelled, self.found, strict=True)
-        without = [set(found) != {"O"} for labelled, found in pairs if set(labelled) == {"O"}]
-        averages = {"micro avg", "macro avg", "weighted avg"}
-        right = self.routed_right
+        """The results over all sentences."""
+        scores = strict_span_f1(self.labelled, self.predicted)
+        pairs = zip(self.labelled, self.predicted, strict=True)
+        false_entities = [set(predicted) != {"O"} for labelled, predicted in pairs if set(labelled) == {"O"}]
+        routed = self.routed_correctly
         return Report(
-            f1=_percent(overall["f1-score"]),
-            precision=_percent(overall["precision"]),
-            recall=_percent(overall["recall"]),
-            per_type={label: _type_figures(row) for label, row in scores.items() if label not in averages},
-            false_entity_rate=_percent(sum(without) / len(without)) if without else None,
-            n_without_entities=len(without),
+            f1=scores.f1,
+            precision=scores.precision,
+            recall=scores.recall,
+            per_type={label: _type_scores(row) for label, row in scores.per_type.items()},
+            false_entity_rate=_percent(sum(false_entities) / len(false_entities)) if false_entities else None,
+            n_without_entities=len(false_entities),
             n_test=len(self.labelled),
-            routing_accuracy=None if right is None else _percent(sum(right) / len(right)),
+            routing_accuracy=None if routed is None else _percent(sum(routed) / len(routed)),
             sentences_per_second=round(len(self.labelled) / self.seconds, 2),
         )
 
@@ -202,6 +210,5 @@ def _percent(share: float) -> float:
     return round(100 * float(share), 2)
 
 
-def _type_figures(row: dict[str, float]) -> dict[str, float]:
-    figures = {"f1": _percent(row["f1-score"]), "precision": _percent(row["precision"]), "recall": _percent(row["recall"])}
-    return {**figures, "support": int(row["support"])}
+def _type_scores(scores: SpanScores) -> dict[str, float]:
+    return {"f1": scores.f1, "precision": scores.precision, "recall": scores.recall, "support": scores.support}

@@ -1,1 +1,1 @@
-"""Publishing to the Hub and pulling from it: adapters, models, collections and cards."""
+"""Pushing to the Hub and pulling from it: adapters, models, collections and model cards."""

@@ -1,10 +1,10 @@
-"""What manifests say, as metadata that the Hub understands and as Markdown.
+"""Converts manifests to the metadata of model cards on the Hub, and values of manifests to Markdown.
 
 >>> data = card_data([read_manifest(Path("adapter_cards/de"))], "someone/retrieveall-de", "peft")
 >>> data.base_model, data.eval_results[2].metric_name, data.eval_results[2].metric_value
-('google/gemma-3-270m', 'F1', 79.56)
+('google/gemma-3-270m', 'F1', 83.66)
 
-A manifest may be a stranger's: what it says is text in a card, never markup.
+A manifest can come from an untrusted source, so all its values are escaped and cannot add markup to a card.
 """
 
 import html
@@ -18,24 +18,24 @@ from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..model.hub_files import is_commit, is_hub_id
 from ..model.manifest import Manifest
 
-_ENOUGH = 50
-"""Sentences; F1 on fewer says too little for the Hub's comparisons, and stands in the card's table alone."""
+_MIN_SENTENCES = 50
+"""Results on fewer sentences are too uncertain to compare models; they are in the table of the card, but not in its metadata."""
 _METRICS = {"precision": "Precision", "recall": "Recall", "f1": "F1"}
 
 
 def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCardData:
-    """The metadata of a card.
+    """Makes the metadata of a model card.
 
     Args:
-        manifests: Those of an adapter, or of all adapters of a model.
-        name: What the figures are attributed to.
-        library: The library that loads it, as the Hub calls it.
+        manifests: The manifest of an adapter, or of all adapters of a model.
+        name: The model name of the results.
+        library: The Hub's name of the library that loads the repository.
     """
     base = base_on_hub(manifests[0].base_model, manifests[0].base_revision)
     codes = [manifest.language for manifest in manifests]
-    # The Hub refuses a language that is not of ISO 639; those with a region or a script have a field of their own.
+    # The Hub accepts only ISO 639 codes as languages; codes with a region or a script go into `language_bcp47`.
     languages = sorted({primary for code in codes if len(primary := code.partition("-")[0]) <= 3})
-    results = [result for manifest in manifests for m in measurements(manifest) if m.enough for result in m.results()]
+    results = [result for manifest in manifests for m in measurements(manifest) if m.comparable for result in m.results()]
     return ModelCardData(
         language=languages[0] if len(languages) == 1 else languages or None,
         language_bcp47=[code for code in codes if "-" in code] or None,
@@ -54,30 +54,36 @@ def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCa
 
 
 class Dataset(NamedTuple):
-    """A data set as manifests name it: ``"owner/name:configuration"`` on the Hub, ``"./name"`` on a disk."""
+    """A data set. A manifest names it ``"owner/name:configuration"`` if it is on the Hub, and ``"./name"`` if it is a file."""
 
     name: str
     hub_id: str | None
     config: str | None
 
     @classmethod
-    def named(cls, name: object) -> "Dataset":
-        """Reads a name."""
+    def parse(cls, name: object) -> "Dataset":
+        """Parses the name in a manifest."""
         line = one_line(name)
         hub_id, _, config = line.partition(":")
         return cls(line, hub_id, config or None) if is_hub_id(hub_id) else cls(line.removeprefix("./"), None, None)
 
     def link(self) -> str:
-        """In Markdown."""
+        """A Markdown link to the data set, or its name if it is not on the Hub."""
         if self.hub_id is None:
             return f"{markdown(self.name)} (not on the Hub)"
         return f"[{markdown(self.name)}](https://huggingface.co/datasets/{self.hub_id})"
 
 
 class Measurement(NamedTuple):
-    """What was measured on ``n`` sentences of a split; with ``label`` of one entity type, on the ``n`` entities labelled so.
+    """Precision, recall and F1 on one split, for all entity types or for one.
 
-    ``enough`` is whether the sentences of the split were enough to compare with other models.
+    Attributes:
+        dataset: The data set.
+        split: The split.
+        label: The entity type, or ``None`` for all.
+        scores: The metrics by name.
+        n: Number of sentences, or with ``label`` the number of entities of that type.
+        comparable: Whether the split has enough sentences to compare the results with those of other models.
     """
 
     dataset: Dataset
@@ -85,16 +91,16 @@ class Measurement(NamedTuple):
     label: str | None
     scores: dict[str, float]
     n: float | None
-    enough: bool
+    comparable: bool
 
     def row(self) -> list[str]:
-        """As cells in Markdown."""
+        """The cells of a row in a Markdown table."""
         label = "**all**" if self.label is None else markdown(self.label)
         n = "" if self.n is None else f"{self.n} {'sentences' if self.label is None else 'entities'}"
         return [self.dataset.link(), markdown(self.split), label, *map(str, self.scores.values()), n]
 
     def results(self) -> list[EvalResult]:
-        """As the Hub takes them; a data set that it does not have is of the type ``unknown`` there."""
+        """The results in the format of the Hub, where a data set that is not on the Hub has the type ``unknown``."""
         return [
             EvalResult(
                 task_type="token-classification",
@@ -112,36 +118,36 @@ class Measurement(NamedTuple):
 
 
 def measurements(manifest: Manifest) -> list[Measurement]:
-    """All figures of a manifest that have precision, recall and F1."""
+    """All results of a manifest that have precision, recall and F1."""
     found = []
     for measured in manifest.metrics:
         types = measured.get("per_type")
         for label, part in {None: measured, **(types if isinstance(types, dict) else {})}.items():
-            known = part if isinstance(part, dict) else {}
-            scores = {metric: score for metric in _METRICS if (score := number(known.get(metric))) is not None}
+            values = part if isinstance(part, dict) else {}
+            scores = {metric: score for metric in _METRICS if (score := number(values.get(metric))) is not None}
             if len(scores) == len(_METRICS):
-                n = number(known.get("n_test" if label is None else "support"))
-                dataset, split = Dataset.named(measured.get("dataset") or "./not recorded"), one_line(measured.get("split", ""))
+                n = number(values.get("n_test" if label is None else "support"))
+                dataset, split = Dataset.parse(measured.get("dataset") or "./not recorded"), one_line(measured.get("split", ""))
                 sentences = number(measured.get("n_test"))
-                found.append(Measurement(dataset, split, label, scores, n, sentences is None or sentences >= _ENOUGH))
+                found.append(Measurement(dataset, split, label, scores, n, sentences is None or sentences >= _MIN_SENTENCES))
     return found
 
 
 def base_on_hub(name: str, revision: str | None) -> str | None:
-    """The Hub id of a base LLM; one that was loaded from a folder has no commit."""
+    """The Hub id of a base LLM, or ``None`` if it was loaded from a folder and so has no commit."""
     if name == EMBEDDED_BASE:
         return EMBEDDED_ON_HUB
     return name if is_commit(revision) and is_hub_id(name) else None
 
 
 def datasets_of(manifest: Manifest) -> list[Dataset]:
-    """What an adapter was trained on."""
+    """The training data sets of an adapter."""
     names = manifest.training.get("datasets")
-    return [Dataset.named(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [Dataset.parse(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _emissions(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """In grams, as the Hub counts; nothing unless every training was measured."""
+    """The CO2 emissions in grams, as the Hub expects them; ``None`` unless they were measured for every adapter."""
     measured = [number(manifest.training.get("co2_kg")) for manifest in manifests]
     kilograms = [value for value in measured if value is not None]
     if len(kilograms) < len(measured):
@@ -151,15 +157,15 @@ def _emissions(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
 
 
 def number(value: object) -> float | None:
-    """A number that can be printed; anything else is ``None``."""
+    """The value if it is a number of printable size, else ``None``."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15 else None
 
 
 def one_line(value: object) -> str:
-    """On one line, without control characters; the joiners of Indic and Arabic scripts stay."""
+    """The value as one line of text without control characters. The joiners of Indic and Arabic scripts are kept."""
     return " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in str(value)).split())
 
 
 def markdown(value: object) -> str:
-    """As Markdown in which nothing is markup."""
+    """The value as one line of Markdown with all markup escaped."""
     return re.sub(r"([\\`*_\[\]|~$#])", r"\\\1", html.escape(one_line(value), quote=False))

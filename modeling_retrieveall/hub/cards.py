@@ -1,10 +1,10 @@
-"""Model cards: the Hub's own card classes, filled from manifests.
+"""Model cards of adapters and models, filled from their manifests.
 
 >>> card = adapter_card(LanguageAdapter.load("adapter_cards/de"), repo_id="someone/retrieveall-de")
 >>> card.data.base_model, card.data.eval_results[2].metric_name, card.data.eval_results[2].metric_value
-('google/gemma-3-270m', 'F1', 79.56)
+('google/gemma-3-270m', 'F1', 83.66)
 
-Texts are those of the templates ``ADAPTER.md`` and ``MODEL.md`` beside this file.
+The templates are ``templates/ADAPTER.md`` and ``templates/MODEL.md``.
 """
 
 import hashlib
@@ -22,35 +22,41 @@ from ..model.entities import Example
 from ..model.errors import InputError
 from ..model.hub_files import is_commit, is_hub_id
 from ..model.language_adapter import LanguageAdapter
-from ..model.manifest import SHARED_LANGUAGE, Manifest
+from ..model.manifest import MULTILINGUAL, Manifest
+from ..model.untrusted_files import is_folder_reference
 from .card_metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
 
 PLOT = "training.png"
-"""The picture of its training in an adapter's folder, where there is one."""
+"""File name of the training plot in an adapter's folder. An adapter can be without one."""
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What ``--max-lora-rank`` of vLLM takes, and no others."""
+"""The values that vLLM accepts as ``--max-lora-rank``."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_HERE = "path/to/this/folder"
-_MARK = "<!-- Written by RetrieveAll, and written anew at every push unless it is edited: "
+_FOLDER = "path/to/this/folder"
+_CHECKSUM = re.compile(r"<!-- (?:Generated|Written) by RetrieveAll[^\n]*: ([0-9a-f]{16}) -->\s*\Z")
+"""The last line of a generated card. Earlier releases began it with "Written"."""
+# The first adapters were published with the keys max_train_examples, epochs and knowledge_share.
 _SETTINGS = {
     "sentences": "Training sentences",
-    "max_train_examples": "Sentences drawn from each data set, at most",
-    "duplicates_dropped": "Exact duplicates dropped",
+    "max_train_samples": "Maximum sentences per data set",
+    "max_train_examples": "Maximum sentences per data set",
+    "duplicates_dropped": "Exact duplicates removed",
+    "num_train_epochs": "Epochs",
     "epochs": "Epochs",
-    "steps": "Steps of the optimizer",
+    "steps": "Optimizer steps",
     "learning_rate": "Peak learning rate",
-    "start_share": "Share of its start in the weights",
+    "start_share": "Share of the initial adapter in the averaged weights",
     "rank": "LoRA rank",
     "lora_alpha": "LoRA alpha",
-    "batch_size": "Sentences in a batch, at most",
-    "knowledge_share": "Share of samples with retrieved examples",
+    "batch_size": "Maximum batch size, in sentences",
+    "examples_share": "Share of training prompts with retrieved examples",
+    "knowledge_share": "Share of training prompts with retrieved examples",
     "mixed_precision": "Mixed precision",
     "processes": "Processes",
     "seed": "Seed",
     "loss": "Mean loss of the last epoch",
     "hardware": "Hardware",
-    "seconds": "Time, in seconds",
+    "seconds": "Training time, in seconds",
     "energy_kwh": "Energy, in kWh",
     "co2_kg": "CO2 equivalent, in kg",
 }
@@ -58,7 +64,19 @@ _NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
 
 
 def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> Path:
-    """Writes ``README.md`` into the adapter's folder and returns its path; for the arguments see :func:`adapter_card`."""
+    """Writes the card to ``README.md`` in the adapter's folder.
+
+    Args:
+        adapter: The adapter.
+        repo_id: See :func:`adapter_card`.
+        model_repo: See :func:`adapter_card`.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        ImportError: Jinja2, which renders the template, is not installed.
+    """
     path = adapter.path / "README.md"
     with replacing(path) as file:
         adapter_card(adapter, repo_id, model_repo).save(file)
@@ -68,41 +86,41 @@ def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo:
 def adapter_card(
     adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None, commit: str | None = None
 ) -> ModelCard:
-    """The card of a language adapter.
+    """Makes the card of a language adapter.
 
     Args:
-        adapter: The adapter; the card quotes one of its examples.
-        repo_id: The repository it is for, ``"owner/name"``; without one the card speaks of its folder.
-        model_repo: The repository of a model that takes the adapter.
-        commit: The commit of ``model_repo`` to pin.
+        adapter: The adapter. The card quotes one of its examples.
+        repo_id: The adapter's repository, ``"owner/name"``; without one the code of the card loads the adapter from a folder.
+        model_repo: The repository of a model, for the code that adds the adapter to a model.
+        commit: The commit of ``model_repo`` to pin in that code.
 
     Raises:
-        ImportError: Jinja2, which fills the template, is not installed.
+        ImportError: Jinja2, which renders the template, is not installed.
     """
     manifest, examples = adapter.manifest, adapter.index.examples
     training, language = manifest.training, manifest.language
     datasets = datasets_of(manifest)
     sentence, answer = _quote(examples)
-    return _signed(
+    return _with_checksum(
         ModelCard.from_template(
             card_data([manifest], repo_id or f"RetrieveAll {language}", "peft"),
             template_path=str(_TEMPLATES / "ADAPTER.md"),
             **_base(manifest.base_model, manifest.base_revision),
             language=language,
-            shared=language == SHARED_LANGUAGE,
+            multilingual=language == MULTILINGUAL,
             labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
             n_examples=len(examples),
-            source=repo_id or _HERE,
+            source=repo_id or _FOLDER,
             on_hub=repo_id is not None,
             model_repo=model_repo,
             commit=commit,
             sentence=sentence,
             answer=answer,
             vllm_rank=_vllm_rank([manifest]),
-            figures=[measured.row() for measured in measurements(manifest)],
-            few=not all(measured.enough for measured in measurements(manifest)),
+            results=[measured.row() for measured in measurements(manifest)],
+            few_sentences=not all(measured.comparable for measured in measurements(manifest)),
             routed=any(row.get("routing_accuracy") is not None for row in manifest.metrics),
-            dropped=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
+            excluded=sum(number(row.get("n_dropped")) or 0 for row in manifest.metrics),
             started_from=markdown(manifest.initialised_from or ""),
             settings=_settings(training),
             n_sentences=markdown(training.get("sentences", "an unknown number of")),
@@ -118,20 +136,21 @@ def adapter_card(
 def model_card(
     config: RetrieveAllConfig, manifests: Mapping[str, Manifest], sources: Mapping[str, str], repo_id: str | None = None
 ) -> ModelCard:
-    """The card of a model.
+    """Makes the card of a model.
 
     Args:
         config: The model's configuration.
         manifests: Language code to the manifest of its adapter; at least one.
-        sources: Language code to where its adapter is: ``"owner/name@commit"``, or a folder inside the model's own.
-        repo_id: The repository it is for, ``"owner/name"``; without one the card speaks of its folder.
+        sources: Language code to the source of its adapter: ``"owner/name@commit"``, or a folder inside the model's folder.
+        repo_id: The model's repository, ``"owner/name"``; without one the code of the card loads the model from a folder.
 
     Raises:
-        ImportError: Jinja2, which fills the template, is not installed.
+        InputError: A source is malformed.
+        ImportError: Jinja2, which renders the template, is not installed.
     """
-    languages = [language for language in sorted(manifests) if language != SHARED_LANGUAGE] or [SHARED_LANGUAGE]
+    languages = [language for language in sorted(manifests) if language != MULTILINGUAL] or [MULTILINGUAL]
     adapters = {language: _adapter_row(manifests[language], sources[language]) for language in sorted(manifests)}
-    return _signed(
+    return _with_checksum(
         ModelCard.from_template(
             card_data([manifests[language] for language in languages], repo_id or "RetrieveAll", "transformers"),
             template_path=str(_TEMPLATES / "MODEL.md"),
@@ -140,7 +159,7 @@ def model_card(
             n_languages=len(languages),
             first_language=languages[0],
             first=adapters[languages[0]],
-            repo=repo_id or _HERE,
+            repo=repo_id or _FOLDER,
             on_hub=repo_id is not None,
             vllm_rank=_vllm_rank(list(manifests.values())),
         )
@@ -148,26 +167,28 @@ def model_card(
 
 
 def is_generated(text: str) -> bool:
-    """Whether a card is as this module has written it, whichever release did; one that somebody has edited is not."""
-    body, mark, digest = text.rpartition(_MARK)
-    return bool(mark) and digest.strip() == f"{_digest(body)} -->"
+    """Whether a card was generated by this or an earlier release and has not been edited since."""
+    found = _CHECKSUM.search(text)
+    return found is not None and found[1] == _checksum(text[: found.start()])
 
 
-def _signed(card: ModelCard) -> ModelCard:
+def _with_checksum(card: ModelCard) -> ModelCard:
+    """Adds a last line by which :func:`is_generated` detects edits."""
     body = str(card).rstrip() + "\n\n"
-    return ModelCard(f"{body}{_MARK}{_digest(body)} -->\n")
+    note = "Generated by RetrieveAll. A push replaces this file unless it has been edited. Checksum"
+    return ModelCard(f"{body}<!-- {note}: {_checksum(body)} -->\n")
 
 
-def _digest(body: str) -> str:
+def _checksum(body: str) -> str:
     return hashlib.sha256("".join(body.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
     repo, _, commit = source.partition("@")
     pinned = is_commit(commit) and is_hub_id(repo)
-    if not pinned and not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", source):
+    if not pinned and not is_folder_reference(source):
         raise InputError(
-            f"{source!r} is no source of an adapter; give 'owner/name@<commit hash>' or a folder like 'adapters/de'."
+            f"{source!r} is not the source of an adapter. Give 'owner/name@<commit hash>' or a folder such as 'adapters/de'."
         )
     overall = next((measured for measured in measurements(manifest) if measured.label is None), None)
     return {
@@ -182,7 +203,7 @@ def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
 
 
 def _base(name: str, revision: str | None) -> dict[str, Any]:
-    """The base LLM as the templates want it."""
+    """The values of the templates about the base LLM."""
     hub_id = base_on_hub(name, revision)
     return {
         "base": hub_id or "path/to/the/base/llm",
@@ -206,7 +227,7 @@ def _vllm_rank(manifests: Sequence[Manifest]) -> int:
 
 
 def _quote(examples: Sequence[Example]) -> tuple[str, str]:
-    """The example with the most entity types that can stand between any quotation marks, and its answer."""
+    """The short example with the most entity types that needs no escaping inside quotation marks, and its output."""
     quotable = []
     for example in examples:
         sentence = "".join(("" if word.glued else " ") + word.text for word in example.sentence.words).strip()
@@ -218,7 +239,7 @@ def _quote(examples: Sequence[Example]) -> tuple[str, str]:
 
 
 def _mentions(examples: Sequence[Example], label: str) -> str:
-    """Three mentions of a label."""
+    """The first three mentions of a label."""
     spans = ((example, span) for example in examples for span in example.spans if span.label == label)
     found = dict.fromkeys(markdown(example.sentence.entity(span).text) for example, span in spans)
     return ", ".join(list(found)[:3])

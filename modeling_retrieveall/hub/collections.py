@@ -1,4 +1,4 @@
-"""Collections on the Hub: opened by slug or title, and what is put into them and taken out.
+"""Collections on the Hub: finding or creating one, adding a repository and removing one.
 
 >>> slug = open_collection("someone/African languages", HfApi())
 >>> add_to_collection(slug, "other/retrieveall-sw", Hub())
@@ -9,82 +9,85 @@ import re
 from huggingface_hub import HfApi
 
 from ..model.errors import InputError
-from ..model.hub_files import Hub, Snapshot, explained, is_collection
-from ..model.model_source import Refusals, read_items, read_manifest_of
+from ..model.hub_files import Hub, Snapshot, is_collection, translate_hub_errors
+from ..model.model_source import SkippedAdapters, fetch_manifest, read_collection
 
 
 def open_collection(name: str, api: HfApi, *, private: bool | None = None, description: str | None = None) -> str:
-    """The slug of a collection, which is created if it is named ``"owner/Title"`` and missing.
+    """Finds a collection. A collection that is named ``"owner/Title"`` is created if it does not exist.
 
     Args:
-        name: Its slug, or ``"owner/Title"``.
+        name: The slug of the collection, or ``"owner/Title"``.
         api: The client.
-        private: Whether one that is created is private.
-        description: What one that is created says of itself.
+        private: Whether a new collection is private.
+        description: The description of a new collection.
+
+    Returns:
+        The slug of the collection.
 
     Raises:
-        InputError: The name is neither.
-        HubError: The Hub refuses it or cannot be reached.
+        InputError: The name is neither a slug nor ``"owner/Title"``.
+        HubError: The Hub rejects the request or cannot be reached.
     """
-    check_collection(name)
+    check_collection_name(name)
     if is_collection(name):
         return name
     owner, _, title = name.partition("/")
-    with explained(f"collection {name}"):
+    with translate_hub_errors(f"collection {name}"):
         created = api.create_collection(title, namespace=owner, description=description, private=bool(private), exists_ok=True)
     return str(created.slug)
 
 
 def add_to_collection(slug: str, repository: str, hub: Hub, note: str | None = None) -> None:
-    """Lists an adapter's repository in a collection; nothing happens when it is listed already.
+    """Adds the repository of an adapter to a collection, unless it is in the collection already.
 
     Args:
-        slug: The collection's slug.
+        slug: The slug of the collection.
         repository: ``"owner/name"``.
-        hub: How the Hub is reached.
-        note: A note beside it.
+        hub: The Hub.
+        note: A note for the entry.
 
     Raises:
-        InputError: The collection has another adapter of the language, and with two of them it would not load.
-        AdapterError: The repository holds no language adapter.
-        HubError: The Hub refuses it or cannot be reached.
+        InputError: The collection has another adapter of the same language. A collection with two could not be loaded.
+        AdapterError: The repository does not hold a language adapter.
+        HubError: The Hub rejects the request or cannot be reached.
     """
-    language = read_manifest_of(Snapshot(hub, repository, hub.resolve(repository))).language
-    for snapshot, manifest in read_items(slug, hub, Refusals()).items():
+    language = fetch_manifest(Snapshot(hub, repository, hub.resolve(repository))).language
+    for snapshot, manifest in read_collection(slug, hub, SkippedAdapters()).items():
         if manifest.language == language and snapshot.repository != repository:
             raise InputError(
-                f"The collection {slug} has an adapter of {language!r}, {snapshot.repository}; with two it would not load. "
-                f"To put {repository} in its place, first run: retrieveall collection remove {slug} {snapshot.repository}"
+                f"The collection {slug} already has an adapter for {language!r}, {snapshot.repository}, and it can have only one "
+                f"per language. To replace it with {repository}, remove {snapshot.repository} from the collection first."
             )
     api = hub.api
-    with explained(f"collection {slug}"):
+    with translate_hub_errors(f"collection {slug}"):
         api.add_collection_item(slug, repository, "model", note=note, exists_ok=True)
 
 
 def remove_from_collection(slug: str, repository: str, api: HfApi) -> None:
-    """Takes a repository off a collection; the repository itself stays.
+    """Removes a repository from a collection. The repository itself is not changed.
 
     Raises:
-        InputError: The collection does not list it.
-        HubError: The Hub refuses it or cannot be reached.
+        InputError: The collection does not contain the repository.
+        HubError: The Hub rejects the request or cannot be reached.
     """
-    with explained(f"collection {slug}"):
+    with translate_hub_errors(f"collection {slug}"):
         items = api.get_collection(slug).items
         found = [item for item in items if (item.item_type, item.item_id) == ("model", repository)]
         if found:
             api.delete_collection_item(slug, found[0].item_object_id)
     if not found:
-        listed = ", ".join(item.item_id for item in items) or "nothing"
-        raise InputError(f"The collection {slug} does not list {repository}. It lists {listed}.")
+        contents = ", ".join(item.item_id for item in items) or "no repository"
+        raise InputError(f"The collection {slug} does not contain {repository}. It contains {contents}.")
 
 
-def check_collection(name: str) -> None:
-    """Makes sure that a name is a slug, or ``"owner/Title"``; a slug that a terminal has shortened is neither.
+def check_collection_name(name: str) -> None:
+    """Checks that a name is a slug or ``"owner/Title"``, and not a slug that a terminal has shortened.
 
     Raises:
-        InputError: It is not.
+        InputError: The name is neither.
     """
     owner, _, title = name.partition("/")
     shortened = re.search(r"-[0-9a-f]{6,}(…|\.\.\.)?$", title) and not is_collection(name)
     if not owner or not title.strip() or shortened or "…" in title:
-        raise InputError(f"{name!r} is no collection; give its whole slug, or 'owner/Title' of one to create.")
+        raise InputError(f"{name!r} is not a collection. Give its complete slug, or 'owner/Title' to create one.")

@@ -1,4 +1,4 @@
-"""A model's languages, fetched from the Hub: into the cache for work offline, or into folders.
+"""Downloads a model with all its languages from the Hub, into the cache for offline use or into folders.
 
 >>> [adapter.language for adapter in pull("someone/retrieveall-panx")]
 ['de', 'en', 'mul']
@@ -12,51 +12,50 @@ from huggingface_hub import snapshot_download
 
 from ..model.atomic import creating
 from ..model.base_llm import load_base, pinned_revision
-from ..model.errors import InputError
-from ..model.hub_files import Hub, HubFileMissingError, explained, is_collection, is_repository
-from ..model.language_adapter import PICTURED_FILES, LanguageAdapter
-from ..model.lora_files import AdapterError
-from ..model.model_source import Refusals, find, load_adapters
+from ..model.errors import AdapterError, InputError
+from ..model.hub_files import Hub, HubFileMissingError, is_collection, is_repository, translate_hub_errors
+from ..model.language_adapter import CARD_FILES, LanguageAdapter
+from ..model.model_source import SkippedAdapters, load_adapters, resolve_model
 
 
 def pull(source: str, output: Path | None = None, revision: str | None = None, hub: Hub | None = None) -> list[LanguageAdapter]:
-    """Fetches a model with all its languages.
+    """Downloads a model with all its languages. An adapter that cannot be used is skipped with a warning.
 
     Args:
-        source: Repository of a model or an adapter on the Hub, or slug of a collection.
-        output: Copy each adapter to a folder of this one, named by its language. Without it everything stays in the cache, with
-            the base LLM and the model's code, and works offline from then on.
+        source: Repository of a model or an adapter on the Hub, or the slug of a collection.
+        output: If given, each adapter is copied to a subfolder that is named after its language. Otherwise the adapters, the base
+            LLM and the model's code are kept in the cache, and the model can be loaded offline.
         revision: Branch, tag or commit hash of the repository.
-        hub: How the Hub is reached.
+        hub: The Hub.
 
     Returns:
-        The adapters, where they lie now.
+        The adapters at their new places.
 
     Raises:
-        InputError: ``source`` names neither a repository nor a collection.
-        FileExistsError: A folder is there already; it is not replaced.
-        HubError: Something cannot be fetched.
-        AdapterError: An adapter is of no use.
+        InputError: ``source`` is neither a repository nor a collection.
+        FileExistsError: A folder of the output exists; it is not replaced.
+        HubError: A file cannot be downloaded.
+        AdapterError: No adapter can be used.
     """
     if not (is_repository(source) or is_collection(source)):
-        raise InputError(f"{source!r} is neither a repository nor a collection; write it like 'someone/retrieveall-sw'.")
-    hub, refusals = hub or Hub(), Refusals()
-    found = find(source, hub, revision, refusals, {})
-    adapters = load_adapters(found.adapters, refusals)
+        raise InputError(f"{source!r} is neither a repository nor a collection. A repository has the form 'owner/name'.")
+    hub, skipped = hub or Hub(), SkippedAdapters()
+    found = resolve_model(source, hub, revision, skipped, {})
+    adapters = load_adapters(found.adapters, skipped)
     for language, adapter in list(adapters.items()):
         try:
             adapter.lora_weights(torch.float32)
         except AdapterError as error:
-            refusals.add(adapter.source, error)
+            skipped.skip(adapter.source, error)
             del adapters[language]
-    refusals.warn()
+    skipped.warn()
     if output is not None:
         for language in adapters:
             if (output / language).exists():
-                raise FileExistsError(f"{output / language} is there already. Move it away, or choose another output.")
-        return [_copied(adapter, output / language) for language, adapter in adapters.items()]
+                raise FileExistsError(f"{output / language} already exists. Remove it, or choose another output folder.")
+        return [_copy_adapter(adapter, output / language) for language, adapter in adapters.items()]
     if not is_collection(source):
-        with explained(source):
+        with translate_hub_errors(source):
             snapshot_download(
                 source,
                 revision=hub.resolve(source, revision),
@@ -69,11 +68,11 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
     return list(adapters.values())
 
 
-def _copied(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
-    for name, limit in PICTURED_FILES.items():
+def _copy_adapter(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:
+    for name, limit in CARD_FILES.items():
         with suppress(HubFileMissingError):
             if adapter.snapshot:
                 adapter.snapshot.fetch({name: limit})
-    with creating(target) as copy:  # all of it or nothing
+    with creating(target) as copy:
         adapter.copy_to(copy.parent, copy.name)
     return LanguageAdapter.load(target)

@@ -1,7 +1,7 @@
-"""How an adapter or a model reaches the Hub: one commit each, checked before, listed in a collection afterwards.
+"""Pushes an adapter or a model to the Hub in one commit, after checks, and adds it to a collection.
 
 >>> push_adapter("runs/sw", "someone/retrieveall-sw", collection="someone/African languages")
-Pushed(repository='someone/retrieveall-sw', commit='0f1c...', url='https://huggingface.co/...', collection='someone/african-...')
+PushResult(repository='someone/retrieveall-sw', commit='0f1c...', url='https://...', collection='someone/african-...')
 """
 
 import tempfile
@@ -17,31 +17,30 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from transformers import AutoConfig, AutoModelForCausalLM
 from yaml import YAMLError
 
-from ..model.compatibility import check_hidden_size, check_weights
+from ..model.compatibility import check_hidden_size, check_lora_fits
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
-from ..model.errors import InputError
-from ..model.hub_files import Hub, HubError, HubUnreachableError, Snapshot, explained, is_repository
-from ..model.language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES, LanguageAdapter
-from ..model.lora_files import AdapterError
+from ..model.errors import AdapterError, InputError
+from ..model.hub_files import Hub, HubError, HubUnreachableError, Snapshot, is_repository, translate_hub_errors
+from ..model.language_adapter import INDEX_FILES, WEIGHT_FILES, LanguageAdapter
 from ..model.manifest import MANIFEST
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .cards import PLOT, adapter_card, is_generated, model_card
-from .collections import add_to_collection, check_collection, open_collection
+from .collections import add_to_collection, check_collection_name, open_collection
 
 CARD, _MODEL_CONFIG = "README.md", "config.json"
-_MOST_CARD_BYTES = 1 << 20
+_MAX_CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Pushed:
-    """What has reached the Hub.
+class PushResult:
+    """The result of a push.
 
     Attributes:
         repository: ``"owner/name"``.
-        commit: The hash of the commit.
-        url: The page of the commit, or of the pull request.
-        collection: The slug of the collection that lists it, if one was asked for.
+        commit: The commit hash.
+        url: The web page of the commit, or of the pull request.
+        collection: The slug of the collection, if one was given.
     """
 
     repository: str
@@ -60,45 +59,47 @@ def push_adapter(
     create_pr: bool = False,
     commit_message: str | None = None,
     token: str | bool | None = None,
-) -> Pushed:
-    """Pushes a language adapter to a repository of its own, in one commit.
+) -> PushResult:
+    """Pushes a language adapter to its own repository, in one commit.
 
-    A failure leaves the repository as it was; one that was just created stays behind without files. A card that was edited by
-    hand is pushed as it is; the one that training wrote is filled in with the repository's name.
+    After an error the repository is unchanged; if it was created by this call, it is empty. A card that has been edited, in the
+    folder or on the Hub, is kept. A generated card is replaced by one with the name of the repository.
 
     Args:
         adapter: The adapter or its folder.
-        repo_id: ``"owner/name"``; created if missing.
-        collection: Slug of a collection to list it in, or ``"owner/Title"`` of one that is created if missing.
-        model_repo: The model repository that the card's example loads it into.
-        private: Whether a repository that is created is private; one that is there must be already.
-        create_pr: Open a pull request instead of changing the main branch.
-        commit_message: The commit's title.
-        token: An access token, instead of the saved one.
+        repo_id: ``"owner/name"``. The repository is created if it does not exist.
+        collection: Slug of the collection to add the adapter to, or ``"owner/Title"``; with a title the collection is created if
+            it does not exist.
+        model_repo: The repository of a model, for the code on the card that adds the adapter to a model.
+        private: Whether a new repository is private. With true, an existing repository must be private already.
+        create_pr: Whether to open a pull request instead of pushing to the main branch.
+        commit_message: The title of the commit.
+        token: An access token; by default the saved one.
 
     Returns:
-        What was pushed.
+        The repository, the commit and its URL.
 
     Raises:
-        AdapterError: It does not load, so it is not pushed.
-        InputError: The Hub does not accept the card's metadata, the repository is public and was meant to be private, or two
-            arguments exclude one another.
-        HubError: The Hub refuses it or cannot be reached.
+        AdapterError: The adapter cannot be loaded.
+        InputError: The Hub does not accept the card's metadata, the repository is public although ``private`` is set, or two
+            arguments cannot be combined.
+        HubError: The Hub rejects the request or cannot be reached.
     """
     if collection:
-        check_collection(collection)
+        check_collection_name(collection)
     if collection and create_pr:
-        raise InputError("A pull request changes nothing yet that a collection could list. Give collection or create_pr.")
+        raise InputError("`collection` and `create_pr` cannot be combined, because a pull request is not merged yet.")
     hub = Hub(token)
     _check_privacy(repo_id, private, hub)
     adapter = LanguageAdapter.load(adapter) if isinstance(adapter, str | Path) else adapter
     check_loads(adapter, hub)
-    card = _card(adapter, repo_id, model_repo, hub)
-    names = [*KNOWLEDGE_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
+    card = _kept_or_new_card(adapter, repo_id, model_repo, hub)
+    names = [*INDEX_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
     files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
-    done = _Commit(repo_id, files, card, message).push(hub.api, private, create_pr)
-    return _pushed(repo_id, done, _listed(repo_id, done.oid, collection, private, hub) if collection else None)
+    commit = _Commit(repo_id, files, card, message).push(hub.api, private, create_pr)
+    slug = _add_to_collection(repo_id, commit.oid, collection, private, hub) if collection else None
+    return _result(repo_id, commit, slug)
 
 
 def push_model(
@@ -110,30 +111,31 @@ def push_model(
     create_pr: bool = False,
     commit_message: str | None = None,
     token: str | bool | None = None,
-) -> Pushed:
-    """Pushes a model's configuration, code, pins and card to a model repository, in one commit; never the base weights.
+) -> PushResult:
+    """Pushes a model's configuration, code and card to a model repository, in one commit. The base LLM is not pushed.
 
-    Adapters of the Hub are pinned by their commits; adapters of folders travel inside the repository.
+    The configuration pins adapters that are on the Hub by their commits. Adapters in local folders are pushed with the model.
 
     Args:
         model: The model.
-        repo_id: ``"owner/name"``; created if missing.
-        collection: The Hub collection from which the model takes further languages at every load: its slug, or ``"owner/Title"``
-            of one that is created if missing.
-        private: Whether a repository that is created is private; one that is there must be already.
-        create_pr: Open a pull request instead of changing the main branch.
-        commit_message: The commit's title.
-        token: An access token, instead of the saved one.
+        repo_id: ``"owner/name"``. The repository is created if it does not exist.
+        collection: The Hub collection from which the model loads further languages: its slug, or ``"owner/Title"``; with a title
+            the collection is created if it does not exist.
+        private: Whether a new repository is private. With true, an existing repository must be private already.
+        create_pr: Whether to open a pull request instead of pushing to the main branch.
+        commit_message: The title of the commit.
+        token: An access token; by default the saved one.
 
     Returns:
-        What was pushed.
+        The repository, the commit and its URL.
 
     Raises:
-        InputError: The Hub does not accept the card's metadata, or the repository is public and was meant to be private.
-        HubError: The Hub refuses it or cannot be reached.
+        InputError: The model has no languages, the Hub does not accept the card's metadata, or the repository is public although
+            ``private`` is set.
+        HubError: The Hub rejects the request or cannot be reached.
     """
     if not model.adapters:
-        raise InputError("The model has no language to push. Add one: model.add_language(FOLDER).")
+        raise InputError("The model has no languages, so there is nothing to push. Add one with model.add_language.")
     hub = Hub(token)
     _check_privacy(repo_id, private, hub)
     slug = open_collection(collection, hub.api, private=private) if collection else None
@@ -145,59 +147,61 @@ def push_model(
         card = _edited_card(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)
         files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         message = commit_message or "Update the RetrieveAll model"
-        seen = model.home.commit if model.home and model.home.repository == repo_id else None
-        done = _Commit(repo_id, files, card, message, seen).push(hub.api, private, create_pr)
+        loaded_commit = model.home.commit if model.home and model.home.repository == repo_id else None
+        commit = _Commit(repo_id, files, card, message, loaded_commit).push(hub.api, private, create_pr)
     if not create_pr:
-        model.home = Snapshot(hub, repo_id, done.oid)
-    return _pushed(repo_id, done)
+        model.home = Snapshot(hub, repo_id, commit.oid)
+    return _result(repo_id, commit)
 
 
 def check_loads(adapter: LanguageAdapter, hub: Hub) -> None:
-    """Makes sure that whoever fetches an adapter can load it: its weights are finite and fit its base.
+    """Checks that other users will be able to load an adapter: its weights are finite and fit the base LLM.
 
     Args:
         adapter: The adapter.
-        hub: How its base is reached.
+        hub: The Hub, from which the configuration of the base LLM is read.
 
     Raises:
-        AdapterError: It cannot be loaded.
+        AdapterError: The adapter cannot be loaded.
     """
     adapter.lora_weights(torch.float32)
     base_model, revision = adapter.manifest.base_model, adapter.manifest.base_revision
     if base_model != EMBEDDED_BASE and Path(base_model).exists():
         warnings.warn(
-            f"The base LLM is the folder {base_model}, which others do not have. Train on a base of the Hub.", stacklevel=3
+            f"The base LLM is the local folder {base_model}, so other users cannot load the adapter. Train with a base LLM from "
+            "the Hub.",
+            stacklevel=3,
         )
-    shared: dict[str, Any] = {"token": hub.token, "trust_remote_code": False}
+    arguments: dict[str, Any] = {"token": hub.token, "trust_remote_code": False}
     if base_model != EMBEDDED_BASE and revision:
-        shared["revision"] = revision
+        arguments["revision"] = revision
     try:
-        config = AutoConfig.from_pretrained(resolve_base(base_model), **shared)
+        config = AutoConfig.from_pretrained(resolve_base(base_model), **arguments)
     except (OSError, ValueError) as error:
         raise AdapterError(
-            f"{adapter.source}: its base LLM {base_model!r} cannot be found, so whether it fits cannot be checked. "
-            "Others will not find it either; train on a base of the Hub."
+            f"{adapter.source}: its base LLM {base_model!r} cannot be found, so other users could not load the adapter. Train "
+            "with a base LLM from the Hub."
         ) from error
-    with torch.device("meta"):  # names and shapes alone, in no time
+    with torch.device("meta"):  # only names and shapes, without memory for weights
         base = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     check_hidden_size(adapter, base)
-    check_weights(adapter, base, RetrieveAllConfig().max_rank)
+    check_lora_fits(adapter, base, RetrieveAllConfig().max_rank)
 
 
 def _check_privacy(repo_id: str, private: bool | None, hub: Hub) -> None:
-    """Refuses a repository that is there and public, where a private one is meant."""
+    """Rejects an existing public repository if ``private`` is set."""
     if not private or not is_repository(repo_id):
         return
-    with explained(repo_id):
+    with translate_hub_errors(repo_id):
         if hub.api.repo_exists(repo_id) and not hub.api.model_info(repo_id).private:
             raise InputError(
-                f"{repo_id} is there already, and public: everybody could read what is pushed. Make it private in its settings, "
-                "push without private, or give another repository."
+                f"{repo_id} already exists and is public. Make it private in its settings, push without `private`, or choose "
+                "another repository."
             )
 
 
-def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
-    """The card that somebody has edited, in the adapter's folder or on the Hub; else a new one that knows its repository."""
+def _kept_or_new_card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
+    """The card in the adapter's folder or on the Hub if it has been edited, else a new one for the repository."""
     file = adapter.path / CARD
     if file.is_file() and not is_generated(text := file.read_text(encoding="utf-8")):
         return _read_card(text, str(file))
@@ -205,15 +209,15 @@ def _card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: H
 
 
 def _edited_card(repo_id: str, hub: Hub) -> ModelCard | None:
-    """The card of the repository, if somebody has edited it there."""
+    """The card of the repository if it has been edited, else ``None``."""
     if not is_repository(repo_id):
         return None
     try:
-        folder = hub.fetch(repo_id, hub.resolve(repo_id), {CARD: _MOST_CARD_BYTES})
+        folder = hub.fetch(repo_id, hub.resolve(repo_id), {CARD: _MAX_CARD_BYTES})
     except HubUnreachableError:
         raise
     except HubError:
-        return None  # no such repository yet, or no card in it
+        return None  # the repository does not exist, or has no card
     text = (folder / CARD).read_text(encoding="utf-8")
     return None if is_generated(text) else _read_card(text, f"the card of {repo_id}")
 
@@ -225,7 +229,7 @@ def _read_card(text: str, name: str) -> ModelCard:
 
 @contextmanager
 def _card_errors(name: str) -> Iterator[None]:
-    """Names the card whose metadata the client, its YAML parser or the Hub do not accept."""
+    """Names the card in an error about metadata that the client, the YAML parser or the Hub does not accept."""
     try:
         yield
     except (ValueError, YAMLError) as error:
@@ -234,47 +238,48 @@ def _card_errors(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Commit:
-    """Everything that goes to a repository at once.
+    """The content of one commit.
 
     Attributes:
         repo_id: ``"owner/name"``.
-        files: The files by their names in the repository; the card is not among them.
+        files: Name in the repository to file, without the card.
         card: The card.
-        message: The commit's title.
-        seen: The commit that the caller started from: whoever has pushed since would lose what they added.
+        message: The title of the commit.
+        expected_parent: The commit on which the changes are based. If there is a newer one, the push fails, so that nothing of it
+            is lost.
     """
 
     repo_id: str
     files: dict[str, Path]
     card: ModelCard
     message: str
-    seen: str | None = None
+    expected_parent: str | None = None
 
     def push(self, api: HfApi, private: bool | None, create_pr: bool) -> CommitInfo:
-        """Checks it, creates the repository if it is missing, and commits."""
+        """Checks the card and the repository, creates the repository if it does not exist, and commits."""
         if not is_repository(self.repo_id):
-            raise InputError(f"{self.repo_id!r} is no repository; write it like 'someone/retrieveall-sw'.")
-        with explained(f"the card of {self.repo_id}"), _card_errors(f"the card of {self.repo_id}"):
+            raise InputError(f"{self.repo_id!r} is not a repository. A repository has the form 'owner/name'.")
+        with translate_hub_errors(f"the card of {self.repo_id}"), _card_errors(f"the card of {self.repo_id}"):
             self.card.validate()
-        with explained(self.repo_id):
+        with translate_hub_errors(self.repo_id):
             self._check_kind(api)
             api.create_repo(self.repo_id, private=private, exist_ok=True)
             operations = [*self._additions(), *self._removals(api)]
             with warnings.catch_warnings():
-                # The client takes a table in a model repository for a mistake.
+                # The client warns about parquet files in a model repository.
                 warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
                 return api.create_commit(
-                    self.repo_id, operations, commit_message=self.message, create_pr=create_pr, parent_commit=self.seen
+                    self.repo_id, operations, commit_message=self.message, create_pr=create_pr, parent_commit=self.expected_parent
                 )
 
     def _check_kind(self, api: HfApi) -> None:
-        """Refuses to put an adapter on top of a model or the other way: neither would load afterwards."""
+        """Rejects an adapter for the repository of a model and vice versa, because neither could be loaded afterwards."""
         if not api.repo_exists(self.repo_id):
             return
-        there = set(api.list_repo_files(self.repo_id))
-        for mark, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
-            if mark in there and mark not in self.files:
-                raise InputError(f"{self.repo_id} holds {kind} already, as its {mark} says. Give a repository of its own.")
+        names = set(api.list_repo_files(self.repo_id))
+        for file, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
+            if file in names and file not in self.files:
+                raise InputError(f"{self.repo_id} already holds {kind}, because it has a {file}. Choose another repository.")
 
     def _additions(self) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
         yield CommitOperationAdd(CARD, str(self.card).encode("utf-8"))
@@ -283,23 +288,23 @@ class _Commit:
                 yield CommitOperationAdd(name, file)
 
     def _removals(self, api: HfApi) -> Iterator[CommitOperationAdd | CommitOperationDelete]:
-        """Adapters inside a model's repository that the model has no longer."""
+        """Deletes adapters in the repository of a model that the model does not have any more."""
         for name in api.list_repo_files(self.repo_id):
             if name.startswith("adapters/") and name not in self.files:
                 yield CommitOperationDelete(name)
 
 
-def _pushed(repo_id: str, done: CommitInfo, slug: str | None = None) -> Pushed:
-    return Pushed(repo_id, done.oid, done.pr_url or done.commit_url, slug)
+def _result(repo_id: str, commit: CommitInfo, slug: str | None = None) -> PushResult:
+    return PushResult(repo_id, commit.oid, commit.pr_url or commit.commit_url, slug)
 
 
-def _listed(repo_id: str, commit: str, collection: str, private: bool | None, hub: Hub) -> str:
+def _add_to_collection(repo_id: str, commit: str, collection: str, private: bool | None, hub: Hub) -> str:
     try:
         slug = open_collection(collection, hub.api, private=private)
         add_to_collection(slug, repo_id, hub)
     except (HubError, ValueError) as error:
         raise type(error)(
-            f"{repo_id} is pushed (commit {commit}), but the collection does not list it: {error} "
-            "Then push again, or run `retrieveall collection add`."
+            f"{repo_id} was pushed (commit {commit}), but could not be added to the collection: {error} Then push again, or add "
+            "it with `retrieveall collection add`."
         ) from error
     return slug

@@ -1,8 +1,8 @@
-"""A page to try a model on: text in, highlighted entities out, and how they came about.
+"""A Gradio page that shows the entities of a text, the language of each sentence, the retrieved examples and the prompt.
 
 >>> page(RetrieveAllModel.from_pretrained("shipped")).launch()
 
-`retrieveall demo` serves it, and `examples/space/` is the same page as a Space of the Hub.
+`retrieveall demo` serves this page, and `examples/space/` is a Space of the Hub with it.
 """
 
 from html import escape
@@ -10,7 +10,7 @@ from html import escape
 import gradio as gr
 from jinja2 import Environment, PackageLoader
 
-from ..annotation.html_report import Colours, pieces
+from ..annotation.html_report import LabelColours, split_at_entities
 from ..model.errors import RetrieveAllError
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.outputs import entity_dict
@@ -27,8 +27,8 @@ _EXAMPLES = [
     "ولدت زها حديد في بغداد ودرست في لندن.",
     "鲁迅出生于绍兴，在北京大学任教。",
 ]
-# Each line of a text runs as its own letters do: Gradio's own components know only one direction for all. The fonts are the
-# visitor's: those of Gradio's theme lack most scripts.
+# Each line has the direction of its script; the components of Gradio have one direction for all lines. The fonts are those of the
+# browser, because the fonts of Gradio's theme lack most scripts.
 _STYLE = """<style>
 .gradio-container { --font: system-ui, sans-serif; --font-mono: ui-monospace, monospace; }
 #text textarea, #examples button div, #results :is(p, pre) { unicode-bidi: plaintext; text-align: start; }
@@ -44,10 +44,13 @@ _STYLE = """<style>
 
 
 def page(model: RetrieveAllModel) -> gr.Blocks:
-    """The page of a model, to be launched or mounted in another application; it asks nothing of other servers.
+    """Makes the page of a model, which can be launched or mounted in another application. It loads nothing from other servers.
 
     Args:
-        model: The model; the menu has its languages. Visitors take turns.
+        model: The model. Its languages are in the menu. Requests are processed one at a time.
+
+    Returns:
+        The Gradio page.
 
     Examples:
         >>> page(model).launch(server_port=8000)
@@ -58,22 +61,25 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
             result = model.extract(text, language=language or None, details=True)
         except (RetrieveAllError, OSError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
-        highlighted = pieces(text, [entity_dict(entity) for entity in result.entities])
+        highlighted = split_at_entities(text, [entity_dict(entity) for entity in result.entities])
         return (
-            _TEMPLATES.get_template("page_entities.html").render(result=result, pieces=highlighted, colours=Colours()),
+            _TEMPLATES.get_template("page_entities.html").render(result=result, pieces=highlighted, colours=LabelColours()),
             _TEMPLATES.get_template("page_explanation.html").render(result=result),
         )
 
-    with gr.Blocks(title="RetrieveAll", analytics_enabled=False) as blocks:
+    blocks = gr.Blocks(title="RetrieveAll", analytics_enabled=False)
+    with blocks:
         gr.HTML(_STYLE, padding=False)
-        gr.Markdown("# RetrieveAll\nNamed entities in many languages: one frozen LLM, an adapter and labelled examples for each.")
+        gr.Markdown(
+            "# RetrieveAll\nNamed entities in many languages: one frozen LLM, with an adapter and labelled examples per language."
+        )
         text = gr.Textbox(label="Text", lines=3, placeholder="A text in any of the languages", elem_id="text")
         with gr.Row():
-            menu = [("found by the model", ""), *((code, code) for code in model.languages)]
+            menu = [("detected by the model", ""), *((code, code) for code in model.languages)]
             language = gr.Dropdown(menu, value="", label="Language")
             button = gr.Button("Find entities", variant="primary")
         with gr.Column(elem_id="results"):
-            # gr.HighlightedText would set the words of right-to-left text from the left.
+            # gr.HighlightedText would show right-to-left text from left to right.
             entities = gr.HTML()
             with gr.Accordion("Retrieved examples and prompt", open=False):
                 explanation = gr.HTML()

@@ -5,7 +5,7 @@
 >>> [(ent.text, ent.label_, ent._.score) for ent in nlp("Angela Merkel besuchte Nairobi.").ents]
 [('Angela Merkel', 'PER', 0.99), ('Nairobi', 'LOC', 1.0)]
 
-spaCy finds the component by its entry point, so that nothing needs to be imported.
+spaCy finds the component by its entry point, so no import is needed.
 """
 
 import warnings
@@ -33,9 +33,9 @@ DEFAULTS = {
     "overwrite_ents": False,
     "split_tokens": True,
 }
-_BATCHES_AT_A_TIME = 8
+_BATCHES_PER_CHUNK = 8
 _ROUTING = "retrieveall"
-"""The extension of a document that holds plain values, as spaCy cannot serialize objects of other libraries."""
+"""The extension that stores the route and languages as plain values, because spaCy cannot serialise other objects."""
 
 
 def _route(doc: Doc) -> Route | None:
@@ -52,9 +52,9 @@ def _languages(doc: Doc) -> list[tuple[int, int, str]] | None:
 
 
 def register_extensions() -> None:
-    """Registers ``doc._.route``, ``doc._.languages`` and ``span._.score``, unless there are extensions of these names.
+    """Registers ``doc._.route``, ``doc._.languages`` and ``span._.score``, unless extensions with these names exist.
 
-    Importing this module does it; documents that were read from a file need no component.
+    This happens when the module is imported, so documents that are read from a file do not need the component.
     """
     for owner, name, definition in (
         (Doc, _ROUTING, {"default": None}),
@@ -87,19 +87,19 @@ def make_component(
     overwrite_ents: bool,
     split_tokens: bool,
 ) -> "RetrieveAllComponent":
-    """Makes the component from its configuration, which is all that a saved pipeline keeps of it.
+    """Makes the component from its configuration. A saved pipeline stores only the configuration.
 
     Args:
         nlp: The pipeline.
         name: The name of the component, which is also the key of its span group.
-        model: As for :meth:`RetrieveAllModel.from_pretrained`.
+        model: The model; see :meth:`RetrieveAllModel.from_pretrained`.
         revision: Branch, tag or commit hash of the model's repository.
-        languages: Load these languages only.
-        threshold: Entities of a lower score are left out.
-        batch_size: Sentences decoded together.
+        languages: The languages to load; all by default.
+        threshold: The minimum score of an entity.
+        batch_size: Number of sentences decoded together.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        overwrite_ents: As for :class:`RetrieveAllComponent`.
-        split_tokens: As for :class:`RetrieveAllComponent`.
+        overwrite_ents: See :class:`RetrieveAllComponent`.
+        split_tokens: See :class:`RetrieveAllComponent`.
     """
     loaded = RetrieveAllModel.from_pretrained(
         model, revision=revision, languages=languages, dtype=native_dtype(device), device_map={"": device}
@@ -110,18 +110,18 @@ def make_component(
 class RetrieveAllComponent:
     """Sets ``doc.ents``, ``doc.spans[name]`` and the routes of a document.
 
-    The span group has all entities that were found. ``doc._.route`` is the route of the text, ``doc._.languages`` the start, end
+    The span group contains all entities. ``doc._.route`` is the route of the text, ``doc._.languages`` the start, end
     and language of each sentence, and ``span._.score`` the score of an entity.
 
     Args:
         model: The model.
-        threshold: Entities of a lower score are left out.
-        batch_size: Sentences decoded together.
+        threshold: The minimum score of an entity.
+        batch_size: Number of sentences decoded together.
         name: The key of the span group.
-        overwrite_ents: Whether an entity takes the place of those of earlier components that it overlaps. Otherwise these stay,
-            and the entity is in the span group alone.
-        split_tokens: Whether a token is split where an entity begins or ends inside of it. Otherwise the entity is widened to
-            whole tokens, with a warning.
+        overwrite_ents: Whether an entity replaces overlapping entities of earlier components. Otherwise those are kept, and the
+            entity is only in the span group.
+        split_tokens: Whether a token is split if an entity begins or ends inside it. Otherwise the entity is widened to whole
+            tokens, with a warning.
     """
 
     def __init__(
@@ -145,21 +145,21 @@ class RetrieveAllComponent:
         return next(self.pipe([doc]))
 
     def pipe(self, stream: Iterable[Doc], batch_size: int = 1) -> Iterator[Doc]:
-        """Sets the entities of a stream of documents, some batches at a time, in order."""
-        for docs in minibatch(stream, max(batch_size, _BATCHES_AT_A_TIME * self.batch_size)):
+        """Sets the entities of a stream of documents, in order."""
+        for docs in minibatch(stream, max(batch_size, _BATCHES_PER_CHUNK * self.batch_size)):
             results = self.model.extract([doc.text for doc in docs], batch_size=self.batch_size, threshold=self.threshold)
             widened = sum(self._annotate(doc, result) for doc, result in zip(docs, results, strict=True))
             if widened:
                 count = sum(len(result.entities) for result in results)
                 warnings.warn(
                     f"{widened} of {count} entities begin or end inside a token and were widened to whole tokens. Set "
-                    "split_tokens to true to get them as they are.",
+                    "`split_tokens` to true to keep their exact borders.",
                     stacklevel=2,
                 )
             yield from docs
 
     def _annotate(self, doc: Doc, result: Extraction) -> int:
-        """Writes a result into a document; returns how many entities are wider than they were found."""
+        """Writes a result into a document. Returns the number of entities that were widened."""
         if self.split_tokens:
             split_tokens(doc, (border for entity in result.entities for border in (entity.start, entity.end)))
         earlier: list[Span] = list(doc.ents)
@@ -169,9 +169,9 @@ class RetrieveAllComponent:
             span._.score = entity.score
             found.append(span)
         doc.spans[self.name] = found
-        # Two entities of one token can both be in the group; of these doc.ents has the longer.
+        # Two entities in one token can both be in the span group. doc.ents gets the longer one.
         ours = filter_spans(found)
-        doc.set_ents(_joined(ours, earlier) if self.overwrite_ents else _joined(earlier, ours))
+        doc.set_ents(_merge_spans(ours, earlier) if self.overwrite_ents else _merge_spans(earlier, ours))
         sentences = [[sentence.start, sentence.end, sentence.route.language] for sentence in result.sentences]
         route = asdict(result.route)
         plain_route = {**route, "adapters": list(route["adapters"]), "weights": list(route["weights"])}
@@ -179,22 +179,22 @@ class RetrieveAllComponent:
         return sum(span.text != entity.text for span, entity in zip(found, result.entities, strict=True))
 
     def to_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> None:
-        """Writes nothing: the configuration says where the model is."""
+        """Writes nothing, because the configuration names the model."""
 
     def from_disk(self, path: Any, *, exclude: Iterable[str] = ()) -> "RetrieveAllComponent":
-        """Reads nothing: the configuration has said where the model is."""
+        """Reads nothing, because the configuration names the model."""
         return self
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """Returns nothing, as :meth:`to_disk` writes nothing."""
+        """Returns empty bytes; see :meth:`to_disk`."""
         return b""
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> "RetrieveAllComponent":
-        """Reads nothing, as :meth:`from_disk`."""
+        """Reads nothing; see :meth:`from_disk`."""
         return self
 
 
-def _joined(preferred: Sequence[Span], others: Sequence[Span]) -> list[Span]:
-    """The preferred spans, and those of the others that do not overlap with them."""
+def _merge_spans(preferred: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """The preferred spans, and the other spans that do not overlap with them."""
     taken = {i for span in preferred for i in range(span.start, span.end)}
     return [*preferred, *(span for span in others if taken.isdisjoint(range(span.start, span.end)))]

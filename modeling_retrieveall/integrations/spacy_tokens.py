@@ -1,4 +1,4 @@
-"""Splits tokens of a spaCy document where entities begin or end inside of them; the other annotations are kept.
+"""Splits tokens of a spaCy document at given character offsets. All annotations are kept.
 
 >>> doc = spacy.blank("xx")("屠呦呦出生于宁波")
 >>> split_tokens(doc, [3, 6])
@@ -16,27 +16,29 @@ from spacy.tokens import Doc, Span, SpanGroup, Token
 
 
 def split_tokens(doc: Doc, borders: Iterable[int]) -> None:
-    """Splits each token that has a border inside of it.
+    """Splits each token that has a border inside it.
 
     Args:
         doc: The document, which is changed in place. Its entities, span groups, sentences and parse are kept.
-        borders: Offsets into ``doc.text``; those between two tokens have no effect.
+        borders: Character offsets into ``doc.text``. Offsets between two tokens have no effect.
     """
-    cuts = _cuts(doc, borders)
+    cuts = _offsets_inside_tokens(doc, borders)
     if not cuts:
         return
-    # Where each token, and the end of the document, will be.
-    moved = [0, *accumulate(1 + len(cuts.get(token.i, ())) for token in doc)]
-    # spaCy leaves entities and span groups at their old token numbers, and gives new tokens what their neighbours have.
-    entities = [_moved(entity, moved) for entity in doc.ents]
-    groups = {key: (group.name, group.attrs, [_moved(span, moved) for span in group]) for key, group in doc.spans.items()}
-    new_tokens = [i for old, offsets in cuts.items() for i in range(moved[old] + 1, moved[old] + 1 + len(offsets))]
+    # The new index of each token and of the end of the document.
+    new_index = [0, *accumulate(1 + len(cuts.get(token.i, ())) for token in doc)]
+    # spaCy does not update the token indices of entities and span groups, so both are set again after the split.
+    entities = [_span_arguments(entity, new_index) for entity in doc.ents]
+    groups = {
+        key: (group.name, group.attrs, [_span_arguments(span, new_index) for span in group]) for key, group in doc.spans.items()
+    }
+    new_tokens = [i for old, offsets in cuts.items() for i in range(new_index[old] + 1, new_index[old] + 1 + len(offsets))]
     has_parse = doc.has_annotation("DEP")
     is_sentence_start = False if doc.has_annotation("SENT_START") else None
     with doc.retokenize() as retokenizer:
         for old, offsets in cuts.items():
             _split(retokenizer, doc[old], offsets, has_parse)
-    if not has_parse:  # a parse has set the sentences
+    if not has_parse:  # with a parse, spaCy derives the sentences from it
         for i in new_tokens:
             doc[i].is_sent_start = is_sentence_start
     doc.set_ents([Span(doc, **entity) for entity in entities])
@@ -44,8 +46,8 @@ def split_tokens(doc: Doc, borders: Iterable[int]) -> None:
         doc.spans[key] = SpanGroup(doc, name=name, attrs=attributes, spans=[Span(doc, **span) for span in spans])
 
 
-def _cuts(doc: Doc, borders: Iterable[int]) -> dict[int, list[int]]:
-    """The tokens that have borders inside of them, and these as offsets into the token."""
+def _offsets_inside_tokens(doc: Doc, borders: Iterable[int]) -> dict[int, list[int]]:
+    """Token index to the borders inside the token, as offsets from its start."""
     starts = [token.idx for token in doc]
     cuts: defaultdict[int, list[int]] = defaultdict(list)
     for border in sorted(set(borders)):
@@ -55,14 +57,14 @@ def _cuts(doc: Doc, borders: Iterable[int]) -> dict[int, list[int]]:
     return cuts
 
 
-def _moved(span: Span, moved: list[int]) -> dict[str, Any]:
-    """The arguments that make a span after the tokens have moved."""
-    position = {"start": moved[span.start], "end": moved[span.end]}
+def _span_arguments(span: Span, new_index: list[int]) -> dict[str, Any]:
+    """The arguments of :class:`Span` for a span after the split."""
+    position = {"start": new_index[span.start], "end": new_index[span.end]}
     return {**position, "label": span.label, "kb_id": span.kb_id, "span_id": span.id}
 
 
 def _split(retokenizer: Any, token: Token, offsets: list[int], has_parse: bool) -> None:
-    """Asks for a token to be split. The first piece has its place in the parse, and the others depend on the first."""
+    """Schedules the split of a token. The first piece keeps its place in the parse, and the others depend on the first."""
     pieces = [token.text[start:end] for start, end in pairwise([0, *offsets, len(token)])]
     others = len(offsets)
     attributes: dict[str, list[Any]] = {

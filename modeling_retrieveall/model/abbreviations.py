@@ -1,14 +1,14 @@
-"""Abbreviations that people write with a full stop, of all languages together.
+"""Abbreviations that are written with a full stop, in all languages together.
 
-The words stand without the full stop. A capitalised word is an abbreviation only where it is written with a capital: "Sig." is a
-title, and "sig." ends many Swedish sentences. Not listed is what :mod:`.segmentation` knows by its form: single letters, words
-without a vowel such as "bzw." and "Mrs.", and capitalised words of two letters such as "Th.".
+The words are listed without the full stop. A word with a capital letter is an abbreviation only if the text has the capital too:
+"Sig." is a title, but "sig." ends many Swedish sentences. :mod:`.sentence_splitting` recognises some abbreviations by their form,
+which are not listed: single letters, words without a vowel such as "bzw." and "Mrs.", and words such as "Th.".
 
 >>> "prof" in ABBREVIATIONS, "Sig" in ABBREVIATIONS, "sig" in ABBREVIATIONS
 (True, True, False)
 """
 
-_OF_LANGUAGE = {
+_BY_LANGUAGE = {
     "titles": """
         prof doc ing dipl dott capt cmdr comm cpl lieut maj sgt insp supt gral gen col Gov Sen Rep Pres Rev Hon Fr Brig Adm
         Lic Mag Mons Msgr Esq esq Jr jr Sr sr Dra Sra Sta Ste Sto Sig Sigg Rag Geom Avv Arch Diac Alh Amb cllr Cde Engr Bp Abp
@@ -140,7 +140,7 @@ _LETTER_NAMES = """
 اف جی دی آر پی وی اچ ال ان بی تی ام اس ای یو ایچ ایم ایس این ایل ایف جے کے ٹی ڈی دبلیو دبليو ڈبلیو ایکس
 بي جي جيه دي آر إف إتش إم إن إل إس كيه سي تي
 """
-"""Names of the letters of the Latin alphabet, with which scripts without capitals write initials."""
+"""Names of the letters of the Latin alphabet. Scripts without capital letters write initials with them."""
 
-ABBREVIATIONS = frozenset(word for words in [*_OF_LANGUAGE.values(), _LETTER_NAMES] for word in words.split())
-"""The abbreviations, without the last full stop."""
+ABBREVIATIONS = frozenset(word for words in [*_BY_LANGUAGE.values(), _LETTER_NAMES] for word in words.split())
+"""All abbreviations, without the last full stop."""

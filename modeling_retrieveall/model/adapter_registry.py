@@ -9,14 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedModel
 
-from .compatibility import check_hidden_size, check_manifest, check_weights
+from .compatibility import check_hidden_size, check_lora_fits, check_manifest_fits
 from .configuration_retrieveall import RetrieveAllConfig
-from .errors import InputError
+from .errors import AdapterError, InputError
 from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
-from .lora_files import AdapterError
-from .manifest import SHARED_LANGUAGE
-from .model_source import Refusals, Source, load_adapters
+from .manifest import MULTILINGUAL
+from .model_source import AdapterLocation, SkippedAdapters, load_adapters
 from .router import Router
 from .writing_systems import usual_scripts
 
@@ -48,15 +47,15 @@ class AdapterRegistry:
         Raises:
             AdapterError: It belongs to another base LLM, encoder layer or prompt.
         """
-        check_manifest(adapter.source, adapter.manifest, self.config)
+        check_manifest_fits(adapter.source, adapter.manifest, self.config)
         check_hidden_size(adapter, self.base)
         if adapter.snapshot is None:
-            check_weights(adapter, self.base, self.config.max_rank)
+            check_lora_fits(adapter, self.base, self.config.max_rank)
         language = adapter.language
         self.bank.unload(language)
         self._checked.discard(language)
         self.adapters[language] = adapter
-        if language == SHARED_LANGUAGE:
+        if language == MULTILINGUAL:
             self.router.fallback = language
         else:
             scripts = usual_scripts(example.sentence.text for example in adapter.index.examples)
@@ -73,7 +72,7 @@ class AdapterRegistry:
         self.bank.unload(language)
         self._checked.discard(language)
         self.router.remove(language)
-        if language == SHARED_LANGUAGE:
+        if language == MULTILINGUAL:
             self.router.fallback = None
 
     def check(self, languages: Iterable[str]) -> None:
@@ -85,13 +84,13 @@ class AdapterRegistry:
         if unknown := sorted({str(language) for language in languages} - self.adapters.keys()):
             raise InputError(f"No adapter for language {', '.join(map(repr, unknown))}. There are: {_listed(self.adapters)}.")
 
-    def add_all(self, sources: dict[str, Source], wanted: Sequence[str] | None, refusals: Refusals) -> None:
+    def add_all(self, sources: dict[str, AdapterLocation], wanted: Sequence[str] | None, skipped: SkippedAdapters) -> None:
         """Adds the adapters of a model.
 
         Args:
             sources: The folder or repository of each language's adapter.
             wanted: The languages to add, beside the multilingual adapter; all when ``None``.
-            refusals: Records the adapters on the Hub that cannot be used.
+            skipped: Records the adapters on the Hub that cannot be used.
 
         Raises:
             InputError: A wanted language is not there.
@@ -99,19 +98,19 @@ class AdapterRegistry:
         """
         asked = {wanted} if isinstance(wanted, str) else set(wanted or ())
         if missing := sorted(asked - sources.keys()):
-            reasons = "".join(f"\n  skipped: {reason}" for reason in refusals.reasons)
+            reasons = "".join(f"\n  skipped: {reason}" for reason in skipped.reasons)
             raise InputError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {_listed(sources)}.{reasons}")
-        chosen = sorted(sources if wanted is None else (asked | {SHARED_LANGUAGE}) & sources.keys())
-        for language, adapter in load_adapters({language: sources[language] for language in chosen}, refusals).items():
+        chosen = sorted(sources if wanted is None else (asked | {MULTILINGUAL}) & sources.keys())
+        for language, adapter in load_adapters({language: sources[language] for language in chosen}, skipped).items():
             try:
                 self.add(adapter)
             except AdapterError as error:
                 if adapter.snapshot is None:
                     raise
-                refusals.add(sources[language], error)
-        if refusals.reasons and (asked - self.adapters.keys() or not self.adapters):
-            raise AdapterError("These adapters cannot be used:\n" + "\n".join(f"  {reason}" for reason in refusals.reasons))
-        refusals.warn()
+                skipped.skip(sources[language], error)
+        if skipped.reasons and (asked - self.adapters.keys() or not self.adapters):
+            raise AdapterError("These adapters cannot be used:\n" + "\n".join(f"  {reason}" for reason in skipped.reasons))
+        skipped.warn()
 
     def make_resident(self, languages: Collection[str]) -> None:
         """Reads LoRA weights into the bank, unless they are there.
@@ -130,7 +129,7 @@ class AdapterRegistry:
             HubError: They cannot be fetched.
         """
         if language not in self._checked:
-            check_weights(self.adapters[language], self.base, self.config.max_rank)
+            check_lora_fits(self.adapters[language], self.base, self.config.max_rank)
             # They stay in the bank for decoding, so that they are read once.
             self.make_resident([language])
             self._checked.add(language)

@@ -1,11 +1,11 @@
-r"""The answer format that training and decoding share, as tokens.
+r"""The tokens of an answer, in training and in decoding.
 
-An answer lists the mentions of a sentence in order: `` Angela Merkel = PER; Nairobi = LOC`` and a line break; a sentence
-without entities is answered by the line break alone. Every text is turned into tokens word by word, so the tokens of a
-mention in an answer are exactly those it has in the sentence: to answer is to copy.
+An answer lists the mentions of a sentence in order, and ends with a line break: `` Angela Merkel = PER; Nairobi = LOC``. The
+answer for a sentence without entities is only the line break. Every text is tokenised word by word, so a mention has the same
+tokens in the answer as in the sentence, and the LLM can copy them.
 
-The words of a mention may occur more than once after the mention before it. Then the first occurrence is meant, unless a number
-after the equals sign says otherwise: in "Das Essen war kalt, klagte der Bürgermeister von Essen." the city is `` Essen =2 LOC``.
+The words of a mention may occur several times after the previous mention. The first occurrence is the default; a number after the
+equals sign names another one: in "Das Essen war kalt, klagte der Bürgermeister von Essen." the city is `` Essen =2 LOC``.
 
     >>> answers = AnswerFormat(tokenizer)
     >>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
@@ -14,23 +14,25 @@ after the equals sign says otherwise: in "Das Essen war kalt, klagte der Bürger
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+from .entities import Sentence, Span, Word, pieces, visible_text
 
-from .entities import Sentence, Span, Word, pieces, read_characters
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase  # slow to import, and `retrieveall train --help` imports this module
 
-# A word given as one may be longer than any window. Its entity is still the whole word; the LLM reads its beginning.
 _MAX_WORD_TOKENS = 128
+"""The LLM reads only this many tokens of a word: a caller may pass a "word" that is longer than any context window."""
 
 
 class AnswerFormat:
-    """Tokens of words, labels and the marks between them.
+    """Tokens of words, of labels and of the marks between them.
 
     Args:
         tokenizer: The tokenizer of the base LLM.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
         self.tokenizer = tokenizer
         self.separator = self.ids(" =")
         self.next_mention = self.ids(";")
@@ -39,14 +41,14 @@ class AnswerFormat:
         self._pieces: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> list[int]:
-        """Tokens of a text, without special ones: a text that spells ``<bos>`` is no ``<bos>``."""
+        """Tokens of a text, none of them special: the text ``<bos>`` does not become the token ``<bos>``."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return ids
 
     def word_ids(self, sentence: Sentence) -> list[list[int]]:
-        """The tokens of each word, at least one a word.
+        """The tokens of each word, at least one per word.
 
-        The separator of the answer is shown to the LLM as a colon, so that it ends a mention wherever it occurs.
+        An equals sign in a word is replaced by a colon, so that in an answer it always ends a mention.
         """
         return [self._word_ids(word, first=position == 0) for position, word in enumerate(sentence.words)]
 
@@ -64,29 +66,29 @@ class AnswerFormat:
         if ids is None:
             if len(self._pieces) > 200_000:
                 self._pieces.clear()
-            ids = self._pieces[piece] = self.ids(read_characters(piece).replace("=", ":"))
+            ids = self._pieces[piece] = self.ids(visible_text(piece).replace("=", ":"))
         return ids
 
     def separator_ids(self, occurrence: int) -> list[int]:
         """The tokens between a mention and its label.
 
         Args:
-            occurrence: Which occurrence of the mention's words is meant, counted from 1 after the mention before.
+            occurrence: Number of the mention's occurrence, counted from 1 after the previous mention.
         """
         if occurrence not in self._separators:
             self._separators[occurrence] = self.ids(f" ={occurrence}")
         return self._separators[occurrence]
 
     def label_ids(self, label: str) -> list[int]:
-        """The tokens of an entity type, as its dataset names it."""
+        """The tokens of an entity type, which is named as in the dataset."""
         return self.ids(" " + label)
 
     def mention_ids(self, mention: Sequence[list[int]], label: str, occurrence: int = 1) -> list[int]:
-        """The tokens of one mention and its label; ``mention`` holds the tokens of its words."""
+        """The tokens of one mention and its label; ``mention`` holds the tokens of each word."""
         return [token for word in mention for token in word] + self.separator_ids(occurrence) + self.label_ids(label)
 
     def answer_ids(self, sentence: Sentence, spans: Iterable[Span]) -> list[int]:
-        """The tokens of the whole answer for a sentence, its end included."""
+        """The tokens of the complete answer for a sentence, with the line break."""
         words = self.word_ids(sentence)
         answer: list[int] = []
         end = 0
@@ -99,12 +101,12 @@ class AnswerFormat:
 
 
 def occurrences(words: Sequence[list[int]], span: Span, first: int) -> list[Span]:
-    """The runs of words that have the same tokens as a mention, in order; the mention is one of them.
+    """The spans of words that have the same tokens as a mention, in order; the mention is one of them.
 
     Args:
         words: The tokens of each word of the sentence.
         span: The mention.
-        first: The first word that a run may begin with.
+        first: The first word at which a span may start.
 
     Examples:
         >>> occurrences([[5], [7], [5]], Span(2, 3, "LOC"), first=0)
@@ -113,14 +115,14 @@ def occurrences(words: Sequence[list[int]], span: Span, first: int) -> list[Span
     mention = [token for word in words[span.start : span.end] for token in word]
     found = []
     for start in range(first, len(words)):
-        end = _end_of_run(words, start, mention)
+        end = _end_of_match(words, start, mention)
         if end is not None:
             found.append(Span(start, end, span.label))
     return found
 
 
-def _end_of_run(words: Sequence[list[int]], start: int, tokens: list[int]) -> int | None:
-    """The end of the run of words from ``start`` that has exactly these tokens; ``None`` where there is none."""
+def _end_of_match(words: Sequence[list[int]], start: int, tokens: list[int]) -> int | None:
+    """The end of the words from ``start`` that have exactly these tokens; ``None`` if there are none."""
     position = 0
     for end in range(start, len(words)):
         if words[end] != tokens[position : position + len(words[end])]:

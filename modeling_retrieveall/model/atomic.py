@@ -1,15 +1,15 @@
-"""Replacing files and folders: the new version is written aside and moved into place when it is complete.
+"""Atomic replacement of files and folders: the new version is written to a temporary folder and renamed when it is complete.
 
-    target            the old version, which stays until the new one is complete
-    .target-x1y2/     a temporary folder beside it, in which the new version is written
-    .target.replaced  the old version of a folder, for the instant between the two renames
+    target            the old version, which is kept until the new one is complete
+    .target-x1y2/     a temporary folder next to it, into which the new version is written
+    .target.replaced  the old version of a folder, between the two renames
 
 >>> with replacing(Path("adapters/de"), sources=[Path("runs/de")]) as folder:
 ...     folder.mkdir()
 ...     (folder / "README.md").write_text("# German")
 
-:func:`replacing` is for one file or folder as a whole, :func:`creating` for one that must not exist yet, and
-:func:`updating` for some files and folders of a folder, whose other files stay.
+:func:`replacing` replaces one file or folder, :func:`creating` creates a folder that must not exist yet, and :func:`updating`
+replaces some entries of a folder and keeps the others.
 """
 
 import errno
@@ -29,22 +29,23 @@ _LONGEST_NAME = 255  # bytes, on most file systems
 
 @contextmanager
 def replacing(target: Path, sources: Iterable[Path] = ()) -> Iterator[Path]:
-    """Gives a path to write to, and moves what was written there to ``target`` when the block ends without an error.
+    """Yields a path to write to, and renames it to ``target`` when the block ends without an error.
 
-    After an error ``target`` is what it was before, and so it is when the process was killed: between the two renames of a
-    folder the old version has another name, which :func:`restore` and the next call undo. Missing parent folders are made. A
-    symbolic link is followed: what it points to is replaced. What cannot be renamed, such as ``/dev/stdout`` or a file that is
-    mounted by itself, is written to directly.
+    If the block raises an error or the process is killed, ``target`` is unchanged. The one exception is a process that is killed
+    between the two renames of a folder: the old version then has another name, which :func:`restore` and the next call undo.
+
+    Missing parent folders are created. A symbolic link is followed, and its target is replaced. A path that cannot be renamed,
+    such as ``/dev/stdout`` or a mounted file, is written directly.
 
     Args:
-        target: The file or folder to replace, or to create.
-        sources: Files and folders that the block reads from.
+        target: The file or folder to replace or create.
+        sources: Files and folders that the block reads.
 
     Yields:
-        A path that does not exist yet, with the same name as ``target``, alone in a temporary folder on the same file system.
+        A path that does not exist, with the same name as ``target``, in an empty temporary folder on the same file system.
 
     Raises:
-        InputError: A source is ``target`` itself or lies inside it.
+        InputError: A source is ``target`` itself or is inside it.
         PermissionError: ``target`` is read-only.
         IsADirectoryError: A file was written, and ``target`` is a folder.
         NotADirectoryError: A folder was written, and ``target`` is a file.
@@ -63,10 +64,10 @@ def replacing(target: Path, sources: Iterable[Path] = ()) -> Iterator[Path]:
 
 @contextmanager
 def creating(target: Path) -> Iterator[Path]:
-    """As :func:`replacing` for a folder that must not exist yet; one that another process has made meanwhile stays.
+    """Like :func:`replacing`, for a folder that must not exist yet.
 
     Raises:
-        FileExistsError: ``target`` exists.
+        FileExistsError: ``target`` exists, or another process has created it in the meantime. It is kept as it is.
     """
     restore(target)
     if os.path.lexists(target):
@@ -83,14 +84,14 @@ def creating(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def updating(folder: Path, sources: Iterable[Path] = ()) -> Iterator[Path]:
-    """Gives an empty folder to write to, and moves each file and folder written there into ``folder`` when the block has ended.
+    """Yields an empty folder to write to, and moves its entries into ``folder`` when the block ends without an error.
 
-    Each one replaces what has its name in ``folder``; everything else there stays. After an error in the block nothing has
-    changed.
+    Each entry replaces the one of the same name in ``folder``; all others are kept. If the block raises an error, ``folder`` is
+    unchanged.
 
     Args:
-        folder: The folder; made if missing.
-        sources: Files and folders that the block reads from.
+        folder: The folder, which is created if it is missing.
+        sources: Files and folders that the block reads.
 
     Raises:
         InputError: A source would be replaced.
@@ -107,14 +108,18 @@ def updating(folder: Path, sources: Iterable[Path] = ()) -> Iterator[Path]:
             _check_kind(entry, folder / entry.name)
         for entry in written:
             with replacing(folder / entry.name) as place:
-                shutil.move(entry, place)  # which may be on another file system, if a symbolic link leads there
+                shutil.move(entry, place)  # not a rename: a symbolic link may lead to another file system
 
 
 def check_sources(target: Path, sources: Iterable[Path]) -> None:
-    """Refuses to replace what is still read from.
+    """Checks that a target can be replaced without losing a source.
+
+    Args:
+        target: The file or folder to replace.
+        sources: Files and folders that are still to be read.
 
     Raises:
-        InputError: A source is ``target`` itself or lies inside it, or is reached by a symbolic link that lies inside it.
+        InputError: A source is ``target`` itself, is inside it, or is reached through a symbolic link inside it.
     """
     replaced = target.resolve()
     for source in sources:
@@ -125,16 +130,16 @@ def check_sources(target: Path, sources: Iterable[Path]) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Refuses a target that cannot be replaced, before any work is done for it.
+    """Checks that a target can be replaced, before any work is done.
 
     Raises:
-        PermissionError: It is read-only, or the folder that holds it or will hold it is.
-        OSError: It is a mount point.
+        PermissionError: The target or its parent folder is read-only.
+        OSError: The target is a mount point.
     """
     if _is_stream(target):
         return
     if os.path.ismount(target):
-        raise OSError(errno.EBUSY, "A mounted folder cannot be replaced. Choose a folder inside of it", str(target))
+        raise OSError(errno.EBUSY, "A mounted folder cannot be replaced. Choose a folder inside it", str(target))
     folder = next(parent for parent in target.resolve().parents if parent.exists())
     for path in (folder, target):
         if path.exists() and not os.access(path, os.W_OK):
@@ -142,10 +147,9 @@ def check_writable(target: Path) -> None:
 
 
 def move_into_place(finished: Path, target: Path) -> None:
-    """Renames a finished file or folder to ``target``, in place of what is there.
+    """Renames a finished file or folder to ``target``, and removes the old version.
 
-    A folder that is there is renamed before it is removed: removing takes long enough to be interrupted, and would leave half
-    of it.
+    An old folder is renamed before it is removed, because removal takes time, and an interruption would leave half of the folder.
 
     Raises:
         IsADirectoryError: ``finished`` is a file and ``target`` a folder.
@@ -158,7 +162,7 @@ def move_into_place(finished: Path, target: Path) -> None:
         os.replace(finished, target)
         return
     replaced, old = _replaced(target), finished.with_name(f"{finished.name[:32]}.old")
-    if replaced.exists():  # of a process that was killed after the second rename
+    if replaced.exists():  # left by a process that was killed after the second rename
         _remove(replaced, old)
     try:
         target.rename(replaced)
@@ -170,18 +174,18 @@ def move_into_place(finished: Path, target: Path) -> None:
 
 
 def restore(target: Path) -> None:
-    """Undoes the first of the two renames of a folder whose process was killed before the second one."""
+    """Gives an old folder its name back, if a process was killed between the two renames."""
     target = target.resolve()
     if _replaced(target).exists() and not target.exists():
-        with suppress(FileNotFoundError):  # another process has just done it
+        with suppress(FileNotFoundError):  # another process has just restored it
             _replaced(target).rename(target)
 
 
 @contextmanager
 def _aside(folder: Path, name: str) -> Iterator[Path]:
-    """A path of this name in a temporary folder inside of ``folder``, which is removed at the end."""
+    """Yields the path ``name`` in a temporary folder inside ``folder``, which is removed when the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    # The beginning of the name alone: a longer one may be too long for the file system.
+    # Only the beginning of the name, because the whole may be too long for the file system.
     work = Path(tempfile.mkdtemp(prefix=f".{name[:32]}-", dir=folder))
     try:
         yield work / name
@@ -190,7 +194,7 @@ def _aside(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _remove(folder: Path, name: Path) -> None:
-    """Removes a folder under another name, so that no later call takes half of it for an old version."""
+    """Renames a folder to ``name`` and removes it, so that a partly removed folder is not restored later."""
     shutil.rmtree(name, ignore_errors=True)
     folder.rename(name)
     shutil.rmtree(name, ignore_errors=True)
@@ -198,13 +202,13 @@ def _remove(folder: Path, name: Path) -> None:
 
 def _check_kind(finished: Path, target: Path) -> None:
     if target.is_dir() and not finished.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "A folder is there, which no file replaces", str(target))
+        raise IsADirectoryError(errno.EISDIR, "A folder cannot be replaced by a file", str(target))
     if finished.is_dir() and target.exists() and not target.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "A file is there, which no folder replaces", str(target))
+        raise NotADirectoryError(errno.ENOTDIR, "A file cannot be replaced by a folder", str(target))
 
 
 def _is_stream(target: Path) -> bool:
-    """Whether a path is a device, a pipe or a single mounted file, or leads to an open file by its number, as ``/dev/stdout``."""
+    """Whether a path is a device, a pipe, a mounted file, or refers to an open file descriptor, as ``/dev/stdout`` does."""
     special = target.exists() and not target.is_dir() and (not target.is_file() or os.path.ismount(target))
     return special or re.match(r"/(dev/(std|fd/)|proc/)", str(target)) is not None
 

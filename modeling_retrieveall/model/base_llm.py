@@ -1,4 +1,4 @@
-"""The frozen LLM under all adapters: the embedded one, or any causal LM that transformers loads.
+"""The frozen base LLM: the embedded one, or any causal LM that transformers can load.
 
 >>> base, tokenizer = load_base("Qwen/Qwen3-0.6B", dtype=torch.bfloat16)
 """
@@ -18,14 +18,19 @@ from .embedded_llm import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
 from .errors import InputError, MissingPackageError
 from .hub_files import Hub, is_hub_id
 
+_DTYPES = ("float32", "bfloat16", "float16")
+
 
 def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
-    """What a manifest records of a base: its commit on the Hub, the checksum of the embedded one; ``None`` for a folder.
+    """The revision of a base LLM that a manifest records.
 
     Args:
-        name: As :func:`load_base` takes it.
-        revision: Branch, tag or commit hash; the newest when not given.
-        hub: How the Hub is reached.
+        name: The base LLM, as in :func:`load_base`.
+        revision: Branch, tag or commit hash on the Hub; ``None`` for the newest commit.
+        hub: The connection to the Hub.
+
+    Returns:
+        The commit hash on the Hub, the checksum of the embedded LLM, or ``None`` for a folder.
 
     Raises:
         HubError: There is no such repository or revision.
@@ -38,21 +43,21 @@ def pinned_revision(name: str, revision: str | None, hub: Hub) -> str | None:
 def load_base(
     name: str, revision: str | None = None, hub: Hub | None = None, **arguments: Any
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A base LLM and its tokenizer.
+    """Loads a base LLM and its tokenizer.
 
     Args:
-        name: ``"embedded/gemma-3-270m"``, a Hub id or a directory of any causal LM.
-        revision: Branch, tag or commit hash of a base on the Hub.
-        hub: How the Hub is reached.
-        **arguments: For the model's ``from_pretrained``; float32 is computed in unless ``dtype`` says otherwise.
+        name: ``"embedded/gemma-3-270m"``, or the Hub id or directory of any causal LM.
+        revision: Branch, tag or commit hash on the Hub.
+        hub: The connection to the Hub.
+        **arguments: Arguments for the model's ``from_pretrained``. The default of ``dtype`` is float32.
 
     Raises:
         InputError: There is no such model.
-        MissingPackageError: It needs a package that is not installed.
+        MissingPackageError: The model requires a package that is not installed.
     """
     _prepare_for_forks()
     hub, path = hub or Hub(), resolve_base(name)
-    # A stranger's adapter may name the base: it runs no code, neither from the Hub nor from a pickle.
+    # An untrusted adapter may name the base LLM, so no code is executed, neither remote code nor a pickle.
     shared: dict[str, Any] = {name: getattr(hub, name) for name in ("token", "cache_dir", "local_files_only")}
     shared["trust_remote_code"] = False
     if name != EMBEDDED_BASE and revision:
@@ -61,7 +66,7 @@ def load_base(
     try:
         base = AutoModelForCausalLM.from_pretrained(path, **shared, **arguments)
         tokenizer = AutoTokenizer.from_pretrained(path, **shared)
-    except ImportError as error:  # of bitsandbytes or of what a tokenizer needs
+    except ImportError as error:  # bitsandbytes, or a package of the tokenizer
         raise MissingPackageError(f"The base LLM {name!r} could not be loaded: {str(error).strip()}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
@@ -73,23 +78,23 @@ def load_base(
 
 @cache
 def _prepare_for_forks() -> None:
-    """Lets every process that is forked from this one compute with one thread.
+    """Limits torch to one thread in every process that is forked from this one.
 
-    GNU OpenMP keeps a pool of threads, which a fork does not copy: a forked process that computes with several threads waits for
-    those of its parent forever.
+    GNU OpenMP keeps a pool of threads that a fork does not copy. A forked process that computes with several threads would wait
+    for the threads of its parent forever.
     """
-    if hasattr(os, "register_at_fork"):  # which Windows lacks
+    if hasattr(os, "register_at_fork"):  # Windows does not have it
         os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def quantization(bits: str | None) -> dict[str, Any]:
-    """What :func:`load_base` takes to load a base quantised by bitsandbytes.
+    """The arguments of :func:`load_base` for a base LLM that bitsandbytes quantises.
 
     Args:
-        bits: ``"4bit"`` (NF4), ``"8bit"`` or ``None`` for neither.
+        bits: ``"4bit"`` (NF4), ``"8bit"``, or ``None`` for no quantisation.
 
     Raises:
-        InputError: It is something else.
+        InputError: ``bits`` has another value.
     """
     if bits is None:
         return {}
@@ -103,16 +108,16 @@ def quantization(bits: str | None) -> dict[str, Any]:
 def placement(
     device: str | None, dtype: str | torch.dtype | None, quantized: str | None, arguments: dict[str, Any]
 ) -> dict[str, Any]:
-    """Chooses the device and the dtype of a base LLM, as far as a caller did not.
+    """Chooses the device and the dtype of a base LLM, unless the caller has chosen them.
 
     Args:
-        device: A device of torch such as ``"cuda:1"``; a GPU if there is one when ``None`` or ``"auto"``.
-        dtype: A dtype or its name; the fastest one of the device when ``None`` or ``"auto"``.
-        quantized: As for :func:`quantization`.
-        arguments: The other arguments of :func:`load_base`. With ``device_map`` the device is not chosen here.
+        device: A torch device such as ``"cuda:1"``. ``None`` and ``"auto"`` select a GPU if there is one.
+        dtype: A dtype or its name. ``None`` and ``"auto"`` select the fastest one of the device (:func:`native_dtype`).
+        quantized: ``"4bit"``, ``"8bit"`` or ``None``, as in :func:`quantization`.
+        arguments: The other arguments of :func:`load_base`. If they have a ``device_map``, it decides about the device.
 
     Returns:
-        Further arguments of :func:`load_base`.
+        Additional arguments for :func:`load_base`.
 
     Raises:
         InputError: The device does not exist on this machine, or a value is unknown.
@@ -122,7 +127,7 @@ def placement(
     elif "device_map" in arguments:
         raise InputError(f"device is {device!r} and device_map is {arguments['device_map']!r}. Give one of the two.")
     if not _is_here(device):
-        raise InputError(f"device is {device!r}, which this machine does not have; give cpu, cuda or cuda:1.")
+        raise InputError(f"device is {device!r}, which this machine does not have. Examples: cpu, cuda, cuda:1.")
     dtype = arguments.pop("torch_dtype", None) if dtype is None else dtype
     if dtype is None or dtype == "auto":
         dtype = native_dtype(device)
@@ -136,9 +141,6 @@ def placement(
     return placed
 
 
-_DTYPES = ("float32", "bfloat16", "float16")
-
-
 def _is_here(device: str) -> bool:
     """Whether torch can compute on a device, such as ``"cuda:1"``."""
     match = re.fullmatch(r"(cpu|mps|cuda|xpu)(?::(\d+))?", device)
@@ -149,10 +151,12 @@ def _is_here(device: str) -> bool:
 
 
 def native_dtype(device: str = "cpu") -> torch.dtype:
-    """The fastest dtype that keeps the range of float32: bfloat16 where the device multiplies it natively, else float32.
+    """The fastest dtype with the range of float32: bfloat16 if the device multiplies it natively, and else float32.
 
-    On a CPU without such instructions bfloat16 is several times slower than float32. AVX512_BF16 is not enough: without AMX its
-    multiplications were 0.6 times as fast as float32's on an Intel Xeon, extraction and training 0.7 to 0.9 times.
+    On a CPU, only AMX makes bfloat16 faster than float32; AVX512_BF16 does not.
+
+    Args:
+        device: A device as in torch, such as ``"cuda:1"``.
     """
     if device.startswith("cuda"):
         native = bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -162,13 +166,13 @@ def native_dtype(device: str = "cpu") -> torch.dtype:
 
 
 def decoder_layers(base: PreTrainedModel) -> nn.ModuleList | None:
-    """The layers of a causal LM, ``None`` if they stand in no list."""
+    """The decoder layers of a causal LM; ``None`` if the model does not keep them in one list."""
     depth = base.config.get_text_config().num_hidden_layers
     stacks = [m for m in base.get_decoder().modules() if isinstance(m, nn.ModuleList) and len(m) == depth]
     return stacks[0] if stacks else None
 
 
 def input_device(base: PreTrainedModel) -> torch.device:
-    """Where the tokens of a base go: to its embeddings; to the CPU when those are offloaded, whence Accelerate moves them."""
+    """The device for the input tokens: that of the input embeddings, or the CPU if these are offloaded by Accelerate."""
     device = next(base.get_input_embeddings().parameters()).device
     return torch.device("cpu") if device.type == "meta" else device

@@ -1,4 +1,4 @@
-"""Batches of like length under a budget of tokens that shrinks when memory runs out.
+"""Batches of similar length under a token budget, which is halved when memory runs out.
 
 >>> budget = TokenBudget(max_tokens=100)
 >>> budget.run([10, 90, 12], lambda batch: print(batch))
@@ -13,13 +13,15 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 
 class TokenBudget:
-    """How many tokens one forward pass may hold, padding included; halved by running out of memory, and slowly raised again.
+    """The number of tokens that one forward pass may have, with padding.
+
+    The budget is halved when memory runs out, and slowly raised again afterwards.
 
     Args:
-        max_tokens: The budget to begin with, never exceeded but by a single sequence.
+        max_tokens: The initial and largest budget. Only a batch of a single item may exceed it.
 
     Attributes:
-        tokens: The budget now.
+        tokens: The current budget.
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -34,23 +36,23 @@ class TokenBudget:
         adapters: Sequence[Collection[str]] | None = None,
         max_adapters: int = 1,
     ) -> None:
-        """Does some work for all items, in batches of like length, the longest first.
+        """Processes all items in batches of similar length, the longest first.
 
-        An out-of-memory error halves the budget, and the work goes on where it was.
+        After an out-of-memory error the items of the batch are processed again in smaller batches.
 
         Args:
-            lengths: Tokens of each item.
-            work: Takes the positions of a batch's items.
-            max_rows: Items of a batch at most.
-            adapters: What adapters each item needs.
-            max_adapters: Different adapters of a batch at most.
+            lengths: Number of tokens of each item.
+            work: Processes a batch, given the positions of its items.
+            max_rows: Maximum number of items in a batch.
+            adapters: The adapters that each item needs.
+            max_adapters: Maximum number of different adapters in a batch.
 
         Raises:
-            MemoryError: A batch of one item does not fit.
+            MemoryError: A single item does not fit into memory.
         """
         waiting = deque(sorted(range(len(lengths)), key=lambda i: -lengths[i]))
         while waiting:
-            batch, passed_over = self._next_batch(waiting, lengths, max_rows, adapters, max_adapters)
+            batch, deferred = self._next_batch(waiting, lengths, max_rows, adapters, max_adapters)
             try:
                 work(batch)
             except RuntimeError as error:
@@ -58,17 +60,17 @@ class TokenBudget:
                     raise
                 if len(batch) == 1:
                     raise MemoryError(
-                        f"A text of {lengths[batch[0]]} tokens does not fit into memory, even alone. Lower max_sentence_tokens "
-                        "or max_example_tokens, or load the base in 4 bits."
+                        f"A single text of {lengths[batch[0]]} tokens does not fit into memory. Lower max_sentence_tokens or "
+                        "max_example_tokens, or load the base LLM in 4 bits."
                     ) from error
                 self.tokens = min(self.tokens, lengths[batch[0]] * len(batch)) // 2
-                waiting.extendleft(sorted(batch + passed_over, key=lambda i: lengths[i]))
+                waiting.extendleft(sorted(batch + deferred, key=lambda i: lengths[i]))
             else:
-                # Memory may have been short for a moment only: a dozen good batches bring a halved budget back.
+                # Memory may have been short only for a moment: after a dozen batches a halved budget is back at its old value.
                 self.tokens = min(self._max_tokens, self.tokens + max(1, self.tokens // 16))
-                waiting.extendleft(reversed(passed_over))
+                waiting.extendleft(reversed(deferred))
                 continue
-            # Outside of the handler: the traceback of the error keeps its tensors alive.
+            # Not in the except block, where the traceback of the error still references its tensors.
             clear_device_cache(garbage_collection=True)
 
     def _next_batch(
@@ -79,12 +81,12 @@ class TokenBudget:
         adapters: Sequence[Collection[str]] | None,
         max_adapters: int,
     ) -> tuple[list[int], list[int]]:
-        """Takes the next batch out of ``waiting``, and the longer items that need too many adapters for it."""
+        """Removes the next batch from ``waiting``, and with it the items that are deferred because of their adapters."""
         longest = max(lengths[waiting[0]], 1)
         rows = max(1, self.tokens // longest)
         rows = rows if max_rows is None else min(rows, max_rows)
         batch: list[int] = []
-        passed_over: list[int] = []
+        deferred: list[int] = []
         needed: set[str] = set()
         while waiting and len(batch) < rows:
             i = waiting.popleft()
@@ -93,5 +95,5 @@ class TokenBudget:
                 batch.append(i)
                 needed |= needs
             else:
-                passed_over.append(i)
-        return batch, passed_over
+                deferred.append(i)
+        return batch, deferred

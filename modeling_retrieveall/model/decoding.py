@@ -1,7 +1,8 @@
-"""Greedy decoding of a batch of answers, each under its own grammar and with its own adapters.
+"""Greedy decoding of a batch of answers, each with its own grammar and its own adapters.
 
-Only the rows of the LM head that a grammar allows are multiplied, finished answers leave the batch, and the LLM reads several
-tokens at a time: those without alternative, and a draft of the likely next one, which is forgotten if another is chosen.
+Three things make it fast. Only the rows of the LM head that a grammar allows are multiplied. Finished answers leave the batch.
+One forward pass processes several tokens: those that the grammar forces, and a draft of the likely next ones, which is dropped
+from the cache if another token is chosen (speculative decoding without a draft model).
 
 >>> decoder = AnswerDecoder(base, bank)
 >>> answer = decoder.decode([prompt.ids], [AnswerGrammar(answers, sentence, ["LOC", "PER"])], [{"de": 1.0}])[0]
@@ -24,13 +25,14 @@ from .errors import InputError, RetrieveAllError
 from .grammar import AnswerGrammar
 from .lora_bank import LoraBank
 
-# Leaving costs a copy of the cache, staying a row of every further step; a quarter is an estimate.
-_SHARE_TO_LEAVE = 0.25
+_COMPACT_SHARE = 0.25
+"""Finished answers leave the batch when they are this share of it. Removing them copies the cache; keeping them costs a row in
+every further step. The value is an estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredSpan:
-    """A decoded mention with the probability of it and its label under the grammar."""
+    """A decoded mention, and the probability of the mention and its label under the grammar."""
 
     span: Span
     score: float
@@ -38,7 +40,7 @@ class ScoredSpan:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One decoded answer: its tokens, end included, and the mentions in it."""
+    """One decoded answer: its tokens with the final line break, and its mentions."""
 
     ids: list[int]
     spans: list[ScoredSpan]
@@ -49,9 +51,9 @@ class PrecisionError(RetrieveAllError, FloatingPointError):
 
 
 class LMHead:
-    """The output layer of a base LLM, multiplied only for the tokens that matter.
+    """The output layer of a base LLM, computed only for the tokens that are needed.
 
-    Scaling and soft-capping of the logits are respected as the base's configuration states them.
+    Logits are scaled and soft-capped as the configuration of the base LLM says.
 
     Args:
         base: A causal LM of transformers.
@@ -72,7 +74,7 @@ class LMHead:
         """Logits [rows, tokens] of ``hidden`` [rows, hidden] for the given ``tokens`` [tokens], float32."""
         layer = self._layer
         weight = layer.weight
-        # Offloaded, quantised, or split by FSDP: its rows cannot be read one by one.
+        # The rows of an offloaded, quantised or sharded (FSDP) layer cannot be read one by one.
         if weight.is_meta or not weight.is_floating_point() or hasattr(weight, "full_tensor"):
             return self.full(hidden)[:, tokens.to(hidden.device)]
         tokens = tokens.to(weight.device)
@@ -95,10 +97,10 @@ class AnswerDecoder:
 
     Args:
         base: The causal LM.
-        bank: Its LoRA bank, in which the adapters of a batch are resident.
+        bank: Its LoRA bank, which holds the adapters of a batch.
 
     Raises:
-        InputError: The base has layers that keep a state instead of attending to what they have read: they cannot forget.
+        InputError: The base LLM has recurrent or convolutional layers, from whose state a token cannot be removed.
     """
 
     def __init__(self, base: PreTrainedModel, bank: LoraBank) -> None:
@@ -115,27 +117,27 @@ class AnswerDecoder:
 
         Args:
             prompts: Tokens of each prompt.
-            grammars: The fresh grammar of each sentence; advanced to its end.
-            mixtures: The adapters of each row and their weights.
+            grammars: A new grammar for each sentence; it is advanced to its end.
+            mixtures: For each row the weight of each adapter.
 
         Returns:
-            The answers, in the order of the prompts. A mention's score is the product of the probabilities, under the
-            grammar, of the tokens since the mention before.
+            The answers, in the order of the prompts. The score of a mention is the product of the probabilities, under the
+            grammar, of the tokens since the previous mention.
 
         Raises:
-            PrecisionError: The base overflows in its dtype.
+            PrecisionError: The base LLM overflows in its dtype.
         """
-        answers = [_Growing(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
+        answers = [_PartialAnswer(grammar, list(prompt)) for grammar, prompt in zip(grammars, prompts, strict=True)]
         active = answers
         with self._bank.rows(mixtures) as rows:
-            sequences = Sequences(self._base, len(active))
+            sequences = CachedSequences(self._base, len(active))
             while not all(answer.finished for answer in active):
                 staying = [row for row, answer in enumerate(active) if not answer.finished]
-                if len(staying) <= len(active) * (1 - _SHARE_TO_LEAVE):
+                if len(staying) <= len(active) * (1 - _COMPACT_SHARE):
                     active = [active[row] for row in staying]
                     rows.keep(staying)
                     sequences.keep(staying)
-                states = sequences.read([answer.unread + answer.draft for answer in active])
+                states = sequences.read([answer.unread + answer.draft for answer in active])  # [rows, tokens, hidden]
                 sequences.forget(self._advance(active, states))
         return [Answer(answer.ids, answer.spans) for answer in answers]
 
@@ -146,34 +148,34 @@ class AnswerDecoder:
         answers: Sequence[tuple[list[int], list[int]]],
         mixtures: Sequence[dict[str, float]],
     ) -> list[float]:
-        """How probable the LLM finds given answers, among all tokens.
+        """Log-probabilities of given answers under the LLM, without a grammar.
 
         Args:
             prompts: Tokens of each prompt.
-            answers: For each prompt the tokens that are given after it, and those whose probability is asked for.
-            mixtures: The adapters of each row and their weights.
+            answers: For each prompt the tokens that follow it, and after them the tokens to score.
+            mixtures: For each row the weight of each adapter.
 
         Returns:
-            For each prompt the sum of the log-probabilities of the tokens.
+            For each prompt the sum of the log-probabilities of the tokens to score.
         """
         with self._bank.rows(mixtures):
             rows = [[*prompt, *given, *asked] for prompt, (given, asked) in zip(prompts, answers, strict=True)]
-            states = Sequences(self._base, len(rows)).read(rows)  # [rows, tokens, hidden]
+            states = CachedSequences(self._base, len(rows)).read(rows)  # [rows, tokens, hidden]
         sums = []
         for row, (_, asked) in zip(states, answers, strict=True):
             log_probabilities = self.head.full(row[-len(asked) - 1 : -1]).log_softmax(-1)  # [asked, vocabulary]
             sums.append(float(log_probabilities[range(len(asked)), asked].sum()))
         return sums
 
-    def _advance(self, active: Sequence["_Growing"], states: Tensor) -> list[int]:
-        """Lets each answer grow by what was read.
+    def _advance(self, active: Sequence["_PartialAnswer"], states: Tensor) -> list[int]:
+        """Appends tokens to each answer, as far as the hidden states allow.
 
         Args:
             active: The answers of the batch.
-            states: ``[rows, tokens, hidden]``: what the LLM made of their tokens, which stand on the right.
+            states: ``[rows, tokens, hidden]``: hidden states of the tokens that were read, padded on the left.
 
         Returns:
-            For each row, how many tokens of its draft turned out wrong.
+            For each row the number of draft tokens that were wrong.
         """
         drafted = [len(answer.draft) for answer in active]
         verified = [0] * len(active)
@@ -185,19 +187,19 @@ class AnswerDecoder:
             self._choose([active[row] for row in choosing], states[choosing, places])
             for row in choosing:
                 verified[row] += active[row].verify()
-            # A draft that came true to its last token has told what to choose after it, too.
+            # If the whole draft was right, its last hidden state also gives the token after it.
             choosing = [row for row in choosing if not active[row].unread and not active[row].finished]
         for answer in active:
             answer.draft = [] if answer.finished else answer.grammar.draft()
             answer.unread = [] if answer.finished else answer.unread
         return [drafts - right for drafts, right in zip(drafted, verified, strict=True)]
 
-    def _choose(self, answers: Sequence["_Growing"], states: Tensor) -> None:
-        """Appends to each answer its most probable allowed token, and what it forces; states [rows, hidden]."""
+    def _choose(self, answers: Sequence["_PartialAnswer"], states: Tensor) -> None:
+        """Appends to each answer its most probable allowed token, and the tokens this one forces; states [rows, hidden]."""
         allowed = [answer.grammar.allowed() for answer in answers]
         tokens = sorted({token for row in allowed for token in row})
         column = {token: i for i, token in enumerate(tokens)}
-        logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()
+        logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()  # [rows, allowed tokens of all rows]
         if not logits.isfinite().all():
             raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
         for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
@@ -207,33 +209,33 @@ class AnswerDecoder:
 
 
 @dataclass
-class _Growing:
-    """An answer in the making."""
+class _PartialAnswer:
+    """An answer that is being decoded."""
 
     grammar: AnswerGrammar
-    unread: list[int]  # tokens that the LLM has not read yet: the prompt at first
-    draft: list[int] = field(default_factory=list)  # tokens to be read after them on trial
+    unread: list[int]  # tokens that the LLM has not processed yet; at first the prompt
+    draft: list[int] = field(default_factory=list)  # likely next tokens, processed after them speculatively
     ids: list[int] = field(default_factory=list)
     spans: list[ScoredSpan] = field(default_factory=list)
-    log_probability: float = 0.0  # of the tokens since the mention before
+    log_probability: float = 0.0  # of the tokens since the previous mention
 
     @property
     def finished(self) -> bool:
         return self.grammar.finished
 
     def take(self, token: int, log_probability: float) -> None:
-        """Appends a chosen token, and all that follow without alternative."""
+        """Appends a chosen token, and all tokens that the grammar forces after it."""
         self._append(token, log_probability)
         while len(forced := self.grammar.allowed()) == 1:
             self._append(forced[0], 0.0)
 
     def verify(self) -> int:
-        """Takes from the unread tokens those that the draft foresaw; returns how many."""
+        """Removes the tokens from ``unread`` that the draft predicted, and returns their number."""
         right = 0
         while right < min(len(self.unread), len(self.draft)) and self.unread[right] == self.draft[right]:
             right += 1
         self.unread = self.unread[right:]
-        # After a wrong token nothing of the draft holds.
+        # After a wrong token the rest of the draft is worthless.
         self.draft = [] if self.unread else self.draft[right:]
         return right
 
@@ -247,29 +249,35 @@ class _Growing:
         self.log_probability += log_probability
 
 
-class Sequences:
-    """What the LLM has read of each row: its cache, with a mask over the padding between reads.
+class CachedSequences:
+    """The key-value cache of a batch, from which each row can drop its last tokens.
+
+    Rows have different lengths. A mask marks the padding between reads and the dropped tokens.
 
     Args:
         base: The causal LM.
-        rows: Rows of the batch.
+        rows: Number of rows in the batch.
     """
 
     def __init__(self, base: PreTrainedModel, rows: int) -> None:
         self._decoder = base.get_decoder()
         self._device = input_device(base)
-        # Layers of a sliding window keep all here, as the others do: the window counts columns, and some will be taken out.
+        # Without a config, sliding-window layers keep all tokens: the window counts columns, and some columns may be dropped.
         self._cache = DynamicCache()
         self._window: int | None = getattr(base.config.get_text_config(), "sliding_window", None)
         self._mask = torch.zeros(rows, 0, dtype=torch.int64, device=self._device)  # [rows, read]
 
     @property
     def length(self) -> int:
-        """Tokens read, padding included."""
+        """Number of columns in the cache, with padding."""
         return self._mask.shape[1]
 
     def read(self, tokens: Sequence[list[int]]) -> Tensor:
-        """Reads more tokens of each row, of some rows none; returns their states [rows, tokens, hidden], padded on the left."""
+        """Processes more tokens of each row, possibly none.
+
+        Returns:
+            Their hidden states ``[rows, tokens, hidden]``, padded on the left.
+        """
         width = max(map(len, tokens))
         if self._window is not None and self.length + width > self._window:
             self._close_gaps()
@@ -283,27 +291,27 @@ class Sequences:
         return states
 
     def forget(self, tokens: Sequence[int]) -> None:
-        """Makes as if the last tokens of each row had not been read."""
+        """Drops the last tokens of each row, given their number."""
         width = max(tokens, default=0)
         if width:
             kept = [[1] * (width - forgotten) + [0] * forgotten for forgotten in tokens]
             self._mask[:, -width:] *= torch.tensor(kept, device=self._device)
 
     def _close_gaps(self) -> None:
-        """Moves what each row has read to the right, over padding and forgotten tokens, which would fill a sliding window.
+        """Moves the tokens of each row to the right, over padding and dropped tokens, which would use up a sliding window.
 
-        Positions are in the keys already, so columns may move.
+        The keys already contain the positions, so columns may move.
         """
         order = self._mask.argsort(dim=1, stable=True)[:, self.length - int(self._mask.sum(1).max()) :]
         self._mask = self._mask.gather(1, order)
-        layers: list[Any] = self._cache.layers  # of attention all of them, which have keys and values
+        layers: list[Any] = self._cache.layers  # all of them are attention layers, with keys and values
         for layer in layers:
             index = order[:, None, :, None].to(layer.keys.device)
             layer.keys = layer.keys.gather(2, index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3]))
             layer.values = layer.values.gather(2, index.expand(-1, layer.values.shape[1], -1, layer.values.shape[3]))
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with some of the rows."""
+        """Continues with these rows only."""
         kept = torch.tensor(rows, device=self._device)
         self._mask = self._mask[kept]
         self._cache.batch_select_indices(kept)
@@ -313,6 +321,6 @@ def _check_attention(base: PreTrainedModel) -> None:
     kinds = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if getattr(base, "_is_stateful", False) or kinds - {"full_attention", "sliding_attention", "chunked_attention"}:
         raise InputError(
-            f"{type(base).__name__} has recurrent or convolutional layers, which cannot forget a token they have read. "
-            "Choose a base LLM of attention layers alone."
+            f"{type(base).__name__} has recurrent or convolutional layers, from whose state a token cannot be removed. "
+            "Choose a base LLM that has only attention layers."
         )

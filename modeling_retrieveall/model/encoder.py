@@ -1,4 +1,4 @@
-"""The frozen base LLM as encoder: one forward pass gives a vector of the sentence and one of each word.
+"""The frozen base LLM as encoder: one forward pass gives a vector of the sentence and a vector of each word.
 
 >>> encoder = SentenceEncoder(base, layer=12)
 >>> vectors = encoder.encode([answers.word_ids(Sentence.from_text("Angela Merkel besuchte Nairobi."))])[0]
@@ -21,10 +21,10 @@ from .errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class SentenceVectors:
-    """Hidden states of one sentence, averaged.
+    """Averaged hidden states of one sentence.
 
     Attributes:
-        sentence: ``[hidden]``, float32, on the CPU: mean over all tokens of its words.
+        sentence: ``[hidden]``, float32, on the CPU: mean over the tokens of all words.
         words: ``[words, hidden]``, float32, on the CPU: mean over the tokens of each word.
     """
 
@@ -32,12 +32,12 @@ class SentenceVectors:
     words: Tensor
 
     def mention(self, start: int, end: int) -> Tensor:
-        """``[hidden]``: the mention of words ``start`` up to ``end``, in its context."""
+        """``[hidden]``: the mean vector of the words from ``start`` up to ``end``."""
         return self.words[start:end].mean(0)
 
 
 class _LayerReached(Exception):
-    """Carries the wanted hidden states out of the forward pass, so that the layers above are not computed."""
+    """Carries the hidden states out of the forward pass, so that the layers above are not computed."""
 
     def __init__(self, states: Tensor) -> None:
         super().__init__()
@@ -45,15 +45,15 @@ class _LayerReached(Exception):
 
 
 class SentenceEncoder:
-    """Reads sentences with the bare base LLM, without any adapter.
+    """Encodes sentences with the base LLM, without any adapter.
 
     Args:
         base: A causal LM of transformers.
-        layer: Which hidden states to read: 0 the embeddings, then the output of each layer.
-        max_batch_tokens: Tokens of one forward pass, padding included, to begin with.
+        layer: The hidden states to use: 0 for the embeddings, n for the output of the n-th layer.
+        max_batch_tokens: Maximum number of tokens in one forward pass, with padding. Halved when memory runs out.
 
     Raises:
-        InputError: The base has no such layer.
+        InputError: The base LLM does not have this layer.
     """
 
     def __init__(self, base: PreTrainedModel, layer: int, max_batch_tokens: int = 4096) -> None:
@@ -71,13 +71,13 @@ class SentenceEncoder:
         self._budget = TokenBudget(max_batch_tokens)
 
     def encode(self, sentences: Sequence[list[list[int]]]) -> list[SentenceVectors]:
-        """Vectors of sentences, in the order given.
+        """Vectors of sentences, in the given order.
 
         Args:
             sentences: For each sentence the tokens of each of its words.
 
         Raises:
-            MemoryError: A sentence does not fit into memory, even alone.
+            MemoryError: A single sentence does not fit into memory.
         """
         vectors: dict[int, SentenceVectors] = {}
 
@@ -88,12 +88,13 @@ class SentenceEncoder:
         return [vectors[i] for i in range(len(sentences))]
 
     def _encode_batch(self, sentences: list[list[list[int]]]) -> list[SentenceVectors]:
+        """Vectors of sentences in one forward pass."""
         rows = [self._bos + [token for word in words for token in word] for words in sentences]
         longest = max(map(len, rows))
         device = input_device(self._base)
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
-        states = self._hidden_states(ids, mask).float().cpu()
+        states = self._hidden_states(ids, mask).float().cpu()  # [batch, tokens, hidden]
         return [self._average(states[i], words) for i, words in enumerate(sentences)]
 
     @torch.no_grad()
@@ -105,10 +106,10 @@ class SentenceEncoder:
             return reached.states
         finally:
             handle.remove()
-        raise RuntimeError(f"Layer {self.layer} of {type(self.decoder).__name__} was never run; choose another encoder_layer.")
+        raise RuntimeError(f"Layer {self.layer} of {type(self.decoder).__name__} was never run. Choose another encoder_layer.")
 
     def _average(self, states: Tensor, words: list[list[int]]) -> SentenceVectors:
-        """Means of ``states`` [tokens, hidden] over the tokens of each word and of all."""
+        """Averages ``states`` [tokens, hidden] over the tokens of each word, and over all tokens."""
         lengths = torch.tensor([len(word) for word in words], dtype=torch.int64)
         states = states[len(self._bos) : len(self._bos) + int(lengths.sum())]
         word_of = torch.repeat_interleave(torch.arange(len(words)), lengths)
@@ -126,5 +127,5 @@ def _embeddings_or_layer(base: PreTrainedModel, layer: int, depth: int) -> nn.Mo
         return embeddings
     layers = decoder_layers(base)
     if layers is None:
-        raise InputError(f"{type(base).__name__} has no list of {depth} layers; use encoder_layer=0.")
+        raise InputError(f"{type(base).__name__} has no list of {depth} layers. Set encoder_layer=0.")
     return layers[layer - 1]

@@ -1,4 +1,4 @@
-"""Words, spans and entities: from a caller's string to word positions, and back to the caller's own characters.
+"""Words, spans and entities, and the conversion between characters of the caller's string and positions of words.
 
 >>> sentence = Sentence.from_text("Angela Merkel besuchte Nairobi.")
 >>> [word.text for word in sentence.words]
@@ -20,26 +20,26 @@ from .errors import InputError
 
 Scheme = Literal["BIO", "IOB1", "BILOU"]
 
-# Scripts written without spaces: there a word boundary can lie between any two characters, so each one is a word.
-# ー, ｰ and 〆 belong to them as well, though Unicode counts them as common to several scripts.
+# Scripts without spaces: a word boundary may be between any two characters, so each character is a word.
+# ー, ｰ and 〆 belong to these scripts, although Unicode assigns them to several scripts.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\u30fc\uff70\u3006"
 
-# Korean is written with spaces, but particles follow a name without one: 서울에서 is "in Seoul".
+# Korean has spaces, but particles follow a name without a space: 서울에서 is "in Seoul".
 _SINGLE = rf"{_UNSPACED}\p{{Hangul}}"
 
-# Hebrew and Arabic write short words together with the next one: בירושלים is "in Jerusalem", بالقاهرة "in Cairo". Hebrew ones are
-# words of their own before three letters and more. In Arabic many names begin with the same letters, so only before the article.
+# Hebrew and Arabic join short words to the next word: בירושלים is "in Jerusalem", بالقاهرة "in Cairo". In Hebrew they are
+# separate words before at least three letters. In Arabic, where many names start with the same letters, only before the article.
 _PROCLITIC = (
     r"[ושהכלבמ](?=\p{Hebrew}{3})"
     r"|[وف](?=[بكل]?ال\p{Arabic}{3})"
     r"|[بكل](?=ال\p{Arabic}{3})"
 )
 
-# A soft hyphen and characters without width may stand in a word; they are not read. ZWJ and ZWNJ are part of the spelling.
+# Soft hyphens and characters without width may be inside a word; the LLM does not read them. ZWJ and ZWNJ belong to the spelling.
 _INVISIBLE = r"[\u00ad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff]"
 _LETTER = rf"[[\p{{L}}\p{{N}}\p{{M}}\u200c\u200d]--[{_SINGLE}]]"
 
-# A run is cut after 100 characters, so that no single word can outgrow the model's window.
+# A word is split after 100 characters, so that no single word is longer than the context window of the model.
 _WORD = regex.compile(
     rf"(?V1){_PROCLITIC}"
     # letters, digits and marks
@@ -47,7 +47,7 @@ _WORD = regex.compile(
     # any other visible character alone, with its marks; an emoji with its joiners
     r"|(?=[^\s\p{Cc}\p{Cf}\p{Cs}])\X"
 )
-_UNREAD = regex.compile(_INVISIBLE)
+_INVISIBLE_CHARACTERS = regex.compile(_INVISIBLE)
 _SPACE = regex.compile(r"[\s\p{Cc}]")
 _CLOSING = regex.compile(r"[.,;:!?)\]}»”’%。，、；：！？）…।॥؟،؛።፣]+")
 _OPENING = regex.compile(r"[(\[{«“„‘（]")
@@ -58,7 +58,7 @@ _PROCLITIC_AND_REST = regex.compile(r"[ושהכלבמ]\p{Hebrew}|[بكلفس]\p{
 
 
 class Span(NamedTuple):
-    """A labelled run of words: word positions ``start`` up to, not including, ``end``."""
+    """A label, and the words from position ``start`` up to, but not including, ``end``."""
 
     start: int
     end: int
@@ -67,14 +67,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A named entity in the caller's own string.
+    """A named entity in the caller's string.
 
     Attributes:
         text: The mention, exactly ``string[start:end]``.
         label: The entity type, as the adapter's dataset names it.
         start: Offset of its first character, in Unicode code points.
         end: Offset after its last character, in Unicode code points.
-        score: Probability of mention and label under the answer grammar, in [0, 1].
+        score: Probability of the mention and its label, in [0, 1].
     """
 
     text: str
@@ -86,13 +86,13 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """The unit in which entities begin and end.
+    """A word. Entities start and end at words.
 
     Attributes:
         text: Its characters, as in the caller's string.
         start: Offset of its first character in the caller's string, in code points.
         end: Offset after its last character.
-        glued: Whether it follows the word before without a space in what the LLM reads.
+        glued: Whether the LLM reads it without a space after the previous word.
     """
 
     text: str
@@ -110,10 +110,10 @@ class Sentence:
 
     @classmethod
     def from_text(cls, text: str) -> "Sentence":
-        """Splits a raw string: at spaces and punctuation, and between all characters of scripts without spaces.
+        """Splits a string at spaces and punctuation, and between all characters of scripts without spaces.
 
-        White space and control characters belong to no word; format characters, such as a soft hyphen, only between its
-        letters. Offsets are those of ``text``, which is not changed.
+        White space and control characters do not belong to any word. Format characters, such as a soft hyphen, belong to a word
+        only between its letters. The text is not changed, and offsets refer to it.
 
         Examples:
             >>> [(w.text, w.start, w.glued) for w in Sentence.from_text("Bonn, 北京").words]
@@ -130,14 +130,14 @@ class Sentence:
 
     @classmethod
     def from_words(cls, words: Sequence[str], glued: Sequence[bool] | None = None) -> "Sentence":
-        """Takes words that the caller has split; entities will begin and end at them, offsets are into ``" ".join(words)``.
+        """Takes the words of a sentence that the caller has split. Offsets refer to ``" ".join(words)``.
 
-        What the LLM reads is written as people write: no space before a full stop, none between Chinese words, none between
+        The LLM reads the words with their usual spaces: there is no space before a full stop, between Chinese words, or between
         the characters of a Korean sentence that was split into characters.
 
         Args:
             words: The words.
-            glued: For each word, whether it follows the word before without a space, where that is known.
+            glued: For each word whether it follows the previous word without a space. Derived from the words if not given.
 
         Examples:
             >>> Sentence.from_words(["Bonn", "."]).text
@@ -154,12 +154,12 @@ class Sentence:
         return cls(" ".join(words), tuple(result))
 
     def entity(self, span: Span, score: float = 1.0) -> Entity:
-        """The entity of a span of words, in characters of the caller's string."""
+        """The entity of a span, with offsets into the caller's string."""
         start, end = self.words[span.start].start, self.words[span.end - 1].end
         return Entity(self.text[start:end], span.label, start, end, score)
 
     def slice(self, start: int, end: int) -> "Sentence":
-        """Words ``start`` up to ``end``, with offsets still into the whole text."""
+        """The words from ``start`` up to ``end``. Their offsets still refer to the whole text."""
         return Sentence(self.text, self.words[start:end])
 
 
@@ -172,25 +172,25 @@ class Example:
 
     @property
     def key(self) -> str:
-        """What makes two examples duplicates: their words."""
+        """The words of the sentence. Examples with the same key are duplicates."""
         return " ".join(word.text for word in self.sentence.words)
 
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """An entity of a labelled sentence, as the entity-level index holds it."""
+    """An entity of a labelled sentence, which is an entry of the entity-level index."""
 
     example: Example
     span: Span
 
     @property
     def text(self) -> str:
-        """The mention in the words of its sentence."""
+        """The text of the mention in its sentence."""
         return self.example.sentence.entity(self.span).text
 
 
 def pieces(word: str) -> list[str]:
-    """The finest units of a word; the LLM reads both raw and pre-split text as the tokens of these.
+    """Splits a word into its smallest units. Raw and pre-split text have the same tokens, because both are tokenised by unit.
 
     Examples:
         >>> pieces("Nordrhein-Westfalen")
@@ -200,19 +200,19 @@ def pieces(word: str) -> list[str]:
     return found
 
 
-def read_characters(piece: str) -> str:
-    """What the LLM reads of a piece: all of it but soft hyphens and other characters without a glyph.
+def visible_text(text: str) -> str:
+    """The part of a text that the LLM reads: without soft hyphens and other invisible characters.
 
     Examples:
-        >>> read_characters("Donau\u00addampf")
+        >>> visible_text("Donau\u00addampf")
         'Donaudampf'
     """
-    read: str = _UNREAD.sub("", piece)
-    return read
+    visible: str = _INVISIBLE_CHARACTERS.sub("", text)
+    return visible
 
 
 def _written_together(words: Sequence[str]) -> list[bool]:
-    """For each word, whether people write it without a space after the word before."""
+    """For each word whether it is usually written without a space after the previous word."""
     if len(words) > 1 and all(map(_CHARACTER.fullmatch, words)) and any(map(_IN_CHARACTERS.match, words)):
         return [True] * len(words)  # a sentence split into characters
     return [False, *(_no_space_between(left, right) for left, right in pairwise(words))][: len(words)]
@@ -227,15 +227,15 @@ def _no_space_between(left: str, right: str) -> bool:
 
 
 def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
-    """Writes spans that do not overlap as one tag a word.
+    """Converts spans to one tag per word.
 
     Args:
-        spans: The spans, in any order.
-        length: The number of words.
+        spans: The spans, in any order. They must not overlap.
+        length: Number of words.
         scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
 
     Raises:
-        InputError: A span is empty, leaves the sentence or overlaps another.
+        InputError: A span is empty, ends after the sentence, or overlaps another span.
 
     Examples:
         >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
@@ -245,7 +245,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
     before: Span | None = None
     for span in sorted(spans):
         if not 0 <= span.start < span.end <= length or (before and span.start < before.end):
-            raise InputError(f"{span} is empty, leaves the {length} words or overlaps {before}; give spans that do not.")
+            raise InputError(f"{span} is empty, is not within the {length} words, or overlaps {before}.")
         inside = [f"I-{span.label}"] * (span.end - span.start)
         if scheme == "BILOU":
             inside[0], inside[-1] = f"B-{span.label}", f"L-{span.label}"
@@ -259,7 +259,7 @@ def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") 
 
 
 def tags_from_entities(entities: Iterable[Entity], sentence: Sentence) -> list[str]:
-    """BIO tags of a sentence's words from entities that begin and end at them.
+    """Converts the entities of a sentence, which start and end at its words, to BIO tags.
 
     Examples:
         >>> tags_from_entities([Entity("Bonn", "LOC", 0, 4)], Sentence.from_text("Bonn!"))

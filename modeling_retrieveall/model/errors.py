@@ -1,29 +1,29 @@
-"""The errors of the package. Whatever is wrong with a user's input, files, adapters or servers is one of these.
+"""The errors of the package. They are raised for problems with a user's input, files, adapters or servers.
 
     RetrieveAllError
-    ├── InputError             ValueError         here: an argument, option or setting has a value that cannot be used
-    │   └── TagError                              data/tags.py: a tag of labelled data is of no scheme
-    ├── InputTypeError         TypeError          here: an argument has the wrong type, or there is no such argument
-    ├── MissingPackageError    ImportError        here: an optional package is not installed
-    ├── UnknownLanguageError   ValueError         extractor.py
-    ├── PrecisionError         FloatingPointError decoding.py: the base LLM overflows in its dtype
-    ├── AdapterError           ValueError         lora_files.py: a folder or repository cannot serve as an adapter
-    ├── HubError               OSError            hub_files.py
-    │   ├── HubFileMissingError
-    │   └── HubUnreachableError                   trying again may help
-    │       └── HubNotCachedError
-    ├── EncodingError          ValueError         data/text_files.py
-    ├── DatasetError           ValueError         data/rows.py: labelled data cannot be read
-    ├── RecordError            ValueError         integrations/records.py: a record to annotate cannot be read
-    ├── JournalError           ValueError         integrations/journal.py: an interrupted job cannot be resumed
-    └── ServerError            OSError            here: a server of vLLM cannot be reached or does not answer as asked
+    ├── InputError             ValueError         model/errors.py: an argument, option or setting has an invalid value
+    │   └── TagError                              data/tags.py: a tag in labelled data belongs to no known scheme
+    ├── InputTypeError         TypeError          model/errors.py: an argument has the wrong type or an unknown name
+    ├── MissingPackageError    ImportError        model/errors.py: an optional package is not installed
+    ├── AdapterError           ValueError         model/errors.py: a folder or repository is not a usable adapter
+    ├── UnknownLanguageError   ValueError         model/extractor.py: a sentence is in none of the model's languages
+    ├── PrecisionError         FloatingPointError model/decoding.py: the base LLM overflows in its dtype
+    ├── HubError               OSError            model/hub_files.py: the Hub denies access or does not have a repository
+    │   ├── HubFileMissingError                   model/hub_files.py: a repository does not have a file
+    │   └── HubUnreachableError                   model/hub_files.py: the Hub cannot be reached; a retry may help
+    │       └── HubNotCachedError                 model/hub_files.py: the client is offline, and the file is not in the cache
+    ├── EncodingError          ValueError         data/text_files.py: the encoding of a text file cannot be detected
+    ├── DatasetError           ValueError         data/reader_types.py: labelled data cannot be read
+    ├── RecordError            ValueError         annotation/readers.py: a record cannot be read or written
+    ├── JournalError           ValueError         annotation/journal.py: an interrupted job cannot be resumed
+    └── ServerError            OSError            model/errors.py: a vLLM server cannot be reached or responds with an error
 
-Each one is also an error of the built-in class in the second column, so ``except ValueError`` keeps working. Files that are
-missing or in the way raise ``FileNotFoundError`` or ``FileExistsError``, and a full memory raises ``MemoryError``. Any other
-exception is a fault of the package.
+Each error is also a subclass of the built-in class in the second column, so ``except ValueError`` catches it. A missing file
+raises ``FileNotFoundError``, an existing one that must not be replaced ``FileExistsError``, and a lack of memory
+``MemoryError``. Any other exception is a bug of the package.
 
 >>> try:
-...     model.extract("Angela Merkel besuchte Nairobi.", languages="xx")
+...     model.extract("Angela Merkel besuchte Nairobi.", language="xx")
 ... except RetrieveAllError as error:
 ...     print(error)
 No adapter for language 'xx'. There are: bg, bn, da, de, en, es, hr, mul, no, pt, ru, ta, zh.
@@ -31,20 +31,24 @@ No adapter for language 'xx'. There are: bg, bn, da, de, en, es, hr, mul, no, pt
 
 
 class RetrieveAllError(Exception):
-    """The root of all errors of the package."""
+    """The base class of all errors of the package."""
 
 
 class InputError(RetrieveAllError, ValueError):
-    """An argument, option or setting has a value that cannot be used; the message says which values can be."""
+    """An argument, option or setting has an invalid value; the message says which values are valid."""
 
 
 class InputTypeError(RetrieveAllError, TypeError):
-    """An argument has the wrong type, or there is no argument of that name."""
+    """An argument has the wrong type or an unknown name."""
 
 
 class MissingPackageError(RetrieveAllError, ImportError):
     """An optional package is not installed; the message says how to install it."""
 
 
+class AdapterError(RetrieveAllError, ValueError):
+    """A folder or repository is not a usable language adapter; the message names it and what is wrong."""
+
+
 class ServerError(RetrieveAllError, OSError):
-    """A server that decodes for the model cannot be reached, refuses, or its answer cannot be read; the message says why."""
+    """A server that decodes for the model cannot be reached, rejects a request, or sends an invalid response."""

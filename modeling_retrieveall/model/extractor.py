@@ -34,11 +34,10 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import SentenceEncoder, SentenceVectors
-from .errors import InputError, InputTypeError, RetrieveAllError
-from .lora_files import AdapterError
+from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
 from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
-from .retrieval import Retrieved, nearest
+from .retrieval import Retrieved, merge_retrieved
 from .router import Route
 
 _DEFAULTS = RetrieveAllConfig()
@@ -321,7 +320,7 @@ class Extractor:
                 warnings.warn(
                     f"{name} is {configured}, but these adapters were trained with fewer examples and get no more than that: "
                     f"{', '.join(lower)}.",
-                    stacklevel=4,
+                    stacklevel=6,  # the caller of RetrieveAllModel.extract
                 )
 
     def _check_languages(self, languages: Sequence[str] | None, prior: Mapping[str, float] | None) -> None:
@@ -341,7 +340,7 @@ class Extractor:
         n_sentences = min([config.n_sentences, *(adapter.manifest.n_sentences for adapter in adapters)])
         thresholds = config.entity_threshold, config.sentence_threshold
         found = [adapter.index.search(query, n_entities, n_sentences, *thresholds) for adapter in adapters]
-        return nearest(found, n_entities, n_sentences)
+        return merge_retrieved(found, n_entities, n_sentences)
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self._registry.adapters[name].manifest.entity_types})

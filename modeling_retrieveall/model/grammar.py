@@ -1,8 +1,8 @@
-"""The grammar of one sentence's answers: what may stand in an answer, token by token.
+"""The grammar of the answers for one sentence: which tokens may come next.
 
-It admits exactly the answers of :mod:`answers` whose mentions are runs of words of the sentence, in order and without overlap,
-and whose labels are entity types of the adapter. It is a small automaton over tokens, so the tokens it allows are known before
-the logits are.
+It accepts exactly the answers of :mod:`.answer_format` whose mentions are spans of the sentence, in order and without overlap,
+and whose labels are entity types of the adapter. It is a small automaton over tokens, so the allowed tokens are known before
+their logits are computed.
 """
 
 from collections.abc import Sequence
@@ -13,23 +13,23 @@ from .entities import Sentence, Span
 
 
 class _State(NamedTuple):
-    """A place in the answer: which tokens come next, and what has been read of the current mention."""
+    """A position in the answer: the part that is being written, and the current mention."""
 
     part: str  # "word", "separator", "label", "next" or "end"
     position: int  # of the next token within the part
-    start: int = 0  # word at which the mention began
-    word: int = 0  # word being copied, or the last one copied
-    label: int = -1  # label of the mention, once it is being written
-    occurrence: int = 1  # which of the places that have the tokens of the mention
+    start: int = 0  # first word of the mention
+    word: int = 0  # word that is being copied, or the last one that was copied
+    label: int = -1  # number of the mention's label; -1 before the label is written
+    occurrence: int = 1  # number of this occurrence of the mention's tokens
 
 
 class AnswerGrammar:
-    """The automaton of one sentence's answers, and how far one answer has come.
+    """The automaton of the answers for one sentence, and the state of one answer.
 
     Args:
         answers: The answer format.
-        sentence: The sentence to be answered.
-        labels: The entity types that may stand in the answer.
+        sentence: The sentence.
+        labels: The entity types that the answer may have.
 
     Examples:
         >>> grammar = AnswerGrammar(answers, Sentence.from_text("Bonn!"), ["LOC"])
@@ -50,15 +50,15 @@ class AnswerGrammar:
         self._states = {*self._mention_starts(0), _State("end", 0)}
 
     def allowed(self) -> list[int]:
-        """The tokens that may come next; empty once the answer is finished."""
+        """The tokens that may come next; empty when the answer is finished."""
         return sorted({self._token(state) for state in self._states})
 
     def advance(self, token: int) -> Span | None:
-        """Takes one more token.
+        """Appends one token to the answer.
 
         Returns:
-            The mention that this token ends, if it does: only what follows a label tells that it is not the beginning of a
-            longer one.
+            The mention that is complete with this token, if any. Only the token after a label completes a mention, because one
+            label may be the beginning of another.
 
         Raises:
             ValueError: The token is not allowed here.
@@ -69,33 +69,33 @@ class AnswerGrammar:
         span = None
         ending = [state for state in matching if state.part in ("next", "end") and state.position == 0 and state.label >= 0]
         if ending:
-            matching = ending  # a single one, as no two mentions are written alike
+            matching = ending  # a single state, because no two mentions have the same tokens
             span = Span(ending[0].start, ending[0].word + 1, self.labels[ending[0].label])
             self.spans.append(span)
         self._states = set()
-        read: list[_State] = []
+        complete: list[_State] = []
         for state in matching:
             if state.position + 1 < len(self._part(state)):
                 self._states.add(state._replace(position=state.position + 1))
             else:
-                read.append(state)
-        # All states at the end of a word have read the same tokens since the mention began.
-        places = sorted((state for state in read if state.part == "word"), key=lambda state: state.start)
+                complete.append(state)
+        # All states at the end of a word have matched the same tokens since the start of the mention: its occurrences.
+        places = sorted((state for state in complete if state.part == "word"), key=lambda state: state.start)
         occurrence = {state: number for number, state in enumerate(places, start=1)}
-        for state in read:
+        for state in complete:
             self._states |= self._after(state, occurrence.get(state, state.occurrence))
         return span
 
     def draft(self) -> list[int]:
-        """The tokens worth reading ahead where there is a choice: the end of a mention, then the mark before the next.
+        """The likely next tokens, for speculative decoding: the separator after a mention, or the mark before the next mention.
 
-        Empty where any of many words may come next.
+        Empty if any of many words may come next.
         """
         parts = {state.part for state in self._states if state.position == 0}
         return self._separator(1) if "separator" in parts else self._next if "next" in parts else []
 
     def accepts(self, answer: Sequence[int]) -> bool:
-        """Whether an answer, from here to its end, is one of the grammar's. Leaves the grammar advanced."""
+        """Whether the grammar accepts the rest of an answer. Advances the grammar."""
         for token in answer:
             if token not in self.allowed():
                 return False
@@ -122,11 +122,11 @@ class AnswerGrammar:
         return self._part(state)[state.position]
 
     def _after(self, state: _State, occurrence: int) -> set[_State]:
-        """The states that follow a part whose last token was taken.
+        """The states after a part that is complete.
 
         Args:
-            state: The last state of the part.
-            occurrence: Which of the places that have the tokens of the mention is meant.
+            state: The state at the last token of the part.
+            occurrence: Number of this occurrence of the mention's tokens.
         """
         match state.part:
             case "word":

@@ -1,39 +1,43 @@
-"""Sentences of one text share their evidence: a text is mostly in one language, and may change to another midway.
+"""Smooths the language posteriors of a text: its sentences are mostly in one language, which may change within the text.
+
+The languages of the sentences are the states of a hidden Markov model, and the router's scores are its observations:
 
 >>> uniform = torch.tensor([0.5, 0.5]).log()
->>> shared(torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.9, 0.1]]).log(), uniform, stay=0.9).exp().argmax(-1)
+>>> log_likelihoods = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.9, 0.1]]).log()
+>>> smooth_posteriors(log_likelihoods, uniform, stay=0.9).exp().argmax(-1)
 tensor([0, 0, 0])
 """
 
 import torch
 from torch import Tensor
 
-_NEARLY = 1e-9  # what is impossible would be so whatever the sentences say
+_EPSILON = 1e-9
+"""Keeps transition probabilities away from 0 and 1, whose logarithms would override any evidence."""
 
 
-def shared(log_likelihoods: Tensor, log_prior: Tensor, stay: float) -> Tensor:
-    """Posteriors of the sentences of a text, each knowing all others: the forward-backward algorithm of a Markov chain.
+def smooth_posteriors(log_likelihoods: Tensor, log_prior: Tensor, stay: float) -> Tensor:
+    """Posteriors of the sentences of a text, each given all sentences (forward-backward algorithm).
 
-    The first sentence is in a language drawn from the prior; each further one keeps the language of the one before, or draws
-    anew. So the prior counts once, however many sentences there are.
+    The language of the first sentence is drawn from the prior. Every further sentence keeps the language of the sentence before
+    it with probability ``stay``, or its language is drawn from the prior. A long text therefore does not repeat the prior.
 
     Args:
-        log_likelihoods: ``[sentences, languages]``: of each sentence for itself, up to a constant, in the order of the text.
-        log_prior: ``[languages]``; minus infinity for those that are ruled out.
-        stay: Probability that a sentence keeps the language of the one before without drawing anew.
+        log_likelihoods: ``[sentences, languages]``: scores of each sentence alone, up to a constant, in the order of the text.
+        log_prior: ``[languages]``; minus infinity for languages that are ruled out.
+        stay: Probability that a sentence keeps the language of the sentence before it.
 
     Returns:
         ``[sentences, languages]``: log-posteriors.
     """
     if len(log_likelihoods) < 2:
         return (log_likelihoods + log_prior).log_softmax(-1)
-    stay = min(max(stay, _NEARLY), 1 - _NEARLY)
-    languages = torch.eye(len(log_prior), dtype=log_prior.dtype)
-    change = (stay * languages + (1 - stay) * log_prior.softmax(-1)).log()
+    stay = min(max(stay, _EPSILON), 1 - _EPSILON)
+    same = torch.eye(len(log_prior), dtype=log_prior.dtype)
+    transition = (stay * same + (1 - stay) * log_prior.softmax(-1)).log()  # [languages before, languages after]
     forward = [(log_likelihoods[0] + log_prior).log_softmax(-1)]
     backward = [torch.zeros_like(log_prior)]
-    for here in log_likelihoods[1:]:
-        forward.append((here + torch.logsumexp(forward[-1][:, None] + change, 0)).log_softmax(-1))
-    for after in log_likelihoods[1:].flip(0):
-        backward.append(torch.logsumexp(change + (after + backward[-1])[None], 1).log_softmax(-1))
+    for scores in log_likelihoods[1:]:
+        forward.append((scores + torch.logsumexp(forward[-1][:, None] + transition, 0)).log_softmax(-1))
+    for scores in log_likelihoods[1:].flip(0):
+        backward.append(torch.logsumexp(transition + (scores + backward[-1])[None], 1).log_softmax(-1))
     return (torch.stack(forward) + torch.stack(backward[::-1])).log_softmax(-1)

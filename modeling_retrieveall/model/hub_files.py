@@ -1,4 +1,4 @@
-"""Files of Hub repositories: pinned to a commit, limited in size before they are fetched, checked by their hash afterwards.
+"""Files of Hub repositories: pinned to a commit, limited in size before the download, verified by their hash afterwards.
 
 >>> hub = Hub()
 >>> commit = hub.resolve("someone/retrieveall-de")
@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
-# HTTPError is taken from the client, for which HTTP library stands behind it depends on its version.
+# HTTPError is imported from huggingface_hub, because the HTTP library that it uses depends on its version.
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     EntryNotFoundError,
     GatedRepoError,
@@ -31,19 +31,19 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
     RevisionNotFoundError,
     RevisionResolutionError,
 )
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from tqdm.auto import tqdm
 
 from .atomic import replacing
-from .errors import RetrieveAllError
+from .errors import AdapterError, RetrieveAllError
 
-_LOG_IN = "For what is not public run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
+_LOG_IN = "For a private repository run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
-_COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]*-[0-9a-f]{24}")  # a title without Latin letters leaves nothing before the id
+_COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]*-[0-9a-f]{24}")  # a title without Latin letters leaves nothing before the hyphen
 
 
 class HubError(RetrieveAllError, OSError):
-    """The Hub does not have what was asked for, or not for this user; asking again will not help."""
+    """The Hub does not have the requested repository or file, or this user has no access. A retry does not help."""
 
 
 class HubFileMissingError(HubError):
@@ -51,43 +51,50 @@ class HubFileMissingError(HubError):
 
 
 class HubUnreachableError(HubError):
-    """The Hub could not be asked, or its answer was damaged; asking again may help."""
+    """The Hub could not be reached, or its response was damaged. A retry may help."""
 
 
 class HubNotCachedError(HubUnreachableError):
-    """The Hub may not be asked, and it was never fetched."""
+    """The client is offline, and the file or repository is not in the cache."""
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a repository on the Hub: ``"owner/name"``, or ``"gpt2"`` as some old ones are called."""
-    return _HUB_ID.fullmatch(name) is not None
+    """Whether a name has the form of a repository id on the Hub: ``"owner/name"``, or ``"gpt2"`` for some old repositories.
+
+    This is the only definition of a Hub id in the package. It is that of ``huggingface_hub``, restricted to ASCII.
+    """
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.isascii()
 
 
 def is_repository(name: str) -> bool:
-    """Whether a name has the form of a repository that has an owner, as all adapters and RetrieveAll models have."""
+    """Whether a name has the form of a repository id with an owner, which all adapters and RetrieveAll models have."""
     return "/" in name and is_hub_id(name)
 
 
 def is_collection(name: str) -> bool:
-    """Whether a name has the form of a collection's slug on the Hub, ``"owner/title-64f9a55bb3115b4f513ec026"``."""
+    """Whether a name has the form of the slug of a Hub collection, ``"owner/title-64f9a55bb3115b4f513ec026"``."""
     return _COLLECTION.fullmatch(name) is not None
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a full commit hash, which always means the same files."""
+    """Whether a revision is a full commit hash, which always refers to the same files."""
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
 @dataclass(frozen=True)
 class Hub:
-    """How this process reaches the Hub.
+    """The settings of the connection to the Hub.
 
-    The address, the cache and offline mode are those of ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_OFFLINE``).
+    Address, cache and offline mode are those of ``huggingface_hub`` (``HF_ENDPOINT``, ``HF_HOME``, ``HF_HUB_OFFLINE``).
 
     Attributes:
         token: An access token; ``None`` for the one that ``hf auth login`` saved, ``False`` for none.
-        cache_dir: The folder for downloads, instead of the usual cache.
-        local_files_only: Use only what was downloaded before.
+        cache_dir: The folder for downloads, instead of the default cache.
+        local_files_only: Use only files that are in the cache.
     """
 
     token: str | bool | None = field(default=None, repr=False)
@@ -95,36 +102,36 @@ class Hub:
     local_files_only: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """What pickle stores: a token is a secret, which stays in its process; others take theirs from HF_TOKEN or the login."""
+        """The state that is pickled, without the token, which is a secret; another process uses HF_TOKEN or its own login."""
         return {**vars(self), "token": None if isinstance(self.token, str) else self.token}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Hub":
-        """The same object, with its token: it never changes."""
+        """Returns the object itself, which is immutable, so that the copy keeps the token."""
         return self
 
     @property
     def api(self) -> HfApi:
-        """The client."""
+        """The client of ``huggingface_hub``."""
         return HfApi(token=self.token)
 
     @property
     def offline(self) -> bool:
-        """Whether nothing may be asked of the Hub."""
+        """Whether requests to the Hub are disabled."""
         return self.local_files_only or constants.is_offline_mode()
 
     def resolve(self, repository: str, revision: str | None = None) -> str:
-        """The commit hash of a revision; the one last seen when the Hub cannot be reached.
+        """Finds the commit hash of a revision. If the Hub cannot be reached, it is the hash in the cache.
 
         Args:
             repository: ``"owner/name"``.
-            revision: A branch, tag or commit hash; the main branch when not given.
+            revision: A branch, tag or commit hash; ``None`` for the main branch.
 
         Raises:
-            HubError: There is no such repository or revision, or it is not this user's to read.
+            HubError: There is no such repository or revision, or this user has no access.
         """
         if revision is not None and is_commit(revision):
             return revision
-        with self._asking(f"{repository}@{revision}" if revision else repository):
+        with self._requesting(f"{repository}@{revision}" if revision else repository):
             resolved = self.api.resolve_revision(
                 repository, revision=revision, cache_dir=self.cache_dir, local_files_only=self.offline
             )
@@ -132,24 +139,24 @@ class Hub:
             return commit
 
     def fetch(self, repository: str, commit: str, limits: Mapping[str, int]) -> Path:
-        """Makes sure that files of a repository lie in the cache, whole and unchanged.
+        """Downloads files of a repository that are not in the cache, and verifies the hashes of all of them.
 
         Args:
             repository: ``"owner/name"``.
-            commit: The hash of the commit.
-            limits: The files, and how many bytes each may have at most.
+            commit: The commit hash.
+            limits: The names of the files, and the maximum size of each in bytes.
 
         Returns:
             The folder of the commit in the cache.
 
         Raises:
             HubFileMissingError: The repository has no such file.
-            HubUnreachableError: A file could not be fetched, or arrived damaged; it is not kept then.
-            HubError: A file is too large, or the repository is not this user's to read.
+            HubUnreachableError: A file could not be downloaded, or was damaged, and has been removed from the cache.
+            HubError: A file is too large, or this user has no access to the repository.
         """
         missing = {name: limit for name, limit in limits.items() if self._cached(repository, commit, name) is None}
         if missing:
-            with self._asking(repository):
+            with self._requesting(repository):
                 self._download(repository, commit, missing)
         files = {name: self._cached(repository, commit, name) for name in limits}
         for name, file in files.items():
@@ -159,37 +166,45 @@ class Hub:
         name, file = next(iter(files.items()))
         return cast(Path, file).parents[name.count("/")]
 
-    def collection(self, slug: str) -> list[tuple[str, str]]:
-        """The items of a collection, as kind (``"model"``, ``"dataset"``, ...) and id; those last seen when it is not reachable.
+    def collection_items(self, slug: str) -> list[tuple[str, str]]:
+        """Lists the items of a collection. If the Hub cannot be reached, these are the items of the last successful request.
+
+        Args:
+            slug: The slug of the collection.
+
+        Returns:
+            The kind (``"model"``, ``"dataset"``, ...) and the id of each item.
 
         Raises:
-            HubError: There is no such collection, or it is not this user's to read.
+            HubError: There is no such collection, or this user has no access.
         """
         if not is_collection(slug):
-            raise HubError(f"{slug!r} is no slug of a collection; write it like 'owner/title-64f9a55bb3115b4f513ec026'.")
+            raise HubError(f"{slug!r} is not the slug of a collection, such as 'owner/title-64f9a55bb3115b4f513ec026'.")
         key = hashlib.sha256(f"{constants.ENDPOINT} {slug}".encode()).hexdigest()
-        remembered = Path(self.cache_dir or constants.HF_HOME) / "retrieveall-collections" / f"{key}.json"
+        cached = Path(self.cache_dir or constants.HF_HOME) / "retrieveall-collections" / f"{key}.json"
         try:
             if self.offline:
-                raise HubNotCachedError(f"{slug} cannot be asked for offline. Load it once with the Hub in reach.")
-            with explained(slug):
+                raise HubNotCachedError(
+                    f"The collection {slug} is not in the cache, and the client is offline. Load it once while online."
+                )
+            with translate_hub_errors(slug):
                 items = [(item.item_type, item.item_id) for item in self.api.get_collection(slug).items]
         except HubUnreachableError as error:
             try:
-                seen = [(str(kind), str(name)) for kind, name in json.loads(remembered.read_text(encoding="utf-8"))]
+                items = [(str(kind), str(name)) for kind, name in json.loads(cached.read_text(encoding="utf-8"))]
             except (OSError, ValueError, TypeError):
                 raise error from None
             if not self.offline:
-                warnings.warn(f"{error} Taking the items of {slug} that were seen last.", stacklevel=2)
-            return seen
-        with suppress(OSError), replacing(remembered) as file:  # a cache that cannot be written costs only the work offline
+                warnings.warn(f"{error} Using the items of {slug} from the last successful request.", stacklevel=2)
+            return items
+        with suppress(OSError), replacing(cached) as file:  # without a writable cache, only offline use fails
             file.write_text(json.dumps(items), encoding="utf-8")
         return items
 
     @contextmanager
-    def _asking(self, what: str) -> Iterator[None]:
+    def _requesting(self, what: str) -> Iterator[None]:
         try:
-            with explained(what):
+            with translate_hub_errors(what):
                 yield
         except HubUnreachableError as error:
             if self.offline:
@@ -232,10 +247,10 @@ class Snapshot:
     'someone/retrieveall-de@0f1c2d3e4b5a69788796a5b4c3d2e1f001122334'
 
     Attributes:
-        hub: How the Hub is reached.
+        hub: The connection to the Hub.
         repository: ``"owner/name"``.
         commit: The hash of the commit.
-        folder: The folder inside the repository; the empty string is its root.
+        folder: The folder inside the repository; the empty string for its root.
     """
 
     hub: Hub
@@ -244,7 +259,7 @@ class Snapshot:
     folder: str = ""
 
     def fetch(self, limits: Mapping[str, int]) -> Path:
-        """Makes sure that files of the folder lie in the cache (:meth:`Hub.fetch`); returns the folder there."""
+        """Downloads files of the folder (:meth:`Hub.fetch`), and returns the folder in the cache."""
         prefix = f"{self.folder}/" if self.folder else ""
         root = self.hub.fetch(self.repository, self.commit, {prefix + name: limit for name, limit in limits.items()})
         return root / self.folder
@@ -255,11 +270,14 @@ class Snapshot:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turns whatever the client raises inside the ``with`` block into one clear error.
+def translate_hub_errors(what: str) -> Iterator[None]:
+    """Turns the errors of ``huggingface_hub`` inside the ``with`` block into a :class:`HubError` with a clear message.
 
     Args:
-        what: The repository or collection that is asked for.
+        what: The requested repository or collection, for the message.
+
+    Raises:
+        HubError: The block raised an error.
     """
     try:
         yield
@@ -267,7 +285,7 @@ def explained(what: str) -> Iterator[None]:
         raise
     except GatedRepoError as error:
         raise HubError(
-            f"{what} is gated, and this user has no access. Ask for it on its page of the Hub; "
+            f"{what} is gated, and this user has no access. Request access on its page of the Hub; "
             "then run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -277,48 +295,62 @@ def explained(what: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise _of_status(what, error) from error
     except OfflineModeIsEnabled as error:
-        raise HubUnreachableError(f"{what}: this needs the Hub, but HF_HUB_OFFLINE is set. Unset it and try again.") from error
+        raise HubUnreachableError(f"{what}: this requires the Hub, but HF_HUB_OFFLINE is set. Unset it and try again.") from error
     except (LocalEntryNotFoundError, RevisionResolutionError) as error:
         cause = error.__cause__
         if isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError):
             raise _of_status(what, cause) from error
         raise HubUnreachableError(
-            f"{what} is neither a folder here nor in the cache, and the Hub could not be asked ({_reason(cause or error)}). "
-            "Try again with the Hub in reach; `retrieveall pull` fetches all that is needed offline."
+            f"{what} is neither a local folder nor in the cache, and the Hub could not be reached ({_reason(cause or error)}). "
+            "Try again while online; `retrieveall pull` downloads all files for offline use."
         ) from error
     except EntryNotFoundError as error:
         raise HubFileMissingError(f"{what}: {_reason(error)}") from error
-    except RuntimeError as error:  # what the client makes of a failed upload
+    except RuntimeError as error:  # huggingface_hub raises it for a failed upload
         if isinstance(error.__cause__, HfHubHTTPError):
             raise _of_status(what, error.__cause__) from error
         raise HubUnreachableError(f"{what}: {_reason(error)} Try again.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise HubUnreachableError(f"{what}: the answer of the Hub arrived damaged ({_reason(error)}). Try again.") from error
+        raise HubUnreachableError(f"{what}: the response of the Hub was damaged ({_reason(error)}). Try again.") from error
     except (HTTPError, OSError) as error:
         raise HubUnreachableError(f"{what}: the connection to the Hub failed ({_reason(error)}). Try again.") from error
+
+
+@contextmanager
+def errors_name_repository(path: Path, snapshot: Snapshot | None) -> Iterator[None]:
+    """Replaces the folder in the cache by the repository on the Hub in the message of an :class:`AdapterError`.
+
+    Args:
+        path: The folder in the cache.
+        snapshot: The repository; ``None`` for a local adapter, whose errors stay as they are.
+    """
+    try:
+        yield
+    except AdapterError as error:
+        raise AdapterError(str(error).replace(str(path), str(snapshot or path))) from error
 
 
 def _of_status(what: str, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code
     if status in (401, 403):
         return HubError(
-            f"{what}: the Hub refuses this ({status}). Run `hf auth login`, or give HF_TOKEN=... or token=... of who may."
+            f"{what}: the Hub denied access ({status}). Run `hf auth login`, or give another token: HF_TOKEN=... or token=..."
         )
     if status == 404:
         return _not_found(what)
     if status == 412:
         return HubError(
-            f"{what} has changed on the Hub since it was loaded. Load it again, and push what you have added to that."
+            f"{what} has changed on the Hub since it was loaded. Load it again, repeat your changes, and push the result."
         )
     if status == 429 or status >= 500:
-        return HubUnreachableError(f"{what}: the Hub could not answer ({status}). Try again later.")
-    return HubError(f"{what}: the Hub refuses this: {_reason(error)}")
+        return HubUnreachableError(f"{what}: the Hub is not available ({status}). Try again later.")
+    return HubError(f"{what}: the Hub rejected the request: {_reason(error)}")
 
 
 def _not_found(what: str) -> HubError:
     if not is_hub_id(what):
-        return HubError(f"There is no {what} on the Hub, or it is private. Check the name; {_LOG_IN}")
-    return HubError(f"There is no folder {what} here, and no repository {what} on the Hub, or it is private. {_LOG_IN}")
+        return HubError(f"There is no {what} on the Hub, or it is private. Check the name. {_LOG_IN}")
+    return HubError(f"There is no local folder {what}, and no repository {what} on the Hub, or it is private. {_LOG_IN}")
 
 
 def _reason(error: BaseException) -> str:
@@ -327,10 +359,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _check_hash(repository: str, file: Path) -> None:
-    """Compares a cached file with its name: the cache calls blobs by SHA-256 (large files) or git's SHA-1 (small ones)."""
+    """Compares the hash of a cached file to its name, which is the SHA-256 of a large file or the git SHA-1 of a small one."""
     blob = file.resolve()
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
-        return  # a cache without symbolic links does not know the hashes
+        return  # a cache without symbolic links has no hashes
     with blob.open("rb") as stream:
         if len(blob.name) == 64:
             digest = hashlib.file_digest(stream, "sha256")
@@ -339,11 +371,11 @@ def _check_hash(repository: str, file: Path) -> None:
     if digest.hexdigest() != blob.name:
         file.unlink()
         blob.unlink(missing_ok=True)
-        raise HubUnreachableError(f"{repository}: {file.name} arrived damaged and was thrown away. Try again.")
+        raise HubUnreachableError(f"{repository}: {file.name} was damaged and has been removed from the cache. Try again.")
 
 
 class _NoBar(tqdm):  # type: ignore[misc]
-    """Fifty languages would show fifty bars; the model shows one."""
+    """A progress bar that is not shown: the model shows one bar for all adapters."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "disable": True})

@@ -1,12 +1,12 @@
-"""Linear discriminant analysis over sentence vectors, from statistics that add up: a language comes and goes in closed form.
+"""Linear discriminant analysis (LDA) over sentence vectors, updated in closed form when a language is added or removed.
 
-Every language is a Gaussian around its own mean; all share one covariance, pooled from their scatters. Adding or removing a
-language adds or removes its statistics, and in whatever order that happens the result is that of building from scratch.
+Every language is a Gaussian with its own mean. All languages share one covariance, which is pooled from their scatter matrices.
+The statistics of each language are stored separately, so the result does not depend on the order of these changes.
 
-    >>> discriminant = Discriminant()
-    >>> discriminant.add("de", german_vectors)
-    >>> discriminant.add("es", spanish_vectors)
-    >>> discriminant.distances(vectors)
+    >>> lda = LinearDiscriminant()
+    >>> lda.add("de", german_vectors)
+    >>> lda.add("es", spanish_vectors)
+    >>> lda.distances(vectors)
     tensor([[24.1, 26.8]])
 """
 
@@ -19,20 +19,22 @@ import torch
 from torch import Tensor
 
 DIMENSIONS = 640
-"""Of the space that statistics are kept in: a scatter of 4,096 dimensions would take 64 MB a language, of 640 it takes 1.6."""
+"""Wider vectors are projected to this many dimensions: a float32 scatter matrix of 4,096 dimensions takes 64 MB per language, one
+of 640 dimensions 1.6 MB."""
 
-_MOST_VARIANCE = 100.0
-"""Times the median of the languages: one of more is a stranger's, and would make all others look near."""
+_MAX_VARIANCE = 100.0
+"""A language whose variance exceeds this multiple of the median is left out of the pooled covariance. An untrusted adapter could
+otherwise make every language look close."""
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageStatistics:
-    """What a language contributes to the discriminant.
+    """What one language contributes to the discriminant.
 
     Attributes:
-        count: Sentences.
-        mean: ``[d]``, float64: the mean of their projected vectors.
-        scatter: ``[d, d]``, float32: the sum of the outer products of their deviations from it.
+        count: Number of sentences.
+        mean: ``[d]``, float64: mean of the projected sentence vectors.
+        scatter: ``[d, d]``, float32: sum of the outer products of the deviations from the mean.
     """
 
     count: int
@@ -40,8 +42,8 @@ class LanguageStatistics:
     scatter: Tensor
 
     @classmethod
-    def of(cls, vectors: Tensor) -> "LanguageStatistics":
-        """The statistics of sentence vectors ``[sentences, hidden]``, of which there is at least one."""
+    def from_vectors(cls, vectors: Tensor) -> "LanguageStatistics":
+        """The statistics of sentence vectors ``[sentences, hidden]``, at least one."""
         projected = project(vectors)
         mean = projected.mean(0)
         deviations = projected - mean
@@ -49,14 +51,14 @@ class LanguageStatistics:
 
     @property
     def variance(self) -> float:
-        """Of a dimension, on average."""
+        """The mean variance of a dimension."""
         return float(self.scatter.diagonal().double().mean()) / max(self.count - 1, 1)
 
 
 def project(vectors: Tensor) -> Tensor:
-    """Sentence vectors ``[sentences, hidden]`` in the space of the statistics, ``[sentences, d]``, float64.
+    """Projects sentence vectors ``[sentences, hidden]`` to ``[sentences, d]``, float64.
 
-    Random signs keep distances, up to a few percent (Achlioptas 2003); a narrow base is not projected.
+    A projection by random signs keeps distances up to a few percent (Achlioptas 2003). Narrow vectors are not projected.
     """
     vectors = vectors.double()
     return vectors if vectors.shape[1] <= DIMENSIONS else vectors @ _signs(vectors.shape[1])
@@ -64,18 +66,18 @@ def project(vectors: Tensor) -> Tensor:
 
 @cache
 def _signs(hidden: int) -> Tensor:
-    """``[hidden, d]``: the same signs on every machine and in every version, so that routes are."""
+    """``[hidden, d]``: signs that are the same on every machine and in every version, so that routes are reproducible."""
     bits = np.random.Philox(key=hidden).random_raw(hidden * DIMENSIONS) >> np.uint64(63)
     signs = torch.from_numpy(bits.astype(np.float64)).reshape(hidden, DIMENSIONS) * 2 - 1
     return signs.div(DIMENSIONS**0.5)
 
 
-class Discriminant:
-    """The Gaussians of all languages, with one covariance."""
+class LinearDiscriminant:
+    """The Gaussians of all languages, with one shared covariance."""
 
     def __init__(self) -> None:
         self._statistics: dict[str, LanguageStatistics] = {}
-        self._whitened: tuple[Tensor, Tensor, Tensor] | None = None
+        self._whitened: tuple[Tensor, Tensor, Tensor] | None = None  # computed at the first use after a change
 
     @property
     def languages(self) -> list[str]:
@@ -83,35 +85,35 @@ class Discriminant:
         return sorted(self._statistics)
 
     def add(self, language: str, vectors: Tensor) -> None:
-        """Adds a language by its sentence vectors ``[sentences, hidden]``, at least one, in place of those it had."""
-        self._statistics[language] = LanguageStatistics.of(vectors)
+        """Adds or replaces a language by its sentence vectors ``[sentences, hidden]``, at least one."""
+        self._statistics[language] = LanguageStatistics.from_vectors(vectors)
         self._whitened = None
 
     def remove(self, language: str) -> None:
-        """Takes a language away, if it is there."""
+        """Removes a language if it is there."""
         self._statistics.pop(language, None)
         self._whitened = None
 
     def distances(self, sentences: Tensor) -> Tensor:
         """Mahalanobis distances ``[sentences, languages]`` of vectors ``[sentences, hidden]`` from the means of the languages.
 
-        A sentence of a known language is about as far from its mean as the square root of :attr:`dimensions`.
+        A sentence is about as far from the mean of its own language as the square root of :attr:`dimensions`.
         """
-        centre, whitening, means = self._solved()
+        centre, whitening, means = self._whitening()
         return torch.cdist((project(sentences) - centre) @ whitening, means, compute_mode="donot_use_mm_for_euclid_dist")
 
     @property
     def dimensions(self) -> int:
-        """Of the space in which distances are measured."""
-        return len(self._solved()[0])
+        """Dimensions of the space in which distances are measured."""
+        return len(self._whitening()[0])
 
-    def _solved(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _whitening(self) -> tuple[Tensor, Tensor, Tensor]:
         """The centre ``[d]``, the whitening of the covariance ``[d, d]``, and the whitened means ``[languages, d]``."""
         if self._whitened is None:
-            # In the order of their names, so that sums are the same to the last bit whatever the order of adding.
+            # Sorted, so that sums are equal to the last bit whatever the order in which languages were added.
             statistics = [self._statistics[language] for language in self.languages]
             means = torch.stack([language.mean for language in statistics])
-            covariance = shrunk(*_pooled(statistics))
+            covariance = shrink_covariance(*_pooled(statistics))
             whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).T
             centre = means.mean(0)
             self._whitened = centre, whitening, (means - centre) @ whitening
@@ -119,25 +121,25 @@ class Discriminant:
 
 
 def _pooled(statistics: list[LanguageStatistics]) -> tuple[Tensor, int]:
-    """The scatter ``[d, d]`` of all languages within themselves, float64, and its degrees of freedom."""
-    most = _MOST_VARIANCE * median_low([language.variance for language in statistics if language.variance] or [0.0])
+    """The within-class scatter ``[d, d]`` of all languages, float64, and its degrees of freedom."""
+    limit = _MAX_VARIANCE * median_low([language.variance for language in statistics if language.variance] or [0.0])
     scatter, freedom = torch.zeros(statistics[0].scatter.shape, dtype=torch.float64), 0
     for language in statistics:
-        if language.variance <= most:
+        if language.variance <= limit:
             scatter += language.scatter
             freedom += language.count - 1
     return scatter, freedom
 
 
-def shrunk(scatter: Tensor, freedom: int) -> Tensor:
-    """A covariance that can be inverted, however few sentences there are.
+def shrink_covariance(scatter: Tensor, freedom: int) -> Tensor:
+    """The covariance of a scatter matrix, shrunk so that it can be inverted even if there are few sentences.
 
-    Shrinks to its own diagonal by the share that oracle approximating shrinkage gives for the correlations (Chen et al. 2010,
-    equation 23), which needs nothing but the scatter and its degrees of freedom.
+    The covariance is shrunk towards its own diagonal. The share comes from oracle approximating shrinkage of the correlations
+    (Chen et al. 2010, equation 23), which needs only the scatter matrix and its degrees of freedom.
 
     Args:
-        scatter: ``[d, d]``, the pooled within-class scatter.
-        freedom: Sentences less languages.
+        scatter: ``[d, d]``: the pooled within-class scatter.
+        freedom: Degrees of freedom: number of sentences minus number of languages.
     """
     dimensions = len(scatter)
     covariance = scatter / max(freedom, 1)
@@ -148,7 +150,7 @@ def shrunk(scatter: Tensor, freedom: int) -> Tensor:
     correlations = covariance / deviations / deviations[:, None]
     square = correlations.square().sum()
     trace_square = correlations.trace() ** 2
-    above = (1 - 2 / dimensions) * square + trace_square
-    below = (freedom + 1 - 2 / dimensions) * (square - trace_square / dimensions)
-    share = min(float(above / below), 1.0) if below > 0 else 1.0
+    numerator = (1 - 2 / dimensions) * square + trace_square
+    denominator = (freedom + 1 - 2 / dimensions) * (square - trace_square / dimensions)
+    share = min(float(numerator / denominator), 1.0) if denominator > 0 else 1.0
     return (1 - share) * covariance + share * torch.diag(variances)

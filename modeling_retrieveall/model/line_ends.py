@@ -1,4 +1,4 @@
-r"""Line ends that end a sentence: those of lists, forms, headings and addresses, and not those of a text that is wrapped.
+r"""Finds the line ends that end a sentence: in lists, forms, headings and addresses, but not in wrapped text.
 
 >>> [paragraph.cuts(set()) for paragraph in paragraphs("John Smith\nMary Jones\nBoston")]
 [[11, 22]]
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import regex
 
-_QUOTE_MARKS = regex.compile(r"(?:[ \t]*+>)*+")
+_QUOTE_MARKS = regex.compile(r"(?:[ \t]*+>)++")
 _BULLET = regex.compile(r"[•‣▪▫◦●○■□◆◇►▶➢✓✔★☆※·∙*+\-–—]\s|[・●○■□◆◇▪►▶※]")
 _NUMBERED = regex.compile(
     r"(?:\(?(?:\d{1,3}|\p{L}|[ivxIVX]{1,4})\)|\d{1,3}\.)\s|[①-⑳]|\d{1,3}[、．]|[一二三四五六七八九十]{1,3}、"
@@ -25,52 +25,53 @@ _LOWER_WORD = regex.compile(r"(?<!\w)\p{Ll}[\p{Ll}\p{M}]{3,}")
 _WIDE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\uff01-\uff60\u3000-\u303f]")
 _FIRST_WORD = regex.compile(rf"{_WIDE.pattern}|\S+?(?=\s|$|{_WIDE.pattern})")
 _PARAGRAPH_END = "\u2029"
-_NARROW, _WIDEST = 40, 130
-"""Columns of a text that was wrapped by a machine."""
-_HEADED = 60
-"""Columns of a line that follows a heading, at least; before a shorter one a short line is as likely a wrapped one."""
+_MIN_WRAPPED, _MAX_WRAPPED = 40, 130
+"""Minimum and maximum width of text that a program has wrapped, in columns."""
+_MIN_AFTER_HEADING = 60
+"""Minimum width of the line after a heading, in columns. A short line before a shorter one may as well be wrapped text."""
 
 
 class Line:
     """A line of a text.
 
     Attributes:
-        start: Where it begins.
-        end: Where its last visible character ends.
-        depth: How many ``>`` it begins with, as in the answer to a mail.
-        text: What stands in it, without these and without white space around.
+        start: Offset of the line.
+        end: Offset after its last visible character.
+        depth: Number of ``>`` at its start, as in the reply to an e-mail.
+        text: The line without the ``>`` and without white space around it.
     """
 
     def __init__(self, text: str, start: int) -> None:
         self.start, self.end = start, start + len(text.rstrip())
-        marks = _QUOTE_MARKS.match(text).group()
+        quoted = _QUOTE_MARKS.match(text)
+        marks = quoted.group() if quoted else ""
         self.depth = marks.count(">")
         self.text = text[len(marks) :].strip()
 
     @cached_property
     def is_field(self) -> bool:
-        """Whether it is a line of a form, such as ``City: Boston``."""
+        """Whether the line is a field of a form, such as ``City: Boston``."""
         return bool(_FIELD.match(self.text))
 
     @cached_property
     def width(self) -> int:
-        """Its columns; a Chinese, Japanese or Korean character takes two."""
+        """Its width in columns. A Chinese, Japanese or Korean character takes two."""
         return len(self.text) + len(_WIDE.findall(self.text))
 
     @cached_property
     def is_item(self) -> bool:
-        """Whether it is short and like a name: no longer word of it is written in lower case."""
+        """Whether the line is short and like a name: it has no word of four or more letters in lower case."""
         words = self.text.split()
         if _CASED.search(self.text):
             return len(words) <= 8 and not _LOWER_WORD.search(self.text)
         return len(words) <= 4 and self.width <= 30
 
     def continues(self) -> bool:
-        """Whether it begins as no sentence does."""
+        """Whether the line cannot start a sentence: it starts in lower case or with a closing mark."""
         return bool(_CONTINUED.match(self.text)) and not _GEORGIAN.match(self.text)
 
     def is_full(self, following: "Line", width: int) -> bool:
-        """Whether the first word of the following line had no room in it."""
+        """Whether the first word of the following line did not fit into this line."""
         first = _FIRST_WORD.match(following.text)
         word = first.group() if first else ""
         return self.width + 1 + len(word) + len(_WIDE.findall(word)) > width
@@ -79,9 +80,9 @@ class Line:
 class Paragraph:
     """Lines without a blank line between them.
 
-    A line end ends a sentence where the next line begins with a bullet, where both lines are fields of a form, and where the
-    lines are items: no stop comes after them in the paragraph, or both lines are short and like names. It does not where the
-    line is as long as the paragraph is wide, or the next line continues in lower case.
+    The end of a line ends a sentence if the next line starts with a bullet, if both lines are fields of a form, or if the lines
+    are items: no stop comes after them in the paragraph, or both are short and like names. It does not end a sentence if the line
+    is as wide as the paragraph, or if the next line starts in lower case.
     """
 
     def __init__(self, lines: list[Line]) -> None:
@@ -89,10 +90,10 @@ class Paragraph:
         self.start, self.end = lines[0].start, lines[-1].end
 
     def cuts(self, ended: Set[int]) -> list[int]:
-        """Where the lines begin that begin a sentence.
+        """The offsets of the lines that start a sentence.
 
         Args:
-            ended: Where those sentences of the paragraph end that have a stop.
+            ended: Offsets of the ends of the sentences that end with a stop.
         """
         if len(self.lines) == 1:
             return []
@@ -104,8 +105,15 @@ class Paragraph:
         ]
 
     def _ends(self, line: Line, following: Line, is_prose: bool, following_ended: bool) -> bool:
-        """Whether a sentence without a stop ends with this line; ``is_prose``: a stop comes later."""
-        wide = _NARROW <= self._width <= _WIDEST
+        """Whether a sentence without a stop ends with this line.
+
+        Args:
+            line: The line.
+            following: The next line.
+            is_prose: Whether a stop comes later in the paragraph.
+            following_ended: Whether the next line ends with a stop.
+        """
+        wide = _MIN_WRAPPED <= self._width <= _MAX_WRAPPED
         full = (wide or self._is_filled) and line.is_full(following, self._width)
         if line.depth != following.depth or ("\t" in line.text and "\t" in following.text):
             return True
@@ -130,17 +138,17 @@ class Paragraph:
             return True
         if are_items and not following_ended:
             return True
-        return line.is_item and following.width >= max(_HEADED, 2 * line.width)
+        return line.is_item and following.width >= max(_MIN_AFTER_HEADING, 2 * line.width)
 
     @cached_property
     def _width(self) -> int:
-        """The columns at which it was wrapped; a long address, which no program wraps, is not looked at."""
+        """The width at which the paragraph was wrapped. Very long lines, such as a URL that cannot be wrapped, are ignored."""
         widths = [line.width for line in self.lines]
-        return max((width for width in widths if width <= _WIDEST), default=max(widths))
+        return max((width for width in widths if width <= _MAX_WRAPPED), default=max(widths))
 
     @cached_property
     def _is_filled(self) -> bool:
-        """Whether nearly all lines but the last are about as long as the paragraph is wide."""
+        """Whether nearly all lines but the last are about as wide as the paragraph."""
         full = [line.is_full(after, self._width) for line, after in pairwise(self.lines)]
         return sum(full) >= 0.8 * len(full)
 
@@ -154,12 +162,12 @@ class Paragraph:
 
     @cached_property
     def _is_lower(self) -> bool:
-        """Whether all lines begin in lower case, as in a list that is typed in haste."""
+        """Whether all lines start in lower case, as in an informal list."""
         return all(line.continues() for line in self.lines)
 
 
 def paragraphs(text: str) -> Iterator[Paragraph]:
-    """The paragraphs of a text, which are separated by blank lines; lines end where :meth:`str.splitlines` says."""
+    """The paragraphs of a text, which are separated by blank lines. Lines end as in :meth:`str.splitlines`."""
     lines: list[Line] = []
     start = 0
     for line in text.splitlines(keepends=True):

@@ -1,16 +1,31 @@
-"""Many LoRA adapters in one forward pass: every row of a batch with its own.
+"""Many LoRA adapters in one forward pass: every row of a batch uses its own adapters.
 
-The A and B of all resident adapters are stacked, ``A[slots, rank, in]`` and ``B[slots, rank, out]`` for each linear layer, and
-the mapping matrix M says which row of the batch takes how much of which slots (RetrieveAll, arXiv 2505.19128):
+For each linear layer W of the base LLM, the bank stacks the LoRA matrices of all resident adapters. The mapping matrix M gives
+the weight of each adapter in each row of the batch (RetrieveAll, arXiv 2505.19128):
 
-    y = W x + (M * (x A[slots of the row])) B[slots of the row]
+    M [rows, adapters]              A [slots + 1, rank, in]       B [slots + 1, rank, out]
 
-so a layer costs the same two extra batched products whether the batch holds one language or fifty.
+            de   sw   mul           slot 0   A of de              slot 0   B of de
+    row 0   1.0                     slot 1   A of sw              slot 1   B of sw
+    row 1        0.6  0.4           slot 2   A of mul             slot 2   B of mul
+                                    slot 3   zeros                slot 3   zeros
+
+Row 0 needs the slots (0, 3) with the weights (1.0, 0), and row 1 the slots (1, 2) with the weights (0.6, 0.4). The last slot is
+always empty; it fills up rows that have fewer adapters than others. The bank gathers the slots of each row. With r = slots of a
+row * rank, a layer computes:
+
+    x ----+---------------------- W ----------------------+----> y
+          |                                               |
+          +------ A^T --------- * M --------- B ----------+
+
+    x [rows, tokens, in]   A [rows, r, in]   M [rows, 1, r]   B [rows, r, out]   y [rows, tokens, out]
+
+A layer costs two additional batched products, whether the batch has one language or fifty.
 
     >>> bank = LoraBank(base, slots=16)
     >>> bank.load("de", lora_weights)
     >>> with bank.rows([{"de": 1.0}, {"de": 0.6, "mul": 0.4}]):
-    ...     base(input_ids)                    # row 0 with German, row 1 with a mixture
+    ...     base(input_ids)                    # row 0 uses German, row 1 a mixture
 """
 
 from collections import OrderedDict
@@ -32,9 +47,9 @@ class LoraWeights:
     """The weights of one adapter, as PEFT defines them: ``delta(x) = scaling * B (A x)``.
 
     Attributes:
-        a: Module name in the base LLM to A, ``[rank, in_features]``.
-        b: Module name to B, ``[out_features, rank]``.
-        scaling: Module name to its scaling, ``alpha / rank`` (or ``alpha / sqrt(rank)`` for rsLoRA).
+        a: Maps the name of a module of the base LLM to its A, ``[rank, in_features]``.
+        b: Maps the name of a module to its B, ``[out_features, rank]``.
+        scaling: Maps the name of a module to its scaling, ``alpha / rank`` (for rsLoRA ``alpha / sqrt(rank)``).
     """
 
     a: dict[str, Tensor]
@@ -43,15 +58,15 @@ class LoraWeights:
 
 
 class _Stack:
-    """The slots of one linear layer; one more than there are adapters, always empty, for rows of fewer adapters than others.
+    """The stacked A and B of one linear layer, padded with zeros to the highest rank.
 
-    Adapters of a lower rank, or without this layer, are filled up with zeros.
+    There is one more slot than adapters. The last slot stays empty, for rows with fewer adapters than others.
     """
 
     def __init__(self, slots: int, a: Tensor, b: Tensor, device: torch.device) -> None:
-        """Makes empty slots for adapters of the shapes and dtype of ``a`` [rank, in] and ``b`` [out, rank]."""
-        self.a = torch.zeros(slots + 1, a.shape[0], a.shape[1], dtype=a.dtype, device=device)
-        self.b = torch.zeros(slots + 1, b.shape[1], b.shape[0], dtype=b.dtype, device=device)
+        """Creates empty slots for adapters with the shapes and dtype of ``a`` [rank, in] and ``b`` [out, rank]."""
+        self.a = torch.zeros(slots + 1, a.shape[0], a.shape[1], dtype=a.dtype, device=device)  # [slots + 1, rank, in]
+        self.b = torch.zeros(slots + 1, b.shape[1], b.shape[0], dtype=b.dtype, device=device)  # [slots + 1, rank, out]
         self.scaling = [0.0] * (slots + 1)
         self.ranks = [0] * (slots + 1)
 
@@ -68,29 +83,30 @@ class _Stack:
         self.scaling[slot], self.ranks[slot] = 0.0, 0
 
     def widened(self, rank: int) -> "_Stack":
-        """A copy with room for a higher rank."""
-        room = rank - self.a.shape[1]
+        """A copy that is padded to a higher rank."""
+        padding = rank - self.a.shape[1]
         stack = copy(self)
-        stack.a = nn.functional.pad(self.a, (0, 0, 0, room))
-        stack.b = nn.functional.pad(self.b, (0, 0, 0, room))
+        stack.a = nn.functional.pad(self.a, (0, 0, 0, padding))
+        stack.b = nn.functional.pad(self.b, (0, 0, 0, padding))
         return stack
 
 
 @dataclass(frozen=True)
 class _Gathered:
-    """What one layer applies to the rows in force: A and B [batch, ranks, in or out] and M [batch, 1, ranks]."""
+    """The LoRA matrices of one layer for the current batch."""
 
-    a: Tensor
-    b: Tensor
-    m: Tensor
+    a: Tensor  # [rows, r, in]
+    b: Tensor  # [rows, r, out]
+    m: Tensor  # [rows, 1, r]: the weights, multiplied by the scaling of the adapters
 
     def __call__(self, x: Tensor, output: Tensor) -> Tensor:
-        h = torch.bmm(x.to(self.a), self.a.mT) * self.m
+        """Adds the LoRA output for ``x`` [rows, tokens, in] to the layer's ``output`` [rows, tokens, out]."""
+        h = torch.bmm(x.to(self.a), self.a.mT) * self.m  # [rows, tokens, r]
         return torch.baddbmm(output, h, self.b) if output.dtype == self.b.dtype else output + torch.bmm(h, self.b).to(output)
 
 
 class Rows:
-    """The rows in force: for each row of the batch its slots and their weights, the non-zero part of M."""
+    """The adapters of the current batch: for each row its slots and their weights, which are the non-zero part of M."""
 
     def __init__(self, slots: Sequence[Sequence[int]], weights: Sequence[Sequence[float]]) -> None:
         self._slots = slots
@@ -101,51 +117,53 @@ class Rows:
         return len(self._slots)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Goes on with some of the rows, in the order given: for a batch that finished rows have left."""
+        """Continues with these rows only, in the given order, because finished rows have left the batch."""
         self._slots = [self._slots[row] for row in rows]
         self._weights = [self._weights[row] for row in rows]
         self._gathered.clear()
 
     def gathered(self, name: str, stack: _Stack, device: torch.device) -> _Gathered | None:
-        """The layer's share, ``None`` if no row has any; gathered at its first use."""
+        """The LoRA matrices of a layer, gathered at the first use. ``None`` if no adapter of the batch has weights for it."""
         if name not in self._gathered:
             self._gathered[name] = self._gather(stack, device)
         return self._gathered[name]
 
     def _gather(self, stack: _Stack, device: torch.device) -> _Gathered | None:
-        # Not the stack's rank: a row's sums must not depend on what else is resident.
+        # Not the rank of the stack: the results of a row must not depend on which other adapters are resident.
         rank = max((stack.ranks[slot] for row in self._slots for slot in row), default=0)
         if not rank:
             return None
-        slots = torch.tensor(self._slots, device=stack.a.device)
+        slots = torch.tensor(self._slots, device=stack.a.device)  # [rows, slots of a row]
         scaled = [
             [weight * stack.scaling[slot] for slot, weight in zip(row_slots, row_weights, strict=True)]
             for row_slots, row_weights in zip(self._slots, self._weights, strict=True)
         ]
-        m = torch.tensor(scaled, device=stack.a.device).to(stack.a.dtype)
-        a, b = stack.a[:, :rank][slots].flatten(1, 2), stack.b[:, :rank][slots].flatten(1, 2)
+        m = torch.tensor(scaled, device=stack.a.device).to(stack.a.dtype)  # [rows, slots of a row]
+        a = stack.a[:, :rank][slots].flatten(1, 2)  # [rows, r, in]
+        b = stack.b[:, :rank][slots].flatten(1, 2)  # [rows, r, out]
         return _Gathered(a.to(device), b.to(device), m.repeat_interleave(rank, dim=1)[:, None].to(device))
 
 
 class LoraBank:
-    """Resident LoRA adapters of one base LLM and the rows of the batch in work.
+    """The resident LoRA adapters of one base LLM, and the adapters of the current batch.
 
-    The base is left as it is: the bank adds to the output of its linear layers through forward hooks, whatever their class
-    (``nn.Linear``, bitsandbytes' 4-bit and 8-bit). Outside of ``rows`` the base computes as if there were no bank.
+    The modules of the base LLM are not replaced. Forward hooks add to the output of its linear layers, whatever their class
+    (``nn.Linear``, or the 4-bit and 8-bit layers of bitsandbytes). Outside a ``with bank.rows(...)`` block the base LLM computes
+    as if there were no bank.
 
-    A bank serves one thread at a time.
+    A bank is not thread-safe.
 
     Args:
         base: The base LLM.
-        slots: Adapters kept resident; beyond it, the least recently used makes room.
+        slots: Maximum number of resident adapters. The least recently used adapter is replaced first.
 
     Raises:
-        InputError: There is no slot.
+        InputError: ``slots`` is less than 1.
     """
 
     def __init__(self, base: nn.Module, slots: int) -> None:
         if slots < 1:
-            raise InputError(f"adapter_slots is {slots}; give at least 1.")
+            raise InputError(f"adapter_slots is {slots}; it must be at least 1.")
         self.slots = slots
         self._modules = dict(base.named_modules())
         self._slot_of: OrderedDict[str, int] = OrderedDict()  # least recently used first
@@ -163,15 +181,15 @@ class LoraBank:
 
     @property
     def free_slots(self) -> int:
-        """Slots that a batch can count on: those that no adapter is pinned to."""
+        """Number of slots that are available to a batch: those without a pinned adapter."""
         return self.slots - len(self._pinned)
 
     def pin(self, name: str) -> None:
-        """Keeps a resident adapter until it is unpinned or unloaded: one that every other batch needs.
+        """Keeps a resident adapter, which most batches need, until it is unpinned or unloaded.
 
         Raises:
-            KeyError: It is not resident.
-            InputError: It would be the last slot that others can use.
+            KeyError: The adapter is not resident.
+            InputError: No slot would remain for other adapters.
         """
         if name not in self._slot_of:
             raise KeyError(f"Adapter {name!r} is not resident. Load it before pinning it.")
@@ -180,45 +198,45 @@ class LoraBank:
         self._pinned.add(name)
 
     def unpin(self, name: str) -> None:
-        """Lets an adapter make room again."""
+        """Allows a pinned adapter to be replaced again."""
         self._pinned.discard(name)
 
     def load(self, name: str, weights: LoraWeights) -> None:
-        """Makes an adapter resident, in place of one of the same name.
+        """Makes an adapter resident. An adapter of the same name is replaced.
 
         Raises:
-            InputError: A tensor's module is not in the base, or its shape does not fit; nothing has changed then.
-            RuntimeError: Rows are in force.
+            InputError: A module is not in the base LLM, or the shape of a tensor does not fit. The bank has not changed then.
+            RuntimeError: A ``with bank.rows(...)`` block is active.
         """
         self._check_idle(name)
         check_fits(name, weights, self._modules)
         pinned = name in self._pinned
         slot = self._free_slot(name)
         for module_name, a in weights.a.items():
-            self._make_room(module_name, a, weights.b[module_name])
+            self._ensure_stack(module_name, a, weights.b[module_name])
         for module_name, stack in self._stacks.items():
             if module_name in weights.a:
                 stack.put(slot, weights.a[module_name], weights.b[module_name], weights.scaling[module_name])
             else:
-                stack.clear(slot)  # of what an adapter left there whose copying failed
-        # Last: an adapter whose copying failed is not resident.
+                stack.clear(slot)  # an adapter that failed to load may have left weights here
+        # Last, so that an adapter that fails to load is not resident.
         self._slot_of[name] = slot
         self._pinned |= {name} if pinned else set()
 
     def make_resident(self, names: Collection[str], read: Callable[[str], LoraWeights]) -> None:
-        """Loads those of the named adapters that are not resident; the others leave before any of these does.
+        """Loads the named adapters unless they are resident. None of them is replaced by another one of them.
 
         Args:
-            names: The adapters that a batch needs; not more than there are slots.
-            read: Gives the weights of an adapter.
+            names: The adapters that a batch needs.
+            read: Returns the weights of an adapter, given its name.
 
         Raises:
-            InputError: There are more than slots for them.
+            InputError: There are more adapters than free slots.
         """
         if len(self._pinned | set(names)) > self.slots:
             raise InputError(
-                f"{len(set(names))} adapters are needed at once, {len(self._pinned)} of {self.slots} slots are pinned. "
-                "Raise adapter_slots."
+                f"The batch needs {len(set(names))} adapters, but of {self.slots} slots {len(self._pinned)} are pinned. Raise "
+                "adapter_slots."
             )
         for name in names:
             if name in self._slot_of:
@@ -228,10 +246,10 @@ class LoraBank:
                 self.load(name, read(name))
 
     def unload(self, name: str) -> None:
-        """Drops an adapter if it is resident.
+        """Removes an adapter if it is resident.
 
         Raises:
-            RuntimeError: Rows are in force.
+            RuntimeError: A ``with bank.rows(...)`` block is active.
         """
         self._check_idle(name)
         self._pinned.discard(name)
@@ -242,21 +260,21 @@ class LoraBank:
 
     @contextmanager
     def rows(self, mixtures: Sequence[dict[str, float]]) -> Iterator[Rows]:
-        """Puts a row of M in force for each row of the batches computed inside the ``with`` block.
+        """Sets the adapters of each row of the batches that are computed inside the ``with`` block.
 
         Args:
-            mixtures: For each row, adapter name to weight; an empty one leaves the base as it is. All must be resident.
+            mixtures: For each row the weight of each adapter; a row without adapters is computed by the base LLM alone.
 
         Raises:
             KeyError: An adapter is not resident.
-            RuntimeError: Rows are in force already.
+            RuntimeError: Another ``with bank.rows(...)`` block is active.
         """
         if self._rows is not None:
-            raise RuntimeError("LoraBank.rows is in force already. Leave its `with` block before entering another.")
+            raise RuntimeError("Another `with bank.rows(...)` block is active. Leave it before entering a new one.")
         for name in sorted({name for mixture in mixtures for name in mixture}):
             self._slot_of.move_to_end(name)
         width = max(map(len, mixtures), default=0)
-        # Rows of fewer adapters are filled up with the empty slot, of which they take nothing.
+        # Rows with fewer adapters are filled up with the empty slot, at weight 0.
         slots = [[self._slot_of[name] for name in m] + [self.slots] * (width - len(m)) for m in mixtures]
         weights = [[*mixture.values()] + [0.0] * (width - len(mixture)) for mixture in mixtures]
         self._rows = Rows(slots, weights)
@@ -267,10 +285,10 @@ class LoraBank:
 
     def _check_idle(self, name: str) -> None:
         if self._rows is not None:
-            raise RuntimeError(f"Adapter {name!r} cannot come or go while rows are in force. Leave the `with bank.rows` block.")
+            raise RuntimeError(f"Adapter {name!r} cannot be loaded or unloaded while a `with bank.rows(...)` block is active.")
 
     def _free_slot(self, name: str) -> int:
-        """The slot of an adapter to be loaded; who was there before is gone."""
+        """Makes a slot free for an adapter, if necessary by unloading another one."""
         if name in self._slot_of:
             slot = self._slot_of[name]
             self.unload(name)
@@ -282,11 +300,11 @@ class LoraBank:
         self.unload(leaving)
         return slot
 
-    def _make_room(self, module_name: str, a: Tensor, b: Tensor) -> None:
-        """Makes sure that a module has a stack, and that it takes the rank of A [rank, in] and B [out, rank]."""
+    def _ensure_stack(self, module_name: str, a: Tensor, b: Tensor) -> None:
+        """Ensures that a module has a stack with at least the rank of A [rank, in] and B [out, rank]."""
         module, stack = self._modules[module_name], self._stacks.get(module_name)
         if stack is None:
-            # Beside the layer, unless that is offloaded: then its adapters wait in memory and follow the layer's output.
+            # On the device of the layer. For an offloaded layer on the CPU; it is then copied to the device of the output.
             device = next(chain(module.parameters(), module.buffers())).device
             device = torch.device("cpu") if device.type == "meta" else device
             self._stacks[module_name] = _Stack(self.slots, a, b, device)
@@ -302,7 +320,7 @@ class LoraBank:
                 return None
             if output.ndim != 3 or len(output) != len(rows):
                 raise ValueError(
-                    f"{module_name} got {tuple(output.shape)} for {len(rows)} rows in force; give a batch of [rows, tokens]."
+                    f"{module_name} computed {tuple(output.shape)}, but bank.rows has {len(rows)} rows. Both must match."
                 )
             return gathered(args[0], output)
 
@@ -310,23 +328,23 @@ class LoraBank:
 
 
 def check_fits(name: str, weights: LoraWeights, modules: dict[str, nn.Module]) -> None:
-    """Makes sure that an adapter's tensors fit the linear layers of a base.
+    """Checks that the tensors of an adapter fit the linear layers of a base LLM.
 
     Args:
-        name: What the error calls the adapter.
-        weights: Its weights; tensors without values (``device="meta"``) will do.
-        modules: The base's modules by name.
+        name: The name of the adapter in the error message.
+        weights: Its weights; tensors without values (``device="meta"``) are sufficient.
+        modules: The modules of the base LLM by name.
 
     Raises:
-        InputError: A module is not in the base or no linear layer, or a shape does not fit it.
+        InputError: A module is not in the base LLM or is not a linear layer, or the shape of a tensor does not fit.
     """
     for module_name, a in weights.a.items():
         b, module = weights.b[module_name], modules.get(module_name)
         if module is None or not hasattr(module, "in_features"):
-            raise InputError(f"Adapter {name!r} has weights for {module_name!r}, which is no linear layer of the base LLM.")
+            raise InputError(f"Adapter {name!r} has weights for {module_name!r}, which is not a linear layer of the base LLM.")
         expected: tuple[Any, Any] = (a.shape[0], module.in_features), (module.out_features, a.shape[0])
         if (tuple(a.shape), tuple(b.shape)) != expected:
             raise InputError(
-                f"Adapter {name!r} has A {tuple(a.shape)} and B {tuple(b.shape)} for {module_name!r}, which takes "
-                f"{expected[0]} and {expected[1]}. It was trained on another base LLM."
+                f"Adapter {name!r} has A {tuple(a.shape)} and B {tuple(b.shape)} for {module_name!r}, which needs {expected[0]} "
+                f"and {expected[1]}. The adapter was trained on another base LLM."
             )

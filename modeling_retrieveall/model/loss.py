@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .decoding import LMHead
-from .tagging import read_without_lora
+from .tagging import prefill_without_lora
 
 
 def hidden_states(
@@ -34,7 +34,7 @@ def hidden_states(
     decoder: Any = base.get_decoder()
     past: dict[str, Any] = {"use_cache": False}
     if prefix_ids is not None and prefix_mask is not None:
-        past = read_without_lora(decoder, prefix_ids, prefix_mask, input_ids.shape[1])
+        past = prefill_without_lora(decoder, prefix_ids, prefix_mask, input_ids.shape[1])
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         attention_mask = torch.cat([prefix_mask, attention_mask], 1)
     states: Tensor = decoder(input_ids=input_ids, attention_mask=attention_mask, **past).last_hidden_state

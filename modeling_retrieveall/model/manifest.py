@@ -1,4 +1,4 @@
-"""What a language adapter says of itself, in ``retrieveall.json``.
+"""The manifest of a language adapter, ``retrieveall.json``.
 
 >>> read_manifest(Path("adapter_cards/de")).entity_types
 ['LOC', 'ORG', 'PER']
@@ -7,43 +7,40 @@
 import json
 import re
 import reprlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from .atomic import replacing
-from .errors import InputError
-from .lora_files import AdapterError
+from .errors import AdapterError, InputError
 from .prompting import DECODINGS, PROMPT_VERSION, Decoding
+from .untrusted_files import LIMITS, errors_name_file, read_json
 
 MANIFEST = "retrieveall.json"
 SCHEMA_VERSION = 1
-SHARED_LANGUAGE = "mul"
-"""The shared multilingual adapter: BCP-47 for "multiple languages"."""
-
-_LONGEST_LABEL = 64
-MOST_LABELS = 1000  # each is a branch of the grammar of every answer
+MULTILINGUAL = "mul"
+"""Code of the multilingual adapter: BCP-47 for "multiple languages"."""
 
 
 @dataclass
 class Manifest:
-    """What an adapter says of itself in ``retrieveall.json``.
+    """The contents of ``retrieveall.json``.
 
     Attributes:
-        language: BCP-47 code of its language, or ``"mul"``.
-        entity_types: The labels it gives, as its dataset names them.
-        base_model: The LLM it was trained on.
-        base_revision: Commit hash of that LLM, or the checksum of the embedded one.
+        language: BCP-47 code of the language, or ``"mul"``.
+        entity_types: The labels of the adapter's entities, as in its dataset.
+        base_model: The LLM that the adapter was trained on.
+        base_revision: Commit hash of that LLM; for the embedded LLM, the checksum of its file.
         hidden_size: Width of the LLM's hidden states, and so of all vectors.
-        encoder_layer: Layer the vectors were read from.
-        prompt_version: The prompt it was trained with.
-        decodings: The ways of answering that it has learned, the one to prefer first.
-        n_entities: Retrieved entities in a prompt at most; 0 when it was trained without.
-        n_sentences: Retrieved sentences in a prompt at most; 0 when it was trained without.
-        initialised_from: The adapter it started from, such as ``"someone/retrieveall-mul@1f0c..."``, or ``None``.
-        training: Data, duplicates dropped and hyper-parameters, for the card.
-        metrics: Figures measured on a dataset, for the card.
-        schema_version: Version of this layout.
+        encoder_layer: Layer from which the vectors were taken.
+        prompt_version: Version of the prompt that the adapter was trained with.
+        decodings: The decodings that the adapter was trained for. The first one is the default.
+        n_entities: Maximum number of retrieved entities in a prompt; 0 if the adapter was trained without them.
+        n_sentences: Maximum number of retrieved sentences in a prompt; 0 if the adapter was trained without them.
+        initialised_from: The adapter from which training started, such as ``"someone/retrieveall-mul@1f0c..."``, or ``None``.
+        training: Datasets, number of removed duplicates and hyperparameters, for the model card.
+        metrics: Results on a dataset, for the model card.
+        schema_version: Version of this format.
     """
 
     language: str
@@ -62,57 +59,70 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def save(self, folder: Path) -> None:
-        """Writes it into an adapter's folder."""
+        """Writes the manifest into the folder of an adapter."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
         with replacing(folder / MANIFEST) as file:
             file.write_text(text, encoding="utf-8")
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of an adapter's folder.
+    """Reads and checks the manifest of an adapter.
+
+    Args:
+        path: The folder of the adapter.
 
     Raises:
-        AdapterError: It is missing, damaged or of a newer schema.
+        AdapterError: The manifest is missing or damaged, or a newer release wrote it.
     """
     file = path / MANIFEST
     if not file.is_file():
         inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"[!.]*/{MANIFEST}")))
         raise AdapterError(
             f"{path} is not a language adapter: it has no {MANIFEST}. "
-            f"Give {f'one of those in it: {inside}' if inside else 'the folder that `retrieveall train` wrote'}."
+            + (f"Give one of its subfolders: {inside}" if inside else "Give the folder that `retrieveall train` wrote.")
         )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        version = data["schema_version"]
+    with errors_name_file(file):
+        data = read_json(file)
+        version = data.get("schema_version")
         if not isinstance(version, int):
-            raise TypeError(f"schema_version is {version!r}, not a number")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise AdapterError(f"{file} is damaged: {error!r}. Train or download the adapter again.") from error
-    if version > SCHEMA_VERSION:
-        raise AdapterError(
-            f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall"
-        )
-    known = {f.name for f in fields(Manifest)}
-    try:
-        manifest = Manifest(**{key: value for key, value in data.items() if key in known})
+            raise TypeError(f"schema_version is {reprlib.repr(version)}, not an integer")
+        if version > SCHEMA_VERSION:
+            raise AdapterError(
+                f"{file} has schema {version}; this release reads up to {SCHEMA_VERSION}. Run: pip install -U retrieveall"
+            )
+        if missing := [f.name for f in fields(Manifest) if f.default is f.default_factory is MISSING and f.name not in data]:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        manifest = Manifest(**{f.name: data[f.name] for f in fields(Manifest) if f.name in data})
         _check(manifest)
-    except (TypeError, ValueError) as error:
-        raise AdapterError(f"{file} is damaged or incomplete: {error}. Train or download the adapter again.") from error
     return manifest
 
 
 def check_language(language: object) -> None:
-    """Makes sure that a language code can be one, for it names folders too.
+    """Checks that a language code has the form of one. Folders are named after it.
 
     Raises:
         InputError: It does not have the form of a BCP-47 code.
     """
     if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
-        raise InputError(f"{reprlib.repr(language)} is no language code; write it like 'de', 'sw', 'zh-Hant' or 'mul'.")
+        raise InputError(f"{reprlib.repr(language)} is not a language code. Examples: 'de', 'sw', 'zh-Hant', 'mul'.")
+
+
+def check_label(label: object) -> None:
+    """Checks that a label can be written into a prompt without ambiguity.
+
+    Raises:
+        InputError: It is not a string, is empty or too long, or contains a line break, ``=`` or ``;``.
+    """
+    printable = isinstance(label, str) and label == label.strip() and label.isprintable()
+    if not printable or not 0 < len(str(label)) <= LIMITS.label_characters or re.search("[=;]", str(label)):
+        raise InputError(
+            f"{reprlib.repr(label)} is not a label. A label has 1 to {LIMITS.label_characters} printable "
+            "characters other than '=' and ';'"
+        )
 
 
 def _check(manifest: Manifest) -> None:
-    """Makes sure of the types that the rest of the code relies on: strangers write manifests too."""
+    """Checks the types and ranges of all fields that the rest of the code relies on."""
     check_language(manifest.language)
     expected: dict[str, Any] = {
         **dict.fromkeys(("hidden_size", "encoder_layer", "prompt_version", "n_entities", "n_sentences"), int),
@@ -128,22 +138,11 @@ def _check(manifest: Manifest) -> None:
         value = getattr(manifest, name)
         if not isinstance(value, kind) or (kind is int and not 0 <= value < 1 << 31):
             raise TypeError(f"{name} is {reprlib.repr(value)}")
-    if not all(isinstance(figures, dict) for figures in manifest.metrics):
-        raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of figures")
+    if not all(isinstance(result, dict) for result in manifest.metrics):
+        raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of objects")
     if not manifest.decodings or not all(decoding in DECODINGS for decoding in manifest.decodings):
-        raise ValueError(f"decodings is {reprlib.repr(manifest.decodings)}; it lists some of {', '.join(DECODINGS)}")
-    if len(manifest.entity_types) > MOST_LABELS:
-        raise ValueError(f"entity_types lists {len(manifest.entity_types):,} labels; at most {MOST_LABELS:,} are read")
+        raise ValueError(f"decodings is {reprlib.repr(manifest.decodings)}; the possible ones are {', '.join(DECODINGS)}")
+    if len(manifest.entity_types) > LIMITS.labels:
+        raise ValueError(f"entity_types has {len(manifest.entity_types):,} labels; at most {LIMITS.labels:,} are read")
     for label in manifest.entity_types:
         check_label(label)
-
-
-def check_label(label: object) -> None:
-    """Makes sure that a label can stand in a prompt and be told from what stands around it.
-
-    Raises:
-        InputError: It is no string, empty, too long, or has a line break or one of the marks ``=`` and ``;``.
-    """
-    fits = isinstance(label, str) and 0 < len(label) <= _LONGEST_LABEL and label == label.strip() and label.isprintable()
-    if not fits or re.search("[=;]", str(label)):
-        raise InputError(f"{reprlib.repr(label)} in entity_types is no label; write it like 'PER' or 'creative work'")

@@ -1,13 +1,12 @@
-"""Which adapters belong to a model, and where they lie: in folders, or on the Hub, each at one commit.
+"""Resolves the source of a model: its configuration, and where each of its adapters is, in a folder or on the Hub at one commit.
 
->>> resolve(SHIPPED).adapters
+>>> resolve_model(SHIPPED).adapters
 {'bg': PosixPath('.../adapter_cards/bg'), 'de': PosixPath('.../adapter_cards/de'), ...}
->>> str(resolve("someone/retrieveall-panx").adapters["de"])
+>>> str(resolve_model("someone/retrieveall-panx").adapters["de"])
 'someone/retrieveall-de@0f1c2d3e4b5a69788796a5b4c3d2e1f001122334'
 """
 
-import json
-import re
+import reprlib
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from .compatibility import check_manifest
+from .compatibility import check_manifest_fits
 from .configuration_retrieveall import RetrieveAllConfig
+from .errors import AdapterError
 from .hub_files import (
     Hub,
     HubError,
@@ -27,129 +27,126 @@ from .hub_files import (
     HubNotCachedError,
     HubUnreachableError,
     Snapshot,
+    errors_name_repository,
     is_collection,
     is_commit,
     is_repository,
 )
-from .language_adapter import KNOWLEDGE_FILES, LanguageAdapter, called
-from .lora_files import AdapterError
+from .language_adapter import INDEX_FILES, LanguageAdapter
 from .manifest import MANIFEST, Manifest, read_manifest
+from .untrusted_files import LIMITS, errors_name_file, is_folder_reference, read_json
 
 SHIPPED = "shipped"
-"""The name of the model that comes with the package: the embedded base LLM and the adapters of ``adapter_cards/``."""
+"""The name of the model that is bundled with the package: the embedded base LLM and the adapters in ``adapter_cards/``."""
 
 _CONFIG = "config.json"
-_REQUESTS = 8  # at a time, as huggingface_hub does
+_REQUESTS = 8  # concurrent requests, as in huggingface_hub
 
-Source = Path | Snapshot
-"""Where an adapter lies."""
+AdapterLocation = Path | Snapshot
+"""A folder, or a repository on the Hub at one commit."""
 
 
 @dataclass(frozen=True)
-class Collection:
-    """A configuration, where each of its adapters lies, by language, and the model's own repository, if it is from one."""
+class ResolvedModel:
+    """The parts of a model, before they are loaded.
+
+    Attributes:
+        config: The configuration.
+        adapters: Where the adapter of each language is.
+        snapshot: The model's own repository, if it was loaded from one.
+    """
 
     config: RetrieveAllConfig
-    adapters: dict[str, Source]
-    home: Snapshot | None = None
+    adapters: dict[str, AdapterLocation]
+    snapshot: Snapshot | None = None
 
 
-class Refusals:
-    """Adapters that a model does without, and why.
+class SkippedAdapters:
+    """The adapters that a model is loaded without, and the reasons.
 
     Args:
-        strict: Whether to raise the reason instead.
+        strict: Raise the error instead of skipping the adapter.
     """
 
     def __init__(self, strict: bool = False) -> None:
         self.strict = strict
         self.reasons: list[str] = []
 
-    def add(self, source: object, error: Exception) -> None:
-        """Takes note of one adapter, and raises what may be mended by trying again."""
+    def skip(self, source: object, error: Exception) -> None:
+        """Records why an adapter is skipped.
+
+        Raises:
+            Exception: ``error`` itself, if ``strict`` is set, or if the Hub was unreachable, because a retry may then succeed.
+        """
         if self.strict or (isinstance(error, HubUnreachableError) and not isinstance(error, HubNotCachedError)):
             raise error
         reason = str(error)
         self.reasons.append(reason if str(source).partition("@")[0] in reason else f"{source}: {reason}")
 
     def warn(self) -> None:
-        """One warning that names each of them."""
+        """Warns once about all skipped adapters."""
         if self.reasons:
             listed = "\n".join(f"  {reason}" for reason in self.reasons)
             warnings.warn(f"Skipped {len(self.reasons)} of the model's adapters:\n{listed}", stacklevel=3)
 
 
 def shipped_adapters() -> Path:
-    """The folder of the shipped adapters: inside the installed package, or beside it in a checkout."""
+    """The folder of the shipped adapters: inside the installed package, or next to it in a checkout of the repository."""
     package = Path(__file__).parent.parent
     inside = package / "adapter_cards"
     return inside if inside.is_dir() else package.parent / "adapter_cards"
 
 
-def resolve(
-    source: str | Path, hub: Hub | None = None, revision: str | None = None, refusals: Refusals | None = None
-) -> Collection:
-    """Finds the configuration of a model, and its own adapters: those in its folder and those it pins.
+def resolve_model(
+    source: str | Path | None = None,
+    hub: Hub | None = None,
+    revision: str | None = None,
+    skipped: SkippedAdapters | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> ResolvedModel:
+    """Finds the configuration and the adapters of a model. Only manifests and configurations are downloaded.
 
     Args:
-        source: ``"shipped"``; or a folder that ``save_pretrained`` wrote; or the folder of one adapter; or a folder of such
-            folders; or the repository of a model or of one adapter on the Hub.
-        hub: How the Hub is reached.
-        revision: Branch, tag or commit hash of the repository.
-        refusals: Takes note of pins that lead nowhere.
+        source: ``"shipped"``; a folder written by ``save_pretrained``; the folder of one adapter; a folder of such folders; the
+            repository of a model or of one adapter on the Hub; or the slug of a Hub collection. ``None`` is the collection in
+            ``changes``, if there is one, and else the shipped model.
+        hub: The connection to the Hub.
+        revision: Branch, tag or commit hash of the repository. At a commit hash, a model consists of the adapters that its
+            configuration pins, and its collection is ignored.
+        skipped: Records the adapters that cannot be used.
+        changes: Fields of the configuration to replace.
 
     Raises:
-        FileNotFoundError: There is nothing of the kind.
-        HubError: The repository cannot be read.
-        AdapterError: Two adapters are of one language, or were trained on different base LLMs.
+        FileNotFoundError: There is no model at ``source``.
+        HubError: The repository or the collection cannot be read.
+        AdapterError: Two adapters have the same language, or their base LLMs differ.
     """
-    hub, refusals = hub or Hub(), refusals or Refusals()
-    path = shipped_adapters() if source == SHIPPED else Path(source).expanduser()
-    if path.is_dir():
-        return _of_folder(path, hub, refusals)
-    if source != SHIPPED and not path.exists() and is_repository(str(source)):
-        return _of_repository(str(source), revision, hub, refusals)
-    raise FileNotFoundError(
-        f"There is no model at {str(source)!r}. "
-        f"Give '{SHIPPED}', a folder written by `save_pretrained` or `retrieveall train`, or a repository on the Hub."
-    )
-
-
-def find(source: str | Path | None, hub: Hub, revision: str | None, refusals: Refusals, changes: Mapping[str, Any]) -> Collection:
-    """All that makes up a model: what :func:`resolve` finds, with the caller's changes, and the items of its collection.
-
-    Args:
-        source: As :func:`resolve` takes it, or the slug of a collection; ``None`` is the collection among the changes alone, or
-            else the shipped model.
-        hub: How the Hub is reached.
-        revision: Branch, tag or commit hash of the model's repository; at a commit hash the collection that the model names
-            is left alone, and only its pins are loaded.
-        refusals: Takes note of adapters that cannot be used.
-        changes: Fields of the configuration to replace.
-    """
+    hub, skipped, changes = hub or Hub(), skipped or SkippedAdapters(), changes or {}
     if isinstance(source, str) and is_collection(source) and not Path(source).exists():
         source, changes = None, {**changes, "collection": source}
-    slug = changes.get("collection")
-    if source is None and slug:
-        found = with_items(None, slug, hub, refusals)
-        found.config.change(changes)
-        return found
-    found = resolve(source or SHIPPED, hub, revision, refusals)
-    own = found.config.collection
-    found.config.change(changes)
-    slug = found.config.collection
-    # Who pins a model by its commit hash means the languages that it pins, not those that its collection has by now.
-    pinned = is_commit(revision) and found.adapters and slug == own
-    return found if pinned or not slug else with_items(found, slug, hub, refusals)
+    if source is None and changes.get("collection"):
+        resolved = _with_collection(None, changes["collection"], hub, skipped)
+        resolved.config.change(changes)
+        return resolved
+    resolved = _without_collection(source or SHIPPED, hub, revision, skipped)
+    own = resolved.config.collection
+    resolved.config.change(changes)
+    slug = resolved.config.collection
+    # The collection may have other adapters by now than at that commit.
+    pinned = is_commit(revision) and resolved.adapters and slug == own
+    return resolved if pinned or not slug else _with_collection(resolved, slug, hub, skipped)
 
 
-def locate(source: str | Path, hub: Hub, revision: str | None = None) -> Source:
-    """Where one adapter lies: the folder that ``source`` names, or else the repository, at a commit.
+def resolve_adapter(source: str | Path, hub: Hub, revision: str | None = None) -> AdapterLocation:
+    """Finds one adapter.
 
     Args:
         source: A folder, ``"owner/name"`` or ``"owner/name@revision"``.
-        hub: How the Hub is reached.
+        hub: The connection to the Hub.
         revision: Branch, tag or commit hash of the repository.
+
+    Returns:
+        The folder, or if there is none, the repository at a commit.
 
     Raises:
         HubError: There is no such repository or revision.
@@ -161,53 +158,16 @@ def locate(source: str | Path, hub: Hub, revision: str | None = None) -> Source:
     return Snapshot(hub, repository, hub.resolve(repository, revision or pinned or None))
 
 
-def with_items(found: Collection | None, slug: str, hub: Hub, refusals: Refusals) -> Collection:
-    """Adds the adapters of a Hub collection to a model.
+def load_adapters(sources: Mapping[str, AdapterLocation], skipped: SkippedAdapters) -> dict[str, LanguageAdapter]:
+    """Downloads and reads the manifests and indices of adapters, several at a time.
 
     Args:
-        found: The model; without one, a model of the collection's adapters alone.
-        slug: The collection's slug, ``"owner/title-64f9a55bb3115b4f513ec026"``.
-        hub: How the Hub is reached.
-        refusals: Takes note of items that are no adapters, or of another schema or base; without a model, the base of most.
-
-    Raises:
-        HubError: The collection cannot be read.
-        AdapterError: Two items are of one language that the model does not pin.
-    """
-    manifests = read_items(slug, hub, refusals)
-    if found is None:
-        if not manifests:
-            raise AdapterError(f"The collection {slug} holds no language adapter. Add one: retrieveall push FOLDER REPOSITORY.")
-        # What most of them are of; a stranger's change to one of them must not stop the others.
-        base = Counter(map(_base_of, manifests.values())).most_common(1)[0][0]
-        found = Collection(_config_of(next(manifest for manifest in manifests.values() if _base_of(manifest) == base)), {})
-    adapters: dict[str, Source] = {}
-    for snapshot, manifest in manifests.items():
-        try:
-            check_manifest(str(snapshot), manifest, found.config, base_loaded=False)
-        except AdapterError as error:
-            refusals.add(snapshot, error)
-            continue
-        language = manifest.language
-        if language in adapters and language not in found.adapters:
-            raise AdapterError(
-                f"{adapters[language]} and {snapshot} of the collection {slug} are both of {language!r}. "
-                f"Pin one of them in the model's config.json, or run: retrieveall collection remove {slug} {snapshot.repository}"
-            )
-        adapters[language] = snapshot
-    return Collection(found.config, adapters | found.adapters, found.home)
-
-
-def load_adapters(sources: Mapping[str, Source], refusals: Refusals) -> dict[str, LanguageAdapter]:
-    """Fetches and reads manifests and indices, several at a time.
-
-    Args:
-        sources: Where the adapter of each language lies.
-        refusals: Takes note of adapters on the Hub that cannot be read; one in a folder is an error.
+        sources: Where the adapter of each language is.
+        skipped: Records the adapters on the Hub that cannot be read. An adapter in a folder raises an error instead.
 
     Raises:
         AdapterError: The folder of an adapter cannot be read.
-        HubUnreachableError: An adapter could not be fetched.
+        HubUnreachableError: An adapter cannot be downloaded now.
     """
     adapters = {}
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -218,46 +178,139 @@ def load_adapters(sources: Mapping[str, Source], refusals: Refusals) -> dict[str
             except (AdapterError, HubError) as error:
                 if isinstance(sources[language], Path):
                     raise
-                refusals.add(sources[language], error)
+                skipped.skip(sources[language], error)
     return adapters
 
 
-def _load(language: str, source: Source) -> LanguageAdapter:
+def read_collection(slug: str, hub: Hub, skipped: SkippedAdapters) -> dict[Snapshot, Manifest]:
+    """Reads the manifests of the adapters in a Hub collection, each at its newest commit.
+
+    Args:
+        slug: The slug of the collection.
+        hub: The connection to the Hub.
+        skipped: Records the items that are not adapters.
+
+    Returns:
+        The manifests, in the order of the collection.
+
+    Raises:
+        HubError: The collection cannot be read.
+    """
+    manifests = {}
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        reading = {item: pool.submit(_read_item, *item, hub) for item in hub.collection_items(slug)}
+        for (_, repository), future in reading.items():
+            try:
+                snapshot, manifest = future.result()
+                manifests[snapshot] = manifest
+            except HubFileMissingError:
+                skipped.skip(repository, AdapterError(f"{repository} is not a language adapter: it has no {MANIFEST}."))
+            except (AdapterError, HubError) as error:
+                skipped.skip(repository, error)
+    return manifests
+
+
+def fetch_manifest(snapshot: Snapshot) -> Manifest:
+    """Downloads and reads the manifest of an adapter on the Hub.
+
+    Raises:
+        AdapterError: The manifest is damaged, or a newer release wrote it.
+        HubFileMissingError: The repository does not hold an adapter.
+    """
+    path = snapshot.fetch({MANIFEST: INDEX_FILES[MANIFEST]})
+    with errors_name_repository(path, snapshot):
+        return read_manifest(path)
+
+
+def _load(language: str, source: AdapterLocation) -> LanguageAdapter:
     adapter = LanguageAdapter.load(source)
     if adapter.language != language:
-        raise AdapterError(f"{source} stands for {language!r}, but its retrieveall.json says {adapter.language!r}.")
+        raise AdapterError(f"{source} is listed as the adapter for {language!r}, but its {MANIFEST} says {adapter.language!r}.")
     return adapter
 
 
-def _of_folder(path: Path, hub: Hub, refusals: Refusals) -> Collection:
+def _read_item(kind: str, repository: str, hub: Hub) -> tuple[Snapshot, Manifest]:
+    if kind != "model":
+        raise AdapterError(f"the {kind} {repository} is not a language adapter.")
+    snapshot = Snapshot(hub, repository, hub.resolve(repository))
+    return snapshot, fetch_manifest(snapshot)
+
+
+def _with_collection(resolved: ResolvedModel | None, slug: str, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
+    """Adds the adapters of a Hub collection to a model.
+
+    Args:
+        resolved: The model. Its own adapters take precedence. ``None`` makes a model for the base LLM of most of the adapters.
+        slug: The slug of the collection.
+        hub: The connection to the Hub.
+        skipped: Records the items that are not adapters, or do not fit the model.
+    """
+    manifests = read_collection(slug, hub, skipped)
+    if resolved is None:
+        if not manifests:
+            raise AdapterError(f"The collection {slug} has no language adapter. Add one: retrieveall push FOLDER REPOSITORY.")
+        # The most frequent base LLM, so that one changed item does not make all others useless.
+        base = Counter(map(_base_of, manifests.values())).most_common(1)[0][0]
+        resolved = ResolvedModel(_config_of(next(manifest for manifest in manifests.values() if _base_of(manifest) == base)), {})
+    adapters: dict[str, AdapterLocation] = {}
+    for snapshot, manifest in manifests.items():
+        try:
+            check_manifest_fits(str(snapshot), manifest, resolved.config, base_loaded=False)
+        except AdapterError as error:
+            skipped.skip(snapshot, error)
+            continue
+        language = manifest.language
+        if language in adapters and language not in resolved.adapters:
+            raise AdapterError(
+                f"{adapters[language]} and {snapshot} in the collection {slug} both have the language {language!r}. "
+                f"Pin one of them in the model's config.json, or run: retrieveall collection remove {slug} {snapshot.repository}"
+            )
+        adapters[language] = snapshot
+    return replace(resolved, adapters=adapters | resolved.adapters)
+
+
+def _without_collection(source: str | Path, hub: Hub, revision: str | None, skipped: SkippedAdapters) -> ResolvedModel:
+    path = shipped_adapters() if source == SHIPPED else Path(source).expanduser()
+    if path.is_dir():
+        return _resolve_folder(path, hub, skipped)
+    if source != SHIPPED and not path.exists() and is_repository(str(source)):
+        return _resolve_repository(str(source), revision, hub, skipped)
+    raise FileNotFoundError(
+        f"There is no model at {str(source)!r}. "
+        f"Give '{SHIPPED}', a folder written by `save_pretrained` or `retrieveall train`, or a repository on the Hub."
+    )
+
+
+def _resolve_folder(path: Path, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
     if (path / _CONFIG).is_file():
         config = _read_config(path / _CONFIG)
-        return Collection(config, _pinned(config, path, hub, refusals))
+        return ResolvedModel(config, _own_adapters(config, path, hub, skipped))
     folders = [path] if (path / MANIFEST).is_file() else sorted(f.parent for f in path.glob(f"[!.]*/{MANIFEST}"))
     if not folders:
         raise FileNotFoundError(
-            f"{path} holds no model: neither {_CONFIG} nor {MANIFEST}, nor a folder with one. "
+            f"{path} does not hold a model: there is neither {_CONFIG} nor {MANIFEST} in it or in one of its subfolders. "
             "Train an adapter with `retrieveall train`, or save a model with `model.save_pretrained`."
         )
-    return _from_folders(folders)
+    return _from_adapter_folders(folders)
 
 
-def _of_repository(repository: str, revision: str | None, hub: Hub, refusals: Refusals) -> Collection:
-    home = Snapshot(hub, repository, hub.resolve(repository, revision))
-    limits = {_CONFIG: KNOWLEDGE_FILES[MANIFEST]}
+def _resolve_repository(repository: str, revision: str | None, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
+    snapshot = Snapshot(hub, repository, hub.resolve(repository, revision))
     try:
-        path = home.fetch(limits)
+        path = snapshot.fetch({_CONFIG: LIMITS.json_bytes})
     except HubFileMissingError:
-        manifest = read_manifest_of(home)
-        return Collection(_config_of(manifest), {manifest.language: home})
-    with called(path, home):
+        manifest = fetch_manifest(snapshot)
+        return ResolvedModel(_config_of(manifest), {manifest.language: snapshot})
+    with errors_name_repository(path, snapshot):
         config = _read_config(path / _CONFIG)
-    return Collection(config, _pinned(config, home, hub, refusals), home)
+    return ResolvedModel(config, _own_adapters(config, snapshot, hub, skipped), snapshot)
 
 
-def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusals) -> dict[str, Source]:
-    """The adapters that a configuration names: ``"owner/name@revision"``, or a folder inside the model's own."""
-    adapters: dict[str, Source] = {}
+def _own_adapters(
+    config: RetrieveAllConfig, home: AdapterLocation, hub: Hub, skipped: SkippedAdapters
+) -> dict[str, AdapterLocation]:
+    """Locates the adapters that a configuration names: ``"owner/name@revision"``, or a folder inside that of the model."""
+    adapters: dict[str, AdapterLocation] = {}
     for language, reference in config.adapters.items():
         repository, at, revision = reference.partition("@")
         try:
@@ -266,86 +319,43 @@ def _pinned(config: RetrieveAllConfig, home: Source, hub: Hub, refusals: Refusal
             else:
                 adapters[language] = _inside(home, reference, language)
         except HubError as error:
-            refusals.add(repository, error)
-        except _StrangeNameError as error:
-            refusals.add(home, error)
+            skipped.skip(repository, error)
+        except _FolderNameError as error:
+            skipped.skip(home, error)
     return adapters
 
 
-class _StrangeNameError(AdapterError):
-    """A name of a folder that cannot be one of ours."""
+class _FolderNameError(AdapterError):
+    """A reference that stays inside the model's folder, but is not the name of a folder."""
 
 
-def _inside(home: Source, reference: str, language: str) -> Source:
+def _inside(home: AdapterLocation, reference: str, language: str) -> AdapterLocation:
     folder = PurePosixPath(reference)
-    told = (
-        f"{home}: {_CONFIG} names {reference!r} for {language!r}. Name 'owner/name@commit', or a folder inside the model's own."
+    message = (
+        f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
+        "It must name 'owner/name@commit', or a folder inside that of the model."
     )
     if folder.is_absolute() or ".." in folder.parts or not folder.parts:
-        raise AdapterError(told)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", reference):
-        raise _StrangeNameError(told)
+        raise AdapterError(message)
+    if not is_folder_reference(reference):
+        raise _FolderNameError(message)
     return home / folder if isinstance(home, Path) else replace(home, folder=reference)
 
 
-def read_items(slug: str, hub: Hub, refusals: Refusals) -> dict[Snapshot, Manifest]:
-    """The manifests of a collection's adapters, in its order, each at its newest commit.
-
-    Args:
-        slug: The collection's slug.
-        hub: How the Hub is reached.
-        refusals: Takes note of items that are no adapters.
-
-    Raises:
-        HubError: The collection cannot be read.
-    """
-    manifests = {}
-    with ThreadPoolExecutor(_REQUESTS) as pool:
-        reading = {item: pool.submit(_read_item, *item, hub) for item in hub.collection(slug)}
-        for (_, repository), future in reading.items():
-            try:
-                snapshot, manifest = future.result()
-                manifests[snapshot] = manifest
-            except HubFileMissingError:
-                refusals.add(repository, AdapterError(f"{repository} is no language adapter: it has no {MANIFEST}."))
-            except (AdapterError, HubError) as error:
-                refusals.add(repository, error)
-    return manifests
-
-
-def _read_item(kind: str, repository: str, hub: Hub) -> tuple[Snapshot, Manifest]:
-    if kind != "model":
-        raise AdapterError(f"the {kind} {repository} is no language adapter.")
-    snapshot = Snapshot(hub, repository, hub.resolve(repository))
-    return snapshot, read_manifest_of(snapshot)
-
-
-def read_manifest_of(snapshot: Snapshot) -> Manifest:
-    """The manifest of an adapter on the Hub.
-
-    Raises:
-        AdapterError: It is damaged, or of a newer schema.
-        HubFileMissingError: The repository holds no adapter.
-    """
-    path = snapshot.fetch({MANIFEST: KNOWLEDGE_FILES[MANIFEST]})
-    with called(path, snapshot):
-        return read_manifest(path)
-
-
-def _from_folders(folders: list[Path]) -> Collection:
+def _from_adapter_folders(folders: list[Path]) -> ResolvedModel:
     manifests = {folder: read_manifest(folder) for folder in folders}
-    adapters: dict[str, Source] = {}
+    adapters: dict[str, AdapterLocation] = {}
     for folder, manifest in manifests.items():
         if manifest.language in adapters:
             raise AdapterError(
-                f"{folder} and {adapters[manifest.language]} are both of {manifest.language!r}. Remove one of them."
+                f"{folder} and {adapters[manifest.language]} both have the language {manifest.language!r}. Remove one of them."
             )
         adapters[manifest.language] = folder
     if len(bases := set(map(_base_of, manifests.values()))) > 1:
         raise AdapterError(
-            f"The adapters of {folders[0].parent} are of different base LLMs or encoder layers: {sorted(map(str, bases))}."
+            f"The adapters in {folders[0].parent} have different base LLMs or encoder layers: {sorted(map(str, bases))}."
         )
-    return Collection(_config_of(manifests[folders[0]]), adapters)
+    return ResolvedModel(_config_of(manifests[folders[0]]), adapters)
 
 
 def _base_of(manifest: Manifest) -> tuple[str, str | None, int]:
@@ -353,26 +363,21 @@ def _base_of(manifest: Manifest) -> tuple[str, str | None, int]:
 
 
 def _config_of(manifest: Manifest) -> RetrieveAllConfig:
-    """The configuration of a model that has none: what its adapters were trained on."""
-    return RetrieveAllConfig(manifest.base_model, manifest.base_revision, encoder_layer=manifest.encoder_layer)
+    """The default configuration for the base LLM that an adapter was trained on."""
+    return RetrieveAllConfig(
+        base_model=manifest.base_model, base_revision=manifest.base_revision, encoder_layer=manifest.encoder_layer
+    )
 
 
 def _read_config(file: Path) -> RetrieveAllConfig:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{file} is damaged: {error}. Save or download the model again.") from error
-    if not isinstance(data, dict):
-        raise AdapterError(f"{file} is damaged: it holds {data!r}. Save or download the model again.")
-    if data.get("model_type") != RetrieveAllConfig.model_type:
-        raise AdapterError(
-            f"{file.parent} holds a model of type {data.get('model_type')!r}, not '{RetrieveAllConfig.model_type}'. "
-            "To use it as the base LLM, give it as base_model."
-        )
-    # Of what transformers would make of other fields, such as a million labels, a model repository decides nothing.
-    own = {name: value for name, value in data.items() if name in RetrieveAllConfig.own_fields()}
-    try:
+    with errors_name_file(file):
+        data = read_json(file)
+        if data.get("model_type") != RetrieveAllConfig.model_type:
+            raise AdapterError(
+                f"{file.parent} holds a model of type {reprlib.repr(data.get('model_type'))}, not "
+                f"'{RetrieveAllConfig.model_type}'. To use it as the base LLM, give it as base_model."
+            )
+        # Other fields are ignored, because transformers acts on some of them: num_labels allocates a name for each label.
+        own = {name: value for name, value in data.items() if name in RetrieveAllConfig.file_keys()}
         config: RetrieveAllConfig = RetrieveAllConfig.from_dict(own)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise AdapterError(f"{file} is damaged: {error}. Save or download the model again.") from error
     return config

@@ -24,12 +24,13 @@ from .configuration_retrieveall import RetrieveAllConfig, check_holds_no_other_m
 from .decoding import LMHead
 from .documents import checked_texts
 from .entities import Sentence
-from .errors import InputError, InputTypeError, MissingPackageError
+from .errors import InputError, InputTypeError
 from .extractor import ExtractOptions, Extractor, Request
 from .hub_files import Hub, Snapshot
+from .installed_package import from_package
 from .language_adapter import LanguageAdapter
 from .loss import hidden_states, labelled_logits
-from .model_source import Refusals, find, locate
+from .model_source import SkippedAdapters, resolve_adapter, resolve_model
 from .origin import BaseOrigin, Origin, load_again
 from .outputs import Extraction, RetrieveAllOutput
 from .pipeline_retrieveall import CUSTOM_PIPELINES
@@ -84,10 +85,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """Initialises nothing: the base LLM is pretrained and the adapters are trained."""
 
     def get_output_embeddings(self) -> torch.nn.Module:
-        """The base LLM's output embeddings.
-
-        They may be tied to the input embeddings, so code that shards the model must keep both together.
-        """
+        """Returns the base LLM's output embeddings. They may be tied to its input embeddings, so shard both together."""
         return self.base.get_output_embeddings()  # type: ignore[no-any-return]
 
     def set_output_embeddings(self, new_embeddings: torch.nn.Module) -> None:
@@ -143,7 +141,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> list(model.languages)
             ['de', 'mul', 'ru']
         """
-        hub, refusals = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), Refusals(strict)
+        hub, skipped = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), SkippedAdapters(strict)
         for name in _AUTO_ARGUMENTS:
             arguments.pop(name, None)
         changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
@@ -153,7 +151,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             if config._attn_implementation:  # AutoConfig keeps it to itself
                 arguments.setdefault("attn_implementation", config._attn_implementation)
             changes = {name: getattr(config, name) for name in RetrieveAllConfig.changeable()} | changes
-        found = find(pretrained_model_name_or_path, hub, revision, refusals, changes)
+        found = resolve_model(pretrained_model_name_or_path, hub, revision, skipped, changes)
         name = base_model or found.config.base_model
         known = found.config.base_revision if name == found.config.base_model else None
         revision = pinned_revision(name, known, hub)
@@ -162,8 +160,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         if name == found.config.base_model:  # adapters belong to the base LLM of the configuration, not to a replacement
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub, model.home, model._base_origin = hub, found.home, BaseOrigin(name, revision, arguments)
-        model._registry.add_all(found.adapters, languages, refusals)
+        model.hub, model.home, model._base_origin = hub, found.snapshot, BaseOrigin(name, revision, arguments)
+        model._registry.add_all(found.adapters, languages, skipped)
         model.eval()
         return model
 
@@ -235,12 +233,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             MissingPackageError: The package is not installed; remote code can load models, but not publish them.
             HubError: The Hub refuses it or cannot be reached; the repository is unchanged then.
         """
-        # An absolute import inside `try`: this file travels as remote code, which is loaded where the package is missing.
-        try:
-            from modeling_retrieveall.hub.push import push_model
-        except ImportError as error:
-            raise MissingPackageError("Publishing needs the package itself. Run: pip install retrieveall") from error
-        return push_model(self, repo_id, **arguments)
+        return from_package("hub.push", "push_model")(self, repo_id, **arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Makes pickle and copy store the origin of the model, and load it again from there.
@@ -286,7 +279,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             AdapterError: It is not an adapter, or it belongs to another base LLM, encoder layer or prompt.
             HubError: The Hub does not have it, or cannot be reached.
         """
-        adapter = LanguageAdapter.load(locate(source, self.hub, revision))
+        adapter = LanguageAdapter.load(resolve_adapter(source, self.hub, revision))
         with self._extractor.lock:
             self._registry.add(adapter)
         return adapter.language
@@ -374,10 +367,6 @@ class RetrieveAllModel(TypedPreTrainedModel):
 
         Returns:
             The prepared sentences of each text, with route, labels and prompt.
-
-        Examples:
-            >>> model.prepare(["Angela Merkel besuchte Nairobi."])[0][0].labels
-            ['LOC', 'ORG', 'PER']
         """
         listed, _ = checked_texts(texts, is_split_into_words=False)
         return self._extractor.prepare(listed, Request(language, prior, decoding=decoding))
@@ -396,16 +385,9 @@ class RetrieveAllModel(TypedPreTrainedModel):
 
         Raises:
             MissingPackageError: The package or its extra ``vllm`` is not installed.
-
-        Examples:
-            >>> model.use_server("http://localhost:8000/v1")
         """
-        # As in `push_to_hub`.
-        try:
-            from modeling_retrieveall.serving.vllm_client import VLLMBackend
-        except ImportError as error:
-            raise MissingPackageError('Decoding on a server needs more. Run: pip install "retrieveall[vllm]"') from error
-        self.use_backend(VLLMBackend(url, self.answers, api_key))
+        backend = from_package("serving.vllm_client", "VLLMBackend", extra="vllm")
+        self.use_backend(backend(url, self.answers, api_key))
 
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to sentences of known languages, for another base LLM or another kind of text.

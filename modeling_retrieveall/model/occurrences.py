@@ -1,10 +1,10 @@
-"""Which occurrence of a mention is meant, where its words stand in the sentence more than once.
+"""Chooses the occurrence of a mention whose words are in the sentence more than once.
 
-An answer names a mention by its words, and the first occurrence is the usual one. Whether another one is meant is asked of the
-LLM: once for each occurrence, with the others masked.
+A generated answer names a mention by its words, and usually means their first occurrence. The LLM scores the mention once for
+each occurrence, with the other occurrences masked:
 
     Text: Das Essen war kalt, klagte der Bürgermeister von _.    log P(Essen = LOC) = -6.7
-    Text: Das _ war kalt, klagte der Bürgermeister von Essen.    log P(Essen = LOC) = -0.3     this one
+    Text: Das _ war kalt, klagte der Bürgermeister von Essen.    log P(Essen = LOC) = -0.3     chosen
 
 >>> chooser = OccurrenceChooser(decoder, answers)
 >>> chooser.choose([sentence], [answer], [{"de": 1.0}])[0].spans[0].span
@@ -20,21 +20,21 @@ from .entities import Sentence, Span
 from .prompting import PromptWriter
 
 _MARGIN = 5.0
-"""By how much the log-probability of another occurrence must be higher. A smaller margin moves more mentions of labelled text
-away from the right occurrence than to it."""
-_MOST_PLACES = 4
-"""Occurrences that are compared. A word that is repeated more often means the same each time."""
+"""Another occurrence is chosen only if its log-probability is higher by this margin. With a smaller margin, more mentions of
+labelled text move away from the right occurrence than to it."""
+_MAX_OCCURRENCES = 4
+"""Number of occurrences that are compared. A word that is repeated more often usually has the same meaning everywhere."""
 _MASK = "_"
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One of the places where a mention may be.
+    """One possible place of a mention.
 
     Attributes:
-        row: The sentence.
+        row: Number of the sentence.
         mention: Position of the mention in the answer.
-        span: The place.
+        span: The words at this place.
     """
 
     row: int
@@ -43,11 +43,11 @@ class _Place:
 
 
 class OccurrenceChooser:
-    """Moves decoded mentions to the occurrence of their words that the LLM means.
+    """Moves decoded mentions to their most probable occurrence.
 
     Args:
         decoder: The decoder of the base LLM.
-        answers: The answer format over the base's tokenizer.
+        answers: The answer format with the tokenizer of the base LLM.
     """
 
     def __init__(self, decoder: AnswerDecoder, answers: AnswerFormat) -> None:
@@ -58,12 +58,12 @@ class OccurrenceChooser:
     def choose(
         self, sentences: Sequence[Sentence], answers: Sequence[Answer], mixtures: Sequence[dict[str, float]]
     ) -> list[Answer]:
-        """The answers with the spans that are meant, in order and without overlap.
+        """Answers whose mentions are at the chosen occurrences, in order and without overlap.
 
         Args:
-            sentences: The sentences that were answered.
-            answers: Their answers, as decoded.
-            mixtures: The adapters of each row and their weights; the adapters are resident in the LoRA bank.
+            sentences: The sentences.
+            answers: The decoded answer of each sentence.
+            mixtures: For each row the weight of each adapter; the adapters must be in the LoRA bank.
         """
         candidates = [self._candidates(sentence, answer) for sentence, answer in zip(sentences, answers, strict=True)]
         places = [
@@ -73,13 +73,7 @@ class OccurrenceChooser:
             for span in spans
             if len(spans) > 1
         ]
-        log_probabilities: dict[_Place, float] = {}
-        for start in range(0, len(places), len(sentences)):
-            part = places[start : start + len(sentences)]
-            prompts = [self._prompt(sentences[place.row], candidates[place.row][place.mention], place.span) for place in part]
-            asked = [self._asked(sentences[place.row], answers[place.row], place) for place in part]
-            found = self._decoder.log_probabilities(prompts, asked, [mixtures[place.row] for place in part])
-            log_probabilities.update(zip(part, found, strict=True))
+        log_probabilities = self._score(places, candidates, sentences, answers, mixtures)
         chosen = list(answers)
         for row in {place.row for place in places}:
             gains = [
@@ -89,8 +83,26 @@ class OccurrenceChooser:
             chosen[row] = self._moved(sentences[row], answers[row], _best_in_order(gains))
         return chosen
 
+    def _score(
+        self,
+        places: Sequence[_Place],
+        candidates: Sequence[Sequence[Sequence[Span]]],
+        sentences: Sequence[Sentence],
+        answers: Sequence[Answer],
+        mixtures: Sequence[dict[str, float]],
+    ) -> dict[_Place, float]:
+        """The log-probability of each place, in batches of as many rows as there are sentences."""
+        log_probabilities: dict[_Place, float] = {}
+        for start in range(0, len(places), len(sentences)):
+            batch = places[start : start + len(sentences)]
+            prompts = [self._prompt(sentences[place.row], candidates[place.row][place.mention], place.span) for place in batch]
+            mentions = [self._mention(sentences[place.row], answers[place.row], place) for place in batch]
+            scores = self._decoder.log_probabilities(prompts, mentions, [mixtures[place.row] for place in batch])
+            log_probabilities.update(zip(batch, scores, strict=True))
+        return log_probabilities
+
     def _candidates(self, sentence: Sentence, answer: Answer) -> list[list[Span]]:
-        """For each mention the places where it may be, so that those before and after it have room."""
+        """For each mention its possible places, which leave room for the mentions before and after it."""
         words = self._answers.word_ids(sentence)
         found: list[list[Span]] = []
         end = 0
@@ -101,17 +113,17 @@ class OccurrenceChooser:
         for position, spans in reversed(list(enumerate(found))):
             found[position] = [span for span in spans if span.end <= start]
             start = found[position][-1].start
-        kept = [spans[:_MOST_PLACES] for spans in found]
+        kept = [spans[:_MAX_OCCURRENCES] for spans in found]
         return [spans if scored.span in spans else [scored.span] for spans, scored in zip(kept, answer.spans, strict=True)]
 
-    def _prompt(self, sentence: Sentence, spans: Sequence[Span], meant: Span) -> list[int]:
-        """The prompt of the sentence in which only one of the places can be read."""
-        others = {word for span in spans for word in range(span.start, span.end)} - set(range(meant.start, meant.end))
+    def _prompt(self, sentence: Sentence, spans: Sequence[Span], visible: Span) -> list[int]:
+        """The prompt of the sentence with all places masked but one."""
+        others = {word for span in spans for word in range(span.start, span.end)} - set(range(visible.start, visible.end))
         words = [replace(word, text=_MASK) if i in others else word for i, word in enumerate(sentence.words)]
         return self._writer.write(replace(sentence, words=tuple(words))).ids
 
-    def _asked(self, sentence: Sentence, answer: Answer, place: _Place) -> tuple[list[int], list[int]]:
-        """The answer up to the mention, and the mention."""
+    def _mention(self, sentence: Sentence, answer: Answer, place: _Place) -> tuple[list[int], list[int]]:
+        """The tokens of the answer before the mention, and the tokens of the mention."""
         before = [scored.span for scored in answer.spans[: place.mention]]
         prefix = self._answers.answer_ids(sentence, before)[: -len(self._answers.end)]
         words = self._answers.word_ids(sentence)[place.span.start : place.span.end]
@@ -119,6 +131,7 @@ class OccurrenceChooser:
         return prefix + (self._answers.next_mention if prefix else []), mention
 
     def _moved(self, sentence: Sentence, answer: Answer, spans: Sequence[Span]) -> Answer:
+        """The answer with its mentions at these spans."""
         if spans == [scored.span for scored in answer.spans]:
             return answer
         scored = [ScoredSpan(span, before.score) for span, before in zip(spans, answer.spans, strict=True)]
@@ -126,7 +139,7 @@ class OccurrenceChooser:
 
 
 def _best_in_order(gains: Sequence[dict[Span, float]]) -> list[Span]:
-    """One span of each mention, in order and without overlap, so that the sum of the gains is the largest.
+    """One span per mention, in order and without overlap, with the largest sum of gains.
 
     >>> _best_in_order([{Span(0, 1, "LOC"): 0.0, Span(4, 5, "LOC"): 2.0}, {Span(2, 3, "PER"): 0.0, Span(6, 7, "PER"): 1.0}])
     [Span(start=4, end=5, label='LOC'), Span(start=6, end=7, label='PER')]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .base_llm import load_base
 from .configuration_retrieveall import RetrieveAllConfig
 from .hub_files import Hub, Snapshot
-from .language_adapter import KNOWLEDGE_FILES, WEIGHT_FILES
-from .model_source import Refusals, Source
+from .language_adapter import INDEX_FILES, WEIGHT_FILES
+from .model_source import AdapterLocation, SkippedAdapters
 
 if TYPE_CHECKING:
     from .modeling_retrieveall import RetrieveAllModel
@@ -55,7 +55,7 @@ class Origin:
     base: BaseOrigin
     device: str | None
     config: dict[str, Any]
-    adapters: dict[str, Source]
+    adapters: dict[str, AdapterLocation]
     hub: Hub
     home: Snapshot | None
     files: list[FileState]
@@ -75,7 +75,7 @@ class Origin:
         return cls(
             base=BaseOrigin(name, base.revision, base.arguments | dtype),
             device=None if "device_map" in base.arguments else str(model.base.device),
-            config={field: getattr(model.config, field) for field in sorted(RetrieveAllConfig.parameters())},
+            config={field: getattr(model.config, field) for field in sorted(RetrieveAllConfig.field_names())},
             adapters=adapters,
             hub=model.hub,
             home=model.home,
@@ -83,7 +83,7 @@ class Origin:
         )
 
 
-def file_states(base: str, adapters: Iterable[Source]) -> list[FileState]:
+def file_states(base: str, adapters: Iterable[AdapterLocation]) -> list[FileState]:
     """The states of the files that a model is read from and that can change: a commit on the Hub cannot.
 
     Args:
@@ -94,7 +94,7 @@ def file_states(base: str, adapters: Iterable[Source]) -> list[FileState]:
     files = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
     for adapter in adapters:
         if isinstance(adapter, Path):
-            files += [adapter / name for name in (*KNOWLEDGE_FILES, *WEIGHT_FILES) if (adapter / name).is_file()]
+            files += [adapter / name for name in (*INDEX_FILES, *WEIGHT_FILES) if (adapter / name).is_file()]
     return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -111,7 +111,7 @@ def load_again(origin: Origin) -> "RetrieveAllModel":
     base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
     model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
     model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
-    model._registry.add_all(origin.adapters, None, Refusals(strict=True))
+    model._registry.add_all(origin.adapters, None, SkippedAdapters(strict=True))
     if origin.device:
         model.to(origin.device)
     model.eval()

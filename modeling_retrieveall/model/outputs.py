@@ -101,7 +101,7 @@ class Extraction:
     def route(self) -> Route:
         """The route of the longest sentence in the language of most of the text."""
         if not self.sentences:
-            return Route.nowhere()
+            return Route.undetermined()
         lengths: Counter[str] = Counter()
         for sentence in self.sentences:
             lengths[sentence.route.language] += sentence.end - sentence.start

@@ -2,7 +2,7 @@
 
     x_input = (P_e, se_1..se_n, P_c, sc_1..sc_m, P_t, x)        (RetrieveAll, arXiv 2505.19128)
 
-For a German sentence it reads, farthest examples first:
+The prompt of a German sentence, with the least similar examples first:
 
     Known entities: Sambia = LOC; Angela Müller = PER
     Text: Der Kanzler reiste nach Lusaka.
@@ -10,8 +10,8 @@ For a German sentence it reads, farthest examples first:
     Text: Angela Merkel besuchte Nairobi.
     Entities:
 
-A prompt whose answer is one tag a word has the sentence twice. The first copy is read by the base LLM alone, and what follows by
-its adapters too:
+A prompt for tags, one per word, has the sentence twice. The base LLM processes the first copy without adapters, and the rest with
+them:
 
     Angela Merkel besuchte Nairobi.
     Tags: Angela Merkel besuchte Nairobi.
@@ -26,26 +26,25 @@ from .answer_format import AnswerFormat
 from .entities import Example, Mention, Sentence
 
 PROMPT_VERSION = 2
-"""Raised whenever the wording or the tokens change: an adapter serves only a prompt that it can read."""
-SERVED_VERSIONS = (1, 2)
-"""Version 1 differs in rare sentences alone: it did not say which occurrence of a mention is meant, read soft hyphens, and took a
-Korean word for one unit."""
+"""Increased whenever the wording or the tokens change, because an adapter only works with the prompt it was trained on."""
+SUPPORTED_PROMPT_VERSIONS = (1, 2)
+"""Version 1 differs only in rare sentences: it has no occurrence numbers, keeps soft hyphens, and does not split Korean words."""
 
 Decoding = Literal["tags", "generation"]
-"""How the LLM answers: with one tag a word, all read in one pass, or with the entities in words, token by token."""
+"""How the LLM answers: with one tag per word in one forward pass, or with the entities as text, token by token."""
 DECODINGS: tuple[Decoding, ...] = ("tags", "generation")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt in tokens, and what found room in it.
+    """A prompt in tokens, and the examples that it includes.
 
     Attributes:
-        ids: Tokens, the beginning-of-sequence token first when the base has one and there is no prefix.
-        mentions: The retrieved mentions shown, farthest first.
-        examples: The retrieved sentences shown, farthest first.
-        prefix: Tokens before ``ids`` that the base LLM reads without its adapters, in a prompt for tags.
-        word_ends: In a prompt for tags, the position in ``ids`` of each word's last token.
+        ids: Tokens. Without a prefix they start with the beginning-of-sequence token, if the base LLM has one.
+        mentions: The retrieved mentions that are included, least similar first.
+        examples: The retrieved sentences that are included, least similar first.
+        prefix: In a prompt for tags, the tokens before ``ids``, which the base LLM processes without adapters.
+        word_ends: In a prompt for tags, the position in ``ids`` of the last token of each word.
     """
 
     ids: list[int]
@@ -62,8 +61,8 @@ class PromptWriter:
     """Writes prompts in the tokens of one base LLM.
 
     Args:
-        answers: The answer format over the base's tokenizer.
-        max_example_tokens: Budget of the retrieved part; the sentence itself is never cut.
+        answers: The answer format with the tokenizer of the base LLM.
+        max_example_tokens: Maximum number of tokens of the retrieved part. The sentence itself is never truncated.
     """
 
     def __init__(self, answers: AnswerFormat, max_example_tokens: int) -> None:
@@ -84,17 +83,36 @@ class PromptWriter:
         examples: Sequence[Example] = (),
         decoding: Decoding = "generation",
     ) -> Prompt:
-        """The prompt of a sentence.
+        """Writes the prompt of a sentence.
 
         Args:
             sentence: The sentence whose entities are asked for.
-            mentions: Retrieved mentions, nearest first.
-            examples: Retrieved sentences, nearest first.
+            mentions: Retrieved mentions, most similar first.
+            examples: Retrieved sentences, most similar first.
             decoding: How the LLM will answer.
 
         Returns:
-            The prompt. Nearest examples stand last, next to the sentence; over the budget the farthest are left out,
-            mentions and sentences taking turns by rank.
+            The prompt. The most similar examples come last, next to the sentence.
+        """
+        shown_mentions, shown_examples = self._within_budget(mentions, examples)
+        shown = self._mention_list([ids for _, ids in shown_mentions])
+        shown += [token for _, example_ids in shown_examples for token in example_ids]
+        included = tuple(mention for mention, _ in shown_mentions), tuple(example for example, _ in shown_examples)
+        if decoding == "generation":
+            return Prompt(self._bos + shown + self._question_ids(sentence), *included)
+        words = self.answers.word_ids(sentence)
+        sentence_ids = [token for word in words for token in word]
+        before = self._line_break + shown + self._tags_head
+        word_ends = tuple(len(before) - 1 + tokens for tokens in accumulate(map(len, words)))
+        return Prompt(before + sentence_ids, *included, (*self._bos, *sentence_ids), word_ends)
+
+    def _within_budget(
+        self, mentions: Sequence[Mention], examples: Sequence[Example]
+    ) -> tuple[list[tuple[Mention, list[int]]], list[tuple[Example, list[int]]]]:
+        """The mentions and sentences that fit into the budget, with their tokens, least similar first.
+
+        Sentences and mentions take turns in the order of their similarity. Once one does not fit, no less similar one of its kind
+        is included.
         """
         budget = self.max_example_tokens
         shown_mentions: list[tuple[Mention, list[int]]] = []
@@ -111,19 +129,10 @@ class PromptWriter:
                 if cost <= budget and len(shown_mentions) == rank:
                     shown_mentions.append((mentions[rank], ids))
                     budget -= cost
-        shown = self._mention_list([ids for _, ids in reversed(shown_mentions)])
-        shown += [token for _, example_ids in reversed(shown_examples) for token in example_ids]
-        found = tuple(m for m, _ in reversed(shown_mentions)), tuple(e for e, _ in reversed(shown_examples))
-        if decoding == "generation":
-            return Prompt(self._bos + shown + self._question_ids(sentence), *found)
-        words = self.answers.word_ids(sentence)
-        read = [token for word in words for token in word]
-        before = self._line_break + shown + self._tags_head
-        word_ends = tuple(len(before) - 1 + tokens for tokens in accumulate(map(len, words)))
-        return Prompt(before + read, *found, (*self._bos, *read), word_ends)
+        return shown_mentions[::-1], shown_examples[::-1]
 
     def _mention_list(self, mentions: list[list[int]]) -> list[int]:
-        """P_e, se_1..se_n; nothing at all when no mention is shown."""
+        """P_e, se_1..se_n. Empty without mentions."""
         if not mentions:
             return []
         ids = list(self._entities_head)

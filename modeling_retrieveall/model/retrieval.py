@@ -1,4 +1,4 @@
-"""The labelled examples of one language, searched by sentence and by entity.
+"""Search over the labelled examples of one language, by sentence and by entity.
 
 >>> index = ExampleIndex(examples, vectors)
 >>> found = index.search(query, n_entities=6, n_sentences=2)
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Hit(Generic[T]):
-    """Something retrieved, and its cosine similarity to the query in [-1, 1]."""
+    """A retrieved item, and its cosine similarity to the query in [-1, 1]."""
 
     item: T
     similarity: float
@@ -30,7 +30,7 @@ class Hit(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """What a prompt is written from: hits, nearest first."""
+    """The retrieved part of a prompt: hits, most similar first."""
 
     mentions: list[Hit[Mention]]
     examples: list[Hit[Example]]
@@ -39,13 +39,13 @@ class Retrieved:
 class ExampleIndex:
     """Sentence-level and entity-level search over labelled examples.
 
-    Vectors are centred on the mean of the index before the cosine: hidden states of an LLM share one large component that
-    would make everything look alike.
+    Vectors are centred on the mean of the index before the cosine is taken, because the hidden states of an LLM share one large
+    component that would make all of them similar.
 
     Args:
         examples: The labelled sentences.
-        sentence_vectors: ``[examples, hidden]``, their sentence vectors.
-        mention_vectors: ``[mentions, hidden]``, a vector of every mention, example by example in order of its spans.
+        sentence_vectors: ``[examples, hidden]``: the vector of each sentence.
+        mention_vectors: ``[mentions, hidden]``: the vector of each mention, in the order of the examples and their spans.
 
     Raises:
         ValueError: The numbers of vectors and of examples or mentions differ.
@@ -68,7 +68,7 @@ class ExampleIndex:
 
     @classmethod
     def build(cls, examples: Sequence[Example], vectors: Sequence[SentenceVectors]) -> "ExampleIndex":
-        """An index from examples and what the encoder made of their sentences."""
+        """Builds an index from examples and the encoder's vectors of their sentences."""
         hidden = vectors[0].sentence.shape[0] if vectors else 0
         mentions = [v.mention(s.start, s.end) for e, v in zip(examples, vectors, strict=True) for s in e.spans]
         sentences = [v.sentence for v in vectors]
@@ -87,40 +87,40 @@ class ExampleIndex:
         sentence_threshold: float = 1.0,
         exclude: str | None = None,
     ) -> Retrieved:
-        """The nearest distinct mentions and sentences above the dynamic thresholds.
+        """The most similar distinct mentions and sentences above the dynamic thresholds.
 
-        A mention is as near as the word of the query nearest to it. Thresholds are mean + factor * standard deviation of the
-        similarities to the whole index (section "retrieval" of arXiv 2505.19128 leaves the form open).
+        The similarity of a mention is that of the most similar word of the query. A threshold is mean + factor * standard
+        deviation of the similarities to the whole index; the paper (arXiv 2505.19128) does not define its thresholds.
 
         Args:
             query: Vectors of the sentence.
-            n_entities: Mentions at most.
-            n_sentences: Sentences at most.
-            entity_threshold: Factor for mentions.
-            sentence_threshold: Factor for sentences.
-            exclude: The key of an example; neither it nor its exact duplicates, nor their mentions, are returned.
+            n_entities: Maximum number of mentions.
+            n_sentences: Maximum number of sentences.
+            entity_threshold: Factor of the threshold for mentions.
+            sentence_threshold: Factor of the threshold for sentences.
+            exclude: Key of an example. The example, its exact duplicates and their mentions are not returned.
         """
         mentions: list[Hit[Mention]] = []
         if n_entities and len(self._mentions) and len(query.words):
             words = normalize(query.words - self._mention_mean, dim=-1)
-            similarities = (words @ self._mentions.T).amax(0)
+            similarities = (words @ self._mentions.T).amax(0)  # [mentions]
             excluded = self._mention_rows.get(exclude, ()) if exclude is not None else ()
             mentions = _top(self.mentions, similarities, n_entities, entity_threshold, excluded, _mention_identity)
         examples: list[Hit[Example]] = []
         if n_sentences and len(self._sentences):
-            similarities = self._sentences @ normalize(query.sentence - self._sentence_mean, dim=-1)
+            similarities = self._sentences @ normalize(query.sentence - self._sentence_mean, dim=-1)  # [examples]
             excluded = self._example_rows.get(exclude, ()) if exclude is not None else ()
             examples = _top(self.examples, similarities, n_sentences, sentence_threshold, excluded, _example_identity)
         return Retrieved(mentions, examples)
 
 
-def nearest(found: Sequence[Retrieved], n_entities: int, n_sentences: int) -> Retrieved:
-    """The nearest distinct mentions and sentences of what several indices have.
+def merge_retrieved(found: Sequence[Retrieved], n_entities: int, n_sentences: int) -> Retrieved:
+    """The most similar distinct mentions and sentences among the results of several indices.
 
     Args:
-        found: What each index has retrieved.
-        n_entities: Mentions at most.
-        n_sentences: Sentences at most.
+        found: The result of each index.
+        n_entities: Maximum number of mentions.
+        n_sentences: Maximum number of sentences.
     """
     if len(found) == 1:
         return found[0]
@@ -152,7 +152,7 @@ def _example_identity(example: Example) -> str:
 
 
 def _centred(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean [hidden] and the unit vectors [n, hidden] around it."""
+    """The mean [hidden], and the centred vectors [n, hidden] scaled to unit length."""
     vectors = vectors.float()
     mean = vectors.mean(0) if len(vectors) else torch.zeros(vectors.shape[1:])
     return mean, normalize(vectors - mean, dim=-1)
@@ -166,8 +166,8 @@ def _top(
     excluded: Sequence[int],
     identity: Callable[[T], Hashable],
 ) -> list[Hit[T]]:
-    """The ``limit`` most similar items over the dynamic threshold, one of each identity, none of the ``excluded`` rows."""
-    # As if the excluded were not in the index: in use they are not.
+    """The ``limit`` most similar items above the dynamic threshold, one per identity, without the ``excluded`` rows."""
+    # Excluded rows do not count in the threshold either: at inference, the index does not contain the query.
     counted = torch.ones(len(items), dtype=torch.bool)
     counted[list(excluded)] = False
     if not counted.any():

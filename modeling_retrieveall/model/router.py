@@ -1,7 +1,7 @@
-"""Which language a sentence is in, and so which adapters serve it: one row of the mapping matrix M.
+"""Decides which language a sentence is in, and which adapters decode it: one row of the paper's mapping matrix M.
 
-A posterior over the languages makes the row: that of a linear discriminant over the sentence vectors, the shares of the
-paper's vote, or both. Sentences of one text share their evidence, and what is far from every language is marked unknown.
+The posterior over the languages comes from LDA over the sentence vectors, from the paper's vote of the nearest examples, or from
+both. The sentences of one text are smoothed together. A sentence that is far from every language is marked as unknown.
 
     >>> router = Router(RetrieveAllConfig())
     >>> router.add("de", german_vectors)
@@ -20,28 +20,29 @@ import torch
 from torch import Tensor
 
 from .configuration_retrieveall import RetrieveAllConfig
-from .hmm_smoothing import shared
-from .knn import Votes
-from .lda import Discriminant
+from .hmm_smoothing import smooth_posteriors
+from .knn import NearestNeighbours
+from .lda import LinearDiscriminant
 from .writing_systems import dominant_script
 
 UNDETERMINED = "und"
-"""BCP-47 for a language that could not be determined: a text without words, or a model without languages."""
+"""BCP-47 code of an undetermined language: the text has no words, or the model has no languages."""
 
 _TEMPERATURES = [2 ** (step / 8) for step in range(57)]  # from 1 to 128
-_TAKEN_FOR_UNKNOWN = 0.01
+_UNKNOWN_RATE = 0.01
+"""Share of the sentences of known languages that a calibrated router takes for unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one sentence is served.
+    """The language of a sentence, and the adapters that decode it.
 
     Attributes:
-        language: The language it is taken for.
-        adapters: The adapters of its row of M.
-        weights: Their weights, adding up to 1.
-        confidence: Posterior of the language, in [0, 1].
-        known: Whether the language is believed to be one of the router's.
+        language: The most probable language.
+        adapters: The adapters of the sentence, as in its row of M.
+        weights: The weights of the adapters; they add up to 1.
+        confidence: Posterior probability of the language, in [0, 1].
+        known: Whether the sentence seems to be in one of the router's languages.
     """
 
     language: str
@@ -52,69 +53,61 @@ class Route:
 
     @classmethod
     def certain(cls, language: str) -> "Route":
-        """The route of a language that the caller has named."""
+        """The route of a sentence whose language the caller has given."""
         return cls(language, (language,), (1.0,), 1.0, True)
 
     @classmethod
-    def nowhere(cls) -> "Route":
-        """The route of a text that has nothing to route."""
+    def undetermined(cls) -> "Route":
+        """The route of a text without words: no adapter."""
         return cls(UNDETERMINED, (), (), 0.0, False)
 
     @property
     def mixture(self) -> dict[str, float]:
-        """Its row of M: adapter to weight."""
+        """The weight of each adapter."""
         return dict(zip(self.adapters, self.weights, strict=True))
 
 
 class Router:
-    """Routes sentences among languages, which come and go without anything being learned again.
+    """Routes sentences to languages. Languages are added and removed without any training.
 
     Args:
-        config: Which posterior, how many adapters serve a sentence, and what serves one of an unknown language.
+        config: Selects the posterior, the number of adapters per sentence, and what decodes a sentence in an unknown language.
 
     Attributes:
-        fallback: The shared adapter, when there is one.
+        fallback: The multilingual adapter, if there is one.
     """
 
     def __init__(self, config: RetrieveAllConfig) -> None:
         self.config = config
         self.fallback: str | None = None
-        # Both know every language, so that the configuration may choose another one at any time.
-        self._all_distances, self._all_votes = Discriminant(), Votes()
+        # Both hold every language, so that `config.router` can change at any time.
+        self._lda, self._neighbours = LinearDiscriminant(), NearestNeighbours()
         self._scripts: dict[str, frozenset[str]] = {}
 
     @property
-    def _discriminant(self) -> Discriminant | None:
-        return None if self.config.router == "vote" else self._all_distances
-
-    @property
-    def _votes(self) -> Votes | None:
-        return None if self.config.router == "discriminant" else self._all_votes
-
-    @property
     def languages(self) -> list[str]:
-        """The languages it knows, sorted."""
+        """The languages it routes to, sorted."""
         return sorted(self._scripts)
 
     def add(self, language: str, vectors: Tensor, scripts: frozenset[str] = frozenset()) -> None:
-        """Adds a language, in place of what was known of it.
+        """Adds or replaces a language. A language without examples is not routed to.
 
         Args:
             language: Its code.
-            vectors: ``[examples, hidden]``: its sentence vectors.
-            scripts: The scripts it is written in; any, when none is given.
+            vectors: ``[examples, hidden]``: the sentence vectors of its examples.
+            scripts: The scripts it is written in; empty for any script.
         """
         self.remove(language)
         if len(vectors):
             self._scripts[language] = scripts
-            for scorer in (self._all_distances, self._all_votes):
-                scorer.add(language, vectors)
+            self._lda.add(language, vectors)
+            self._neighbours.add(language, vectors)
 
     def remove(self, language: str) -> None:
-        """Takes a language away, if it is there."""
+        """Removes a language if it is there."""
         self._scripts.pop(language, None)
-        for scorer in (self._all_distances, self._all_votes):
-            scorer.remove(language)
+        self._lda.remove(language)
+        self._neighbours.remove(language)
 
     def route(
         self,
@@ -123,53 +116,55 @@ class Router:
         documents: Sequence[int] | None = None,
         prior: Mapping[str, float] | None = None,
     ) -> tuple[Tensor, list[Route]]:
-        """Posterior and routes of sentences.
+        """Posteriors and routes of sentences.
 
         Args:
             sentences: ``[sentences, hidden]``: sentence vectors.
-            texts: Their texts; scripts are not looked at when not given.
-            documents: Which text each sentence is of; those of one text stand together, in its order. Each is of its own when
-                not given.
-            prior: Weights of languages before any sentence is read; a language without one is ruled out. Who gives it knows
-                that the sentences are in one of these: none is taken for unknown.
+            texts: The text of each sentence. Without them, scripts are not checked.
+            documents: The document number of each sentence; the sentences of a document follow each other in its order. Without
+                it, each sentence is a document of its own.
+            prior: Weight of each language; languages without one are ruled out. With a prior, no sentence is treated as being
+                in an unknown language.
 
         Returns:
-            ``[sentences, languages]``, float64, in the order of ``languages``; and the row of M of each sentence.
+            The posterior, ``[sentences, languages]``, float64, in the order of ``languages``; and the route of each sentence.
         """
         count = len(sentences)
         if not self.languages or not count:
-            return torch.zeros(count, len(self.languages)), [self._row([], False)] * count
+            return torch.zeros(count, len(self.languages)), [self._route([], False)] * count
         owners = range(count) if documents is None else documents
-        distances = self._discriminant.distances(sentences) if self._discriminant else None
+        distances = None if self.config.router == "vote" else self._lda.distances(sentences)
         posterior = self._posterior(sentences, distances, owners, prior)
         known = self._known(distances, posterior, owners, texts) if prior is None else [True] * count
-        return posterior, [self._row(*row) for row in zip(posterior.tolist(), known, strict=True)]
+        return posterior, [self._route(*row) for row in zip(posterior.tolist(), known, strict=True)]
 
     def _posterior(
         self, sentences: Tensor, distances: Tensor | None, owners: Sequence[int], prior: Mapping[str, float] | None
     ) -> Tensor:
+        """``[sentences, languages]``: the posterior that the configuration selects, smoothed over each document."""
         logs = torch.zeros(len(sentences), len(self.languages), dtype=torch.float64)
         if distances is not None:
             logs = logs + (-distances.square() / (2 * self.config.routing_temperature)).log_softmax(-1)
-        if self._votes:
-            logs = logs + self._votes.posterior(sentences, self.config.k_neighbours).double().log()
+        if self.config.router != "discriminant":
+            logs = logs + self._neighbours.posterior(sentences, self.config.k_neighbours).double().log()
         weights = [1.0 if prior is None else prior.get(language, 0.0) for language in self.languages]
         log_prior = torch.tensor(weights, dtype=torch.float64).log()
-        texts = [list(positions) for _, positions in groupby(range(len(owners)), key=owners.__getitem__)]
-        return torch.cat([shared(logs[text], log_prior, self.config.stay_probability) for text in texts]).exp()
+        documents = [list(positions) for _, positions in groupby(range(len(owners)), key=owners.__getitem__)]
+        stay = self.config.stay_probability
+        return torch.cat([smooth_posteriors(logs[document], log_prior, stay) for document in documents]).exp()
 
     def _known(
         self, distances: Tensor | None, posterior: Tensor, owners: Sequence[int], texts: Sequence[str] | None
     ) -> list[bool]:
-        """Whether each sentence is near a language, and in a script of one.
+        """Whether each sentence is near a language, and in a script of one of the languages.
 
-        Neighbours in one text that are taken for the same language are near or far together: one odd sentence is no unknown
-        language.
+        Consecutive sentences of a document that are routed to the same language share their mean distance, so that one unusual
+        sentence is not taken for an unknown language.
         """
         near = torch.ones(len(owners), dtype=torch.bool)
         if distances is not None:
-            nearest, taken_for = self._nearest(distances), posterior.argmax(-1).tolist()
-            for _, run in groupby(range(len(owners)), key=lambda i: (owners[i], taken_for[i])):
+            nearest, best = self._nearest_distance(distances), posterior.argmax(-1).tolist()
+            for _, run in groupby(range(len(owners)), key=lambda i: (owners[i], best[i])):
                 together = list(run)
                 near[together] = nearest[together].mean() <= self.config.max_distance
         scripts = self._scripts.values()
@@ -178,18 +173,19 @@ class Router:
         written = frozenset().union(*scripts) | {None}
         return [is_near and dominant_script(text) in written for is_near, text in zip(near.tolist(), texts, strict=True)]
 
-    def _row(self, probabilities: list[float], known: bool) -> Route:
+    def _route(self, probabilities: list[float], known: bool) -> Route:
+        """The route of one sentence from its posterior, which is empty if there are no languages."""
         ranked = sorted(zip(self.languages, probabilities, strict=True), key=lambda pair: -pair[1]) if probabilities else []
         language, confidence = ranked[0] if ranked else (UNDETERMINED, 0.0)
-        nearest = [pair for pair in ranked[: self.config.adapters_per_sentence] if pair[1] >= self.config.min_weight]
-        row = dict(nearest or ranked[:1])
+        probable = [pair for pair in ranked[: self.config.adapters_per_sentence] if pair[1] >= self.config.min_weight]
+        mixture = dict(probable or ranked[:1])
         if not known:
-            row = self._row_of_unknown(row)
-        total = sum(row.values())
-        return Route(language, tuple(row), tuple(weight / total for weight in row.values()), confidence, known)
+            mixture = self._mixture_for_unknown(mixture)
+        total = sum(mixture.values())
+        return Route(language, tuple(mixture), tuple(weight / total for weight in mixture.values()), confidence, known)
 
-    def _row_of_unknown(self, nearest: dict[str, float]) -> dict[str, float]:
-        """Adapters and weights, not yet adding up to 1, for a sentence that has these nearest languages."""
+    def _mixture_for_unknown(self, nearest: dict[str, float]) -> dict[str, float]:
+        """Adapters and their weights, not normalised, for a sentence in an unknown language with these nearest languages."""
         mul = {self.fallback: sum(nearest.values()) or 1.0} if self.fallback else nearest
         choice = self.config.when_unknown
         if choice == "empty":
@@ -198,26 +194,26 @@ class Router:
             return mul
         return nearest | mul if choice == "both" else nearest
 
-    def _nearest(self, distances: Tensor) -> Tensor:
-        """``[sentences]``: distances from the nearest language, in standard deviations a dimension."""
-        return distances.amin(-1) / sqrt(self._all_distances.dimensions)
+    def _nearest_distance(self, distances: Tensor) -> Tensor:
+        """``[sentences]``: distances from the nearest language, in standard deviations per dimension."""
+        return distances.amin(-1) / sqrt(self._lda.dimensions)
 
     def calibrate(self, held_out: Mapping[str, Tensor]) -> dict[str, float]:
-        """Sets the temperature of highest likelihood, and the distance that one known sentence in a hundred exceeds.
+        """Fits ``routing_temperature`` by maximum likelihood, and ``max_distance`` so that 1 % of the sentences exceed it.
 
-        Every language counts alike, however many sentences it has.
+        Every language has the same weight, whatever its number of sentences.
 
         Args:
-            held_out: Each of the router's languages to sentence vectors ``[sentences, hidden]``, none of them among those added.
+            held_out: For each language of the router sentence vectors ``[sentences, hidden]``, none of which were added.
 
         Returns:
-            The fields of the configuration that were set; none by a router that only votes.
+            The fields of the configuration that were set. Empty with ``router="vote"``, which uses neither field.
         """
-        if not self._discriminant:
+        if self.config.router == "vote":
             return {}
-        distances = {code: self._discriminant.distances(held_out[code]) for code in self.languages}
+        distances = {code: self._lda.distances(held_out[code]) for code in self.languages}
         losses = [_loss(list(distances.values()), temperature) for temperature in _TEMPERATURES]
-        farthest = _quantile([self._nearest(of_language) for of_language in distances.values()], 1 - _TAKEN_FOR_UNKNOWN)
+        farthest = _quantile([self._nearest_distance(of_language) for of_language in distances.values()], 1 - _UNKNOWN_RATE)
         fitted = {"max_distance": round(farthest, 3)}
         if len(distances) > 1:
             fitted["routing_temperature"] = round(_TEMPERATURES[losses.index(min(losses))], 2)
@@ -226,13 +222,13 @@ class Router:
 
 
 def _loss(distances: list[Tensor], temperature: float) -> float:
-    """Mean over languages of the cross-entropy of their sentences, of which ``distances`` [sentences, languages] tell."""
+    """Mean cross-entropy of the languages; ``distances[i]`` ``[sentences, languages]`` are of sentences in language i."""
     logs = [(-of_language.square() / (2 * temperature)).log_softmax(-1)[:, i] for i, of_language in enumerate(distances)]
     return -sum(float(log.mean()) for log in logs) / len(logs)
 
 
 def _quantile(groups: list[Tensor], share: float) -> float:
-    """The value below which such a share of all lies, when every group weighs the same."""
+    """The quantile of all values, when every group has the same total weight."""
     values = torch.cat(groups)
     weights = torch.cat([torch.full_like(group, 1 / (len(group) * len(groups))) for group in groups])
     order = values.argsort()

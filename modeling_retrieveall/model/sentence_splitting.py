@@ -1,12 +1,12 @@
-"""A text's sentences, in whatever language it may turn out to be.
+"""Splits a text into sentences before its language is known.
 
 >>> text = "Prof. Dr. Merkel kam am 3. Mai nach Bonn. Graz liegt an der Mur."
 >>> [text[start:end] for start, end in sentence_bounds(text, ["de", "en"])]
 ['Prof. Dr. Merkel kam am 3. Mai nach Bonn. ', 'Graz liegt an der Mur.']
 
-A text is read once, whatever its languages are. Every stop with white space behind it may end a sentence, and the rules of this
-module say where it does not: after an initial, an abbreviation or an ordinal, inside quotation marks, before a word in lower
-case. Two sentences that stay together cost little, but a name that is cut in two is lost; so in doubt the text is not cut.
+The same rules hold for all languages. Every stop that is followed by white space may end a sentence, unless a rule of this module
+says otherwise: after an initial, an abbreviation or an ordinal, inside quotation marks, or before a word in lower case. In doubt
+the text is not split: two sentences that stay together cost little, but a name that is split in two is lost.
 """
 
 import unicodedata
@@ -19,30 +19,30 @@ from .abbreviations import ABBREVIATIONS
 from .line_ends import paragraphs
 
 STOPS = ".!?…‥．！？。｡।॥؟۔።፧։᙮។៕။෴‼⁇⁈⁉\u037e"
-"""The marks that end sentences; the full stop does other things as well."""
+"""The marks that may end a sentence."""
 
 _ORDINALS = frozenset(
     ("bs", "cs", "da", "de", "et", "eu", "fi", "fo", "hr", "hu", "is", "lb", "lv", "nb", "nn", "no", "sk", "sl", "sr", "tr")
 )
-"""The languages that write ordinal numbers with a full stop."""
+"""Languages that write ordinal numbers with a full stop."""
 _LOWER_CASE_STARTS = frozenset(("en", "pcm"))
-"""The languages whose sentences are often begun in lower case, and whose abbreviations are few."""
+"""Languages in which sentences often start in lower case, and which have few abbreviations."""
 
 _STOP = rf"(?:[{STOPS}]|(?<=\p{{Greek}});)"
 _CANDIDATE = regex.compile(rf"(?<stop>{_STOP}++(?:[ ]{_STOP}++)*+)(?<close>[\p{{Pe}}\p{{Pf}}\"'“]*+)(?<space>\s*+)")
 _WITHOUT_SPACE = frozenset("。！？｡।॥።။។")
 _IN_NAMES = frozenset(".!?…‥．！？‼⁇⁈⁉")
-_NAME_GOES_ON = frozenset(("Inc", "Corp", "Ltd", "LLC", "Co", "GmbH", "Jr", "Sr"))
-"""Words that begin no sentence, as in "Yahoo! Inc."."""
+_NAME_SUFFIXES = frozenset(("Inc", "Corp", "Ltd", "LLC", "Co", "GmbH", "Jr", "Sr"))
+"""Words that never start a sentence, as in "Yahoo! Inc."."""
 _LINE_END = regex.compile(r"[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
 _CLOSING_QUOTE = regex.compile(r"\"++(?:\s++|$)")
 _QUOTES = regex.compile(r"\"++")
 _OPENING = regex.compile(r"[„“«‹「『《〈(\[{（【]")
 _CLOSING = regex.compile(r"[”»›」』》〉)\]}）】“]")
-_QUOTED = 40
-"""Characters of a title in quotation marks, at most; what is longer is speech, which has sentences of its own."""
-_SENTENCE = 200
-"""Characters of a sentence that are looked at, so that time is linear in the text."""
+_MAX_TITLE = 40
+"""Maximum number of characters of a title in quotation marks. Longer quotations are speech, which has sentences of its own."""
+_MAX_BEFORE = 200
+"""Number of characters before a stop that are examined, so that the time is linear in the length of the text."""
 
 _WORD_BEFORE = regex.compile(r"""(?:[\p{L}\p{M}\p{N}\p{Cs}.'’\-‐‑/·\u200c\u200d]|(?<=\p{Hebrew})["״](?=\p{Hebrew}))++$""")
 _WORD_AFTER = regex.compile(r"[^\w\p{M}]*+(?<word>[\p{L}\p{M}\p{N}]++)")
@@ -63,16 +63,16 @@ _WORD = regex.compile(r"\w[\w\p{M}]*+")
 _SCORE = regex.compile(r"\d\s?[:,]\s?$|\w[-–]$|[$€£¥#]\s?$")
 _LETTERS_BEFORE = regex.compile(r"[\p{L}\p{M}\p{N}]+(?=\s*$)")
 _INDIC_VERBS = frozenset(("है", "हैं", "हो", "था", "थी", "थे", "थीं", "दी", "की", "दे", "ले", "छ", "છે", "ਹੈ", "ਹਨ", "වේ", "ය"))
-"""Words that are one letter with its marks and end sentences; such words are initials otherwise."""
+"""Words of one letter with its marks that end sentences. All other words of one letter are initials."""
 
 
 def sentence_bounds(text: str, languages: Iterable[str]) -> list[tuple[int, int]]:
-    """Where sentences begin and end, in code points; together they are the whole text.
+    """The start and end of each sentence in code points. The sentences cover the whole text.
 
     Args:
         text: The text.
-        languages: The codes of the languages it may be in. Where one of them writes ordinal numbers with a full stop, the text
-            is not cut after a number of one or two digits. Without any language the text is not cut.
+        languages: Codes of the languages that the text may be in. If one of them writes ordinal numbers with a full stop, the
+            text is not split after a number of one or two digits. Without languages the text is not split.
     """
     codes = {language.partition("-")[0] for language in languages}
     if not codes:
@@ -82,30 +82,30 @@ def sentence_bounds(text: str, languages: Iterable[str]) -> list[tuple[int, int]
     for paragraph in paragraphs(text):
         found = dict(stops.within(paragraph.start, paragraph.end))
         cuts |= {paragraph.start, paragraph.end, *found.values(), *paragraph.cuts(found.keys())}
-    # White space before the first paragraph belongs to it, and that behind the last to the last.
+    # White space before the first paragraph and after the last one belongs to these paragraphs.
     ends = [*sorted(cuts - {min(cuts, default=0), max(cuts, default=0)}), len(text)]
     return list(zip([0, *ends], ends, strict=False))
 
 
 @dataclass(frozen=True)
 class _Stop:
-    """A mark that may end a sentence, with what stands around it.
+    """One or several marks that may end a sentence, and their context.
 
     Attributes:
-        mark: The mark, or several.
-        before: What stands before it, as far as it is looked at.
-        word: The word before it, with the full stops inside.
-        following: The word after it.
-        goes_on_in_lower_case: Whether the second word after it is in lower case.
+        mark: The marks, without spaces.
+        before: The text of the sentence before the mark, at most ``_MAX_BEFORE`` characters.
+        word: The word before the mark, with the full stops inside it.
+        following: The word after the mark.
+        second_is_lower_case: Whether the second word after the mark starts in lower case.
         is_before_one_word: Whether the next sentence is a single word.
-        at_line_end: Whether a line ends with it.
+        at_line_end: Whether the mark is at the end of a line.
     """
 
     mark: str
     before: str
     word: str
     following: str
-    goes_on_in_lower_case: bool
+    second_is_lower_case: bool
     is_before_one_word: bool
     at_line_end: bool
 
@@ -116,7 +116,7 @@ class _Stops:
     Args:
         text: The text.
         ordinals: Whether a number with a full stop may be an ordinal.
-        lower_case_starts: Whether a sentence may begin in lower case.
+        lower_case_starts: Whether a sentence may start in lower case.
     """
 
     def __init__(self, text: str, ordinals: bool, lower_case_starts: bool) -> None:
@@ -125,7 +125,7 @@ class _Stops:
         self.lower_case_starts = lower_case_starts
 
     def within(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Where sentences of a paragraph end, and where the next ones begin."""
+        """For each sentence of a paragraph its end, and the start of the next sentence."""
         sentence = read = start
         quotes = 0
         for match in _CANDIDATE.finditer(self.text, start, end):
@@ -143,10 +143,20 @@ class _Stops:
                 sentence = begins
 
     def _stop(self, at: int, mark: str, sentence: int, begins: int, end: int, at_line_end: bool) -> _Stop:
-        before = self.text[max(sentence, at - _SENTENCE) : at]
+        """The stop at a position of the text, and its context.
+
+        Args:
+            at: Where the mark starts.
+            mark: The mark.
+            sentence: Where the sentence before the mark starts.
+            begins: Where the next sentence would start.
+            end: Where the paragraph ends.
+            at_line_end: Whether the mark is at the end of a line.
+        """
+        before = self.text[max(sentence, at - _MAX_BEFORE) : at]
         before = before[:-1] if before.endswith(" ") else before
-        word = _WORD_BEFORE.search(before[-_QUOTED:])
-        after = self.text[begins : min(end, begins + _QUOTED)]  # a slice, as `regex` looks for literals up to the end
+        word = _WORD_BEFORE.search(before[-_MAX_TITLE:])
+        after = self.text[begins : min(end, begins + _MAX_TITLE)]  # a slice: `regex` would search the whole text for literals
         following = _WORD_AFTER.match(after)
         return _Stop(
             "".join(mark.split()),
@@ -159,7 +169,7 @@ class _Stops:
         )
 
     def _ends_sentence(self, stop: _Stop, next_character: str) -> bool:
-        if not stop.at_line_end and (not stop.following or next_character in ",;:)]}%([" or stop.following in _NAME_GOES_ON):
+        if not stop.at_line_end and (not stop.following or next_character in ",;:)]}%([" or stop.following in _NAME_SUFFIXES):
             return False
         if _LOWER.match(stop.following) and not (
             self.lower_case_starts and stop.mark in (".", "?") and stop.word.isalpha() and len(stop.word) > 2
@@ -170,15 +180,15 @@ class _Stops:
         return stop.at_line_end or _is_clause(stop)
 
     def _is_in_title(self, sentence: int, match: "regex.Match[str]") -> bool:
-        """Whether the stop is inside of short quotation marks or brackets."""
-        before = self.text[max(sentence, match.start() - _QUOTED) : match.start()]
+        """Whether the stop is inside a short quotation or brackets."""
+        before = self.text[max(sentence, match.start() - _MAX_TITLE) : match.start()]
         opening = max((found.start() for found in _OPENING.finditer(before)), default=-1)
         if opening < 0 or match["close"] or _CLOSING.search(before, opening + 1):
             return False
-        return bool(_CLOSING.search(self.text[match.end() : match.end() + _QUOTED]))
+        return bool(_CLOSING.search(self.text[match.end() : match.end() + _MAX_TITLE]))
 
     def _is_abbreviation(self, stop: _Stop) -> bool:
-        """Whether the full stop belongs to the word before it."""
+        """Whether the full stop is part of the word before it."""
         word = stop.word
         if not word:
             return False
@@ -188,25 +198,26 @@ class _Stops:
         if stop.following[:1].isdecimal() and _CASED.match(word) and len(word) <= (3 if word == lower else 4):
             return True  # "Art. 5", "p. 12"
         if word == lower and len(word) <= 5 and stop.before.removesuffix(word).endswith(". "):
-            return True  # "Dr. med. habil."; the stop before ends no sentence
+            return True  # "Dr. med. habil.": the previous stop does not end a sentence either
         last = _HYPHEN.split(word)[-1]
         is_listed = lower.endswith("str") or not ABBREVIATIONS.isdisjoint((word, lower, last, last.lower()))
         if is_listed and (not word.isupper() or stop.following.isupper()):
             return True
         if "." in word:
-            # "d.o.o.", "U.S."; "23.45." and "4.2." are numbers, and only the second is that of a section.
+            # "d.o.o." and "U.S." are abbreviations. "23.45." is a number, which may end a sentence before a letter.
             is_number = word[-1].isdecimal()
             return not _CASED.match(stop.following) if is_number else all(len(part) <= 3 for part in word.split("."))
         return bool(_ROMAN.fullmatch(word)) or _is_initial(word, lower) or _is_without_vowel(word, lower)
 
     def _is_ordinal(self, stop: _Stop, before: str) -> bool:
+        """Whether the number before the full stop is an ordinal; ``before`` is the text before the number."""
         if len(stop.word) > 2 or _SCORE.search(before) or not stop.following:
             return False
         if stop.following[0].isdecimal():
             return True
         if not _CASED.match(stop.following):
             return False
-        previous = _LETTERS_BEFORE.search(before[-_QUOTED:])
+        previous = _LETTERS_BEFORE.search(before[-_MAX_TITLE:])
         if len(stop.word) == 1 or not previous:
             return True
         if previous.group()[-1].isdecimal():
@@ -215,7 +226,7 @@ class _Stops:
 
 
 def _is_initial(word: str, lower: str) -> bool:
-    """Whether a word is one letter with its marks, or a capital with a consonant, such as "Th"."""
+    """Whether a word is one letter with its marks, or a capital letter and a consonant, such as "Th"."""
     letters = _GRAPHEME.findall(word)
     plain = _without_marks(lower)
     if len(letters) == 1:
@@ -225,14 +236,14 @@ def _is_initial(word: str, lower: str) -> bool:
 
 
 def _is_without_vowel(word: str, lower: str) -> bool:
-    """Whether a word is short and cannot be spoken, such as "bzw"; r and l are vowels in words such as "vrt"."""
+    """Whether a word is short and has no vowel, such as "bzw". In words such as "vrt", r and l count as vowels."""
     if word.isupper() or not _CONSONANTS.fullmatch(plain := _without_marks(lower)):
         return False
     return not _VOWEL.search(plain) and not (word == lower and _SYLLABIC.search(plain))
 
 
 def _is_clause(stop: _Stop) -> bool:
-    """Whether there is a sentence before a stop: not in names such as "Oh! My Goddess" and "Live. Love. A$AP"."""
+    """Whether the text before a stop is a sentence, and not part of a name such as "Oh! My Goddess" or "Live. Love. A$AP"."""
     if stop.mark[-1] not in _IN_NAMES:
         return True
     if stop.mark[-1] in _WITHOUT_SPACE:
@@ -243,11 +254,11 @@ def _is_clause(stop: _Stop) -> bool:
     if stop.mark == ".":
         is_row_of_words = len(words) == 1 and stop.is_before_one_word
         is_acronym = len(stop.following) > 1 and stop.following.isupper()
-        return len(words) > 2 or is_row_of_words or (stop.goes_on_in_lower_case and not is_acronym)
+        return len(words) > 2 or is_row_of_words or (stop.second_is_lower_case and not is_acronym)
     lower = _LOWER_WORDS.findall(stop.before)
     if len(words) > 2 and (len(lower) > 1 or any(len(word) > 3 for word in lower)):
         return True
-    return stop.goes_on_in_lower_case and stop.mark[-1] in "!?"
+    return stop.second_is_lower_case and stop.mark[-1] in "!?"
 
 
 def _without_marks(word: str) -> str:

@@ -1,16 +1,26 @@
-r"""The entities of a sentence from one tag a word, all read in a single forward pass.
+r"""Finds the entities of a sentence with one tag per word, all in a single forward pass.
 
-The prompt holds the sentence twice. When a causal LLM meets a word for the second time, it has read the whole sentence, so its
-state there tells what the word is (arXiv 2601.17585). The first copy is read by the base LLM alone and the second one by its
-adapters too, which attend to the first (Activated LoRA, arXiv 2504.12397). The tag is read at the last token of the word:
+The prompt has the sentence twice. A causal LLM does not see the words to the right, but when it processes the second copy it has
+read the whole sentence (arXiv 2601.17585). The base LLM processes the first copy without LoRA. The second copy is processed with
+LoRA and attends to the cache of the first one (Activated LoRA, arXiv 2504.12397):
 
-    Angela Merkel besuchte Nairobi.                  the base LLM
-    Tags: Angela Merkel besuchte Nairobi.            the base LLM with the adapters of the row
-             |      |      |        |   |
-           B-PER  I-PER    O      B-LOC O
+    prompt.prefix                            prompt.ids
+    Angela Merkel besuchte Nairobi.          Tags: Angela Merkel besuchte Nairobi.
+      |                                        |
+    base LLM without LoRA                    base LLM with the adapters of the row
+      |                                        |
+      +------ keys and values in the cache --->+
+                                               |  hidden states [rows, tokens, hidden]
+                                             take the last token of each word
+                                               |  [words, hidden]
+                                             LM head, only its rows for the tag tokens
+                                               |  [words, tags]
+                                             Viterbi under the BIO rules
+                                               |
+                                             B-PER I-PER O B-LOC O
 
-Each tag is one token of the LLM's vocabulary, and only these rows of the LM head are multiplied, so no weights are added. The
-tags of a sentence are the most probable sequence that is valid in BIO (Viterbi 1967).
+Each tag is one token of the LLM's vocabulary, so no weights are added. The result is the most probable sequence of tags that is
+valid in BIO (Viterbi 1967).
 
 >>> tagger = Tagger(base, bank, answers)
 >>> prompt = PromptWriter(answers, 192).write(sentence, decoding="tags")
@@ -27,7 +37,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .answer_format import AnswerFormat
-from .decoding import Answer, LMHead, PrecisionError, ScoredSpan, Sequences
+from .decoding import Answer, CachedSequences, LMHead, PrecisionError, ScoredSpan
 from .entities import Sentence, Span
 from .errors import InputError
 from .lora_bank import LoraBank
@@ -35,49 +45,50 @@ from .prompting import Prompt
 
 
 class TagFormat:
-    """Which token stands for each tag.
+    """The token that represents each tag.
 
-    ``O`` is the first token of " O", ``B-PER`` that of " PER" and ``I-PER`` that of "PER". Where two tags would have the same
-    token, the later one takes the next token of its label that is free, or else the first free one of the vocabulary.
+    ``O`` is the first token of " O", ``B-PER`` the first token of " PER" and ``I-PER`` the first token of "PER". If an earlier
+    tag has the same token, a tag takes the next free token of its label, or else the first free token of the vocabulary.
 
     Args:
-        answers: The answer format over the base's tokenizer.
+        answers: The answer format with the tokenizer of the base LLM.
     """
 
     def __init__(self, answers: AnswerFormat) -> None:
         self._answers = answers
-        self._known: dict[tuple[str, ...], list[int]] = {}
+        self._tokens: dict[tuple[str, ...], list[int]] = {}
 
     def tokens(self, labels: Sequence[str]) -> list[int]:
         """The tokens of ``O``, of ``B-`` with each label, and of ``I-`` with each label, in this order.
 
         Raises:
-            InputError: The vocabulary of the base has fewer tokens than tags are needed.
+            InputError: The vocabulary of the base LLM has fewer tokens than there are tags.
         """
         key = tuple(labels)
-        if key not in self._known:
+        if key not in self._tokens:
             vocabulary = range(len(self._answers.tokenizer))
             if len(vocabulary) < 1 + 2 * len(key):
                 raise InputError(
-                    f"{len(key)} labels need {1 + 2 * len(key)} tokens; the base LLM has {len(vocabulary)}. Set tags_share=0."
+                    f"Tags of {len(key)} labels need {1 + 2 * len(key)} tokens; the base LLM has {len(vocabulary)}. Train "
+                    "without tags: set tags_share=0."
                 )
             taken: dict[int, None] = {}
             for text in (" O", *(f" {label}" for label in key), *key):
                 taken[next(token for token in chain(self._answers.ids(text), vocabulary) if token not in taken)] = None
-            self._known[key] = list(taken)
-        return self._known[key]
+            self._tokens[key] = list(taken)
+        return self._tokens[key]
 
 
-def tag_numbers(spans: Iterable[Span], words: int, labels: Sequence[str]) -> list[int]:
-    """The tag of each word, as its place among :meth:`TagFormat.tokens`.
+def tag_ids(spans: Iterable[Span], words: int, labels: Sequence[str]) -> list[int]:
+    """The tag of each word, as its position in :meth:`TagFormat.tokens`.
 
     Args:
         spans: The entities.
-        words: Words of the sentence.
-        labels: The labels that tags are made of.
+        words: Number of words in the sentence.
+        labels: The labels of the tags.
 
     Examples:
-        >>> tag_numbers([Span(0, 2, "PER"), Span(3, 4, "LOC")], 5, ["LOC", "PER"])
+        >>> tag_ids([Span(0, 2, "PER"), Span(3, 4, "LOC")], 5, ["LOC", "PER"])
         [2, 4, 0, 1, 0]
     """
     numbers = [0] * words
@@ -93,8 +104,8 @@ class Tagger:
 
     Args:
         base: The causal LM.
-        bank: Its LoRA bank, in which the adapters of a batch are resident.
-        answers: The answer format over the base's tokenizer.
+        bank: Its LoRA bank, which holds the adapters of a batch.
+        answers: The answer format with the tokenizer of the base LLM.
     """
 
     def __init__(self, base: PreTrainedModel, bank: LoraBank, answers: AnswerFormat) -> None:
@@ -117,53 +128,61 @@ class Tagger:
         Args:
             prompts: Prompts for tags.
             sentences: The sentence of each prompt.
-            labels: The labels that may be given in each sentence.
-            mixtures: The adapters of each row and their weights.
+            labels: For each sentence the labels that it may have.
+            mixtures: For each row the weight of each adapter.
 
         Returns:
-            The answers, in the order of the prompts: the spans, and the tokens that an answer in words would have had. The score
-            of a span is the probability of its tags and of its end, the words taken as independent.
+            The answers, in the order of the prompts: the spans, and the tokens of the generated answer that would have them. The
+            score of a span is the probability of its tags and of its end, with the words taken as independent.
 
         Raises:
-            PrecisionError: The base overflows in its dtype.
+            PrecisionError: The base LLM overflows in its dtype.
         """
-        sequences = Sequences(self._base, len(prompts))
+        sequences = CachedSequences(self._base, len(prompts))
         sequences.read([list(prompt.prefix) for prompt in prompts])
         with self._bank.rows(mixtures):
-            states = sequences.read([prompt.ids for prompt in prompts])  # [rows, tokens, hidden]
+            states = sequences.read([prompt.ids for prompt in prompts])  # [rows, tokens, hidden], padded on the left
+        at_words = []  # for each row [words, hidden]
+        for row, prompt in enumerate(prompts):
+            padding = states.shape[1] - len(prompt.ids)
+            at_words.append(states[row, [padding + end for end in prompt.word_ends]])
         answers: dict[int, Answer] = {}
         by_labels = sorted(range(len(prompts)), key=lambda row: tuple(labels[row]))
         for key, group in groupby(by_labels, key=lambda row: tuple(labels[row])):
             rows = list(group)
-            # Prompts are padded on the left.
-            ends = [[states.shape[1] - len(prompts[row].ids) + end for end in prompts[row].word_ends] for row in rows]
-            at_words = torch.cat([states[row, places] for row, places in zip(rows, ends, strict=True)])  # [words, hidden]
-            logits = self._head(at_words, torch.tensor(self._format.tokens(key), device=states.device)).cpu()
-            if not logits.isfinite().all():
-                raise PrecisionError(
-                    f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32."
-                )
-            of_rows = torch.split(logits.log_softmax(-1), [len(places) for places in ends])  # of each row [words, tags]
-            for row, log_probabilities, tags in zip(rows, of_rows, best_tags(of_rows), strict=True):
-                spans = list(_scored_spans(tags, log_probabilities.exp(), key))
+            log_probabilities = self._log_probabilities([at_words[row] for row in rows], key)
+            for row, tags, of_row in zip(rows, viterbi(log_probabilities), log_probabilities, strict=True):
+                spans = list(_scored_spans(tags, of_row.exp(), key))
                 answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans)
         return [answers[row] for row in range(len(prompts))]
 
+    def _log_probabilities(self, at_words: Sequence[Tensor], labels: Sequence[str]) -> tuple[Tensor, ...]:
+        """For each row ``[words, tags]`` from ``[words, hidden]``, with one multiplication for all rows.
+
+        Raises:
+            PrecisionError: The base LLM overflows in its dtype.
+        """
+        states = torch.cat(list(at_words))  # [words of all rows, hidden]
+        logits = self._head(states, torch.tensor(self._format.tokens(labels), device=states.device)).cpu()
+        if not logits.isfinite().all():
+            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
+        return torch.split(logits.log_softmax(-1), [len(words) for words in at_words])
+
 
 @torch.no_grad()
-def read_without_lora(decoder: Any, ids: Tensor, mask: Tensor, tokens: int) -> dict[str, Any]:
-    """Reads what stands before a batch with the base alone, while PEFT trains a LoRA in its layers.
+def prefill_without_lora(decoder: Any, ids: Tensor, mask: Tensor, tokens: int) -> dict[str, Any]:
+    """Processes the prefix of a batch without LoRA, in a base LLM whose layers PEFT is training.
 
     Args:
         decoder: The layers of the base LLM.
-        ids: ``[batch, prefix]``: the tokens to be read, padded on the right.
+        ids: ``[batch, prefix]``: the tokens, padded on the right.
         mask: ``[batch, prefix]``: 0 at padding.
-        tokens: Tokens of each row that will be read after them.
+        tokens: Number of tokens of each row that follow the prefix.
 
     Returns:
-        The arguments of the decoder for reading on: its cache and the positions ``[batch, tokens]``.
+        Arguments of the decoder for the tokens that follow: the cache and their positions, ``[batch, tokens]``.
     """
-    # Not PEFT's `disable_adapter`, which also changes what requires a gradient: processes have agreed on that.
+    # Not PEFT's `disable_adapter`: it also changes `requires_grad`, which must stay equal in all processes.
     layers: list[Any] = [module for module in decoder.modules() if hasattr(module, "_disable_adapters")]
     for layer in layers:
         layer._disable_adapters = True
@@ -176,41 +195,44 @@ def read_without_lora(decoder: Any, ids: Tensor, mask: Tensor, tokens: int) -> d
     return {"past_key_values": cache, "use_cache": True, "position_ids": positions}
 
 
-def best_tags(log_probabilities: Sequence[Tensor]) -> list[list[int]]:
-    """The most probable tags of each sentence among the sequences in which ``I-`` continues a span of its own label.
+def viterbi(log_probabilities: Sequence[Tensor]) -> list[list[int]]:
+    """The most probable tags of each sentence among the valid sequences, in which ``I-`` continues a span of the same label.
 
     Args:
         log_probabilities: For each sentence ``[words, tags]``, in the order of :meth:`TagFormat.tokens`.
 
     Examples:
-        >>> best_tags([torch.tensor([[0.5, 0.4, 0.1], [0.2, 0.1, 0.7]]).log()])  # O, B-PER, I-PER
+        >>> viterbi([torch.tensor([[0.5, 0.4, 0.1], [0.2, 0.1, 0.7]]).log()])  # O, B-PER, I-PER
         [[1, 2]]
     """
     lengths = [len(words) for words in log_probabilities]
     padded = torch.nn.utils.rnn.pad_sequence(list(log_probabilities), batch_first=True)  # [rows, words, tags]
     labels = padded.shape[2] // 2
-    best = padded[:, 0].clone()  # [rows, tags]: the probability of the best sequence that ends in each tag
-    best[:, 1 + labels :] = -torch.inf
+    best = padded[:, 0].clone()  # [rows, tags]: log-probability of the best sequence that ends in each tag
+    best[:, 1 + labels :] = -torch.inf  # no sentence starts with I-
     scores, origins = [best], []
     for word in range(1, padded.shape[1]):
-        value, origin = best.max(1, keepdim=True)
-        anywhere = value.expand(-1, 1 + labels), origin.expand(-1, 1 + labels)
-        begun, inside = best[:, 1 : 1 + labels], best[:, 1 + labels :]
-        same = torch.arange(labels) + torch.where(begun >= inside, 1, 1 + labels)
-        best = torch.cat([anywhere[0], torch.maximum(begun, inside)], 1) + padded[:, word]
+        # O and B- may follow any tag, so they follow the best one. I- follows the better of B- and I- of its own label.
+        any_score, any_origin = best.max(1, keepdim=True)  # [rows, 1]
+        begin, inside = best[:, 1 : 1 + labels], best[:, 1 + labels :]
+        same_score = torch.maximum(begin, inside)  # [rows, labels]
+        same_origin = torch.arange(labels) + torch.where(begin >= inside, 1, 1 + labels)
+        best = torch.cat([any_score.expand(-1, 1 + labels), same_score], 1) + padded[:, word]
         scores.append(best)
-        origins.append(torch.cat([anywhere[1], same], 1))
-    tags = []
-    for row, length in enumerate(lengths):
-        path = [int(scores[length - 1][row].argmax())] if length else []
-        for word in range(length - 2, -1, -1):
-            path.append(int(origins[word][row, path[-1]]))
-        tags.append(path[::-1])
-    return tags
+        origins.append(torch.cat([any_origin.expand(-1, 1 + labels), same_origin], 1))
+    return [_path(scores, origins, row, length) for row, length in enumerate(lengths)]
+
+
+def _path(scores: Sequence[Tensor], origins: Sequence[Tensor], row: int, length: int) -> list[int]:
+    """The tags of one row, followed back from the best tag of its last word; ``scores`` and ``origins`` are [rows, tags]."""
+    path = [int(scores[length - 1][row].argmax())] if length else []
+    for word in range(length - 2, -1, -1):
+        path.append(int(origins[word][row, path[-1]]))
+    return path[::-1]
 
 
 def _scored_spans(tags: Sequence[int], probabilities: Tensor, labels: Sequence[str]) -> Iterator[ScoredSpan]:
-    """The spans of valid tags, each with its probability; ``probabilities`` is ``[words, tags]``."""
+    """The spans of valid tags and their scores; ``probabilities`` is ``[words, tags]``."""
     of_word = probabilities.tolist()
     start = 0
     while start < len(tags):

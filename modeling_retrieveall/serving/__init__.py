@@ -1,1 +1,1 @@
-"""Decoding on a server: vLLM."""
+"""Decoding on a vLLM server instead of the local base LLM."""

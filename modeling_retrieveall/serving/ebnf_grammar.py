@@ -1,7 +1,7 @@
-r"""Answers as text, for servers that know grammars of characters instead of tokens.
+r"""The output grammar of a sentence as EBNF text, for servers that constrain decoding by characters instead of tokens.
 
-The grammar of one sentence's answers is that of :mod:`grammar`, written out with three rules a word, in the EBNF that xgrammar
-and llguidance read. For the sentence `Bonn, Graz`, whose entities can be places only:
+The grammar accepts the same outputs as the one in :mod:`grammar`. It has three rules per word, in the EBNF dialect that xgrammar
+and llguidance read. For the sentence `Bonn, Graz` and the only entity type `LOC`:
 
     label ::= " LOC"
     after2 ::= " =" label "\n"
@@ -12,12 +12,12 @@ and llguidance read. For the sentence `Bonn, Graz`, whose entities can be places
     ...
     root ::= "\n" | from0
 
-A server may choose other tokens for the same characters than we would. What it answers is read character by character. It is
-not asked which occurrence of a mention is meant: that is the first one after the mention before.
+A server can tokenise the same output differently, so outputs are parsed character by character. If a mention occurs several times
+in the sentence, the first occurrence after the previous mention is used.
 
->>> spelled = SpelledFormat(model.answers)
+>>> characters = CharacterFormat(model.answers)
 >>> sentence = Sentence.from_text("Bonn, Graz")
->>> read_answer(spelled, sentence, ["LOC"], model.answers.ids(" Graz = LOC\n"), [-0.1, 0.0, 0.0, -0.2]).spans
+>>> parse_answer(characters, sentence, ["LOC"], model.answers.ids(" Graz = LOC\n"), [-0.1, 0.0, 0.0, -0.2]).spans
 [ScoredSpan(span=Span(start=2, end=3, label='LOC'), score=0.90)]
 """
 
@@ -33,18 +33,18 @@ from ..model.grammar import AnswerGrammar
 _BEFORE_DIGIT = re.compile("([^\x00-\x7f])(?=[0-9A-Fa-f])")
 
 
-class SpelledFormat(AnswerFormat):
-    """The answer format in characters: what its tokens spell, as code points.
+class CharacterFormat(AnswerFormat):
+    """The answer format with characters in place of tokens. Its ids are Unicode code points.
 
     Args:
-        answers: The format in tokens.
+        answers: The answer format over the tokens of the base LLM.
     """
 
     def __init__(self, answers: AnswerFormat) -> None:
-        self.in_tokens = answers
-        # Some tokenizers drop a space that nothing stands before.
-        self._lead = answers.end
-        self._lead_length = len(self._decoded([]))
+        self.token_format = answers
+        # Some tokenizers drop a leading space, so all tokens are decoded after this prefix, which is then removed.
+        self._prefix = answers.end
+        self._prefix_length = len(self._decode([]))
         super().__init__(answers.tokenizer)
 
     def ids(self, text: str) -> list[int]:
@@ -52,45 +52,45 @@ class SpelledFormat(AnswerFormat):
         return [ord(character) for character in text]
 
     def word_ids(self, sentence: Sentence) -> list[list[int]]:
-        """The code points of each word, as its tokens spell it."""
-        return [self.ids(self.text(tokens)) for tokens in self.in_tokens.word_ids(sentence)]
+        """The code points of each word, as decoded from its tokens."""
+        return [self.ids(self.text(tokens)) for tokens in self.token_format.word_ids(sentence)]
 
     def label_ids(self, label: str) -> list[int]:
-        """The code points of an entity type, as its tokens spell it."""
-        return self.ids(self.text(self.in_tokens.label_ids(label)))
+        """The code points of an entity type, as decoded from its tokens."""
+        return self.ids(self.text(self.token_format.label_ids(label)))
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What tokens spell."""
-        return self._decoded(tokens)[self._lead_length :]
+        """Decodes tokens to text."""
+        return self._decode(tokens)[self._prefix_length :]
 
     def texts(self, tokens: Sequence[int]) -> Iterator[str]:
-        """What each token adds to the text; of a character spread over several tokens the last one adds it all."""
-        before = ""
+        """Yields the text that each token adds. A character that is split over several tokens is added by the last of them."""
+        previous = ""
         for end in range(1, len(tokens) + 1):
             text = self.text(tokens[:end])
-            whole = text if not text.endswith("\ufffd") else before
-            yield whole[len(before) :]
-            before = whole
+            complete = text if not text.endswith("\ufffd") else previous
+            yield complete[len(previous) :]
+            previous = complete
 
-    def _decoded(self, tokens: Sequence[int]) -> str:
-        ids = [*self._lead, *tokens]
-        return str(self.in_tokens.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+    def _decode(self, tokens: Sequence[int]) -> str:
+        ids = [*self._prefix, *tokens]
+        return str(self.token_format.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def grammar_text(spelled: SpelledFormat, sentence: Sentence, labels: Sequence[str]) -> str:
-    """The grammar of a sentence's answers in EBNF, as long as the sentence.
+def build_ebnf(characters: CharacterFormat, sentence: Sentence, labels: Sequence[str]) -> str:
+    """Builds the output grammar of a sentence in EBNF. Its length is proportional to that of the sentence.
 
     Args:
-        spelled: The answer format in characters.
-        sentence: The sentence to be answered.
-        labels: The entity types that may stand in the answer.
+        characters: The answer format over characters.
+        sentence: The sentence.
+        labels: The entity types that the output may contain.
     """
-    end, separator, next_mention = map(_literal, (spelled.end, spelled.separator, spelled.next_mention))
-    words = [_literal(word) for word in spelled.word_ids(sentence)]
+    end, separator, next_mention = map(_literal, (characters.end, characters.separator, characters.next_mention))
+    words = [_literal(word) for word in characters.word_ids(sentence)]
     if not words or not labels:
         return f"root ::= {end}"
-    # A rule stands behind those it names: llguidance reads that order in one go.
-    rules = [f"label ::= {' | '.join(_literal(spelled.label_ids(label)) for label in labels)}"]
+    # Each rule follows the rules that it refers to, because llguidance compiles this order in one pass.
+    rules = [f"label ::= {' | '.join(_literal(characters.label_ids(label)) for label in labels)}"]
     for i in reversed(range(len(words))):
         last = i + 1 == len(words)
         rules += [
@@ -103,40 +103,44 @@ def grammar_text(spelled: SpelledFormat, sentence: Sentence, labels: Sequence[st
 
 def _literal(characters: Sequence[int]) -> str:
     text = "".join(map(chr, characters)).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    # xgrammar 0.2.8 reads "í" and a hexadecimal digit after it as one character, unless they stand in two literals.
+    # xgrammar 0.2.8 reads a character such as "í" and a following hexadecimal digit as one character if they are in one literal.
     return '"' + _BEFORE_DIGIT.sub('\\1" "', text) + '"'
 
 
-def read_answer(
-    spelled: SpelledFormat, sentence: Sentence, labels: Sequence[str], tokens: Sequence[int], log_probabilities: Sequence[float]
+def parse_answer(
+    characters: CharacterFormat,
+    sentence: Sentence,
+    labels: Sequence[str],
+    tokens: Sequence[int],
+    log_probabilities: Sequence[float],
 ) -> Answer:
-    """Reads an answer in whatever tokens.
+    """Parses an output of the LLM, however it is tokenised.
 
     Args:
-        spelled: The answer format in characters.
-        sentence: The sentence that was answered.
-        labels: The entity types that may stand in the answer.
-        tokens: The answer.
-        log_probabilities: Of each of its tokens.
+        characters: The answer format over characters.
+        sentence: The sentence.
+        labels: The entity types that the output may contain.
+        tokens: The tokens of the output.
+        log_probabilities: The log probability of each token.
 
     Returns:
-        The answer; a mention's score is the product of the probabilities of the tokens since the mention before, as in
+        The entities. The score of a mention is the product of the probabilities of the tokens since the previous mention, as in
         :meth:`AnswerDecoder.decode`.
 
     Raises:
-        ValueError: It is none of the grammar's answers.
+        ValueError: The grammar does not accept the output.
     """
-    grammar = AnswerGrammar(spelled, sentence, labels)
+    grammar = AnswerGrammar(characters, sentence, labels)
     spans: list[ScoredSpan] = []
-    since = 0.0  # of the tokens since the mention before
-    for text, log_probability in zip(spelled.texts(tokens), log_probabilities, strict=True):
+    log_score = 0.0  # sum of the log probabilities since the previous mention
+    for text, log_probability in zip(characters.texts(tokens), log_probabilities, strict=True):
         if grammar.finished:
             break
-        for character in spelled.ids(text):
+        for character in characters.ids(text):
             if span := grammar.advance(character):
-                spans.append(ScoredSpan(span, min(1.0, math.exp(since))))
-                since = 0.0
-        since += log_probability
+                spans.append(ScoredSpan(span, min(1.0, math.exp(log_score))))
+                log_score = 0.0
+        log_score += log_probability
     if not grammar.finished:
-        raise ValueError(f"The answer {spelled.text(tokens)!r} has no end.")
+        raise ValueError(f"The output {characters.text(tokens)!r} is incomplete.")
     return Answer(list(tokens), spans)

@@ -1,16 +1,16 @@
-"""What vLLM needs to answer in place of the base LLM here: the adapters, unchanged, the line that starts it, and requests.
+"""Exports a model for vLLM: the adapters, a script that starts the server, and requests for texts.
 
 >>> export(model, "served", ["Angela Merkel besuchte Nairobi."])
-Exported(adapters=7, requests=1)
+ExportSummary(adapters=7, requests=1)
 
 served/
-  serve.sh          the launch line
-  adapters/de/      plain PEFT: adapter_config.json, adapter_model.safetensors
-  base/             the weights of the embedded LLM; any other base is named by serve.sh
-  requests.jsonl    a request a sentence, in the form of OpenAI's batch files
+  serve.sh          starts the server
+  adapters/de/      the files of PEFT: adapter_config.json, adapter_model.safetensors
+  base/             the weights of the embedded LLM; serve.sh refers to any other base LLM by its name
+  requests.jsonl    one request per sentence, in the format of OpenAI's batch files
 
-vLLM itself was not run. The options and fields are those of its release 0.33.0, read in its source; tests serve the folder by a
-stand-in that constrains decoding with llguidance, as vLLM can.
+vLLM itself was not run. The options and fields are taken from the source code of vLLM 0.33.0. The tests run the folder with a
+stand-in for vLLM that constrains decoding with llguidance, which vLLM supports as well.
 """
 
 import json
@@ -26,22 +26,23 @@ from ..model.atomic import check_sources, updating
 from ..model.backends import PreparedSentence
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
+from ..model.errors import AdapterError
 from ..model.language_adapter import LanguageAdapter
-from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, AdapterError
+from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from ..model.modeling_retrieveall import RetrieveAllModel
-from .ebnf_grammar import SpelledFormat, grammar_text
+from .ebnf_grammar import CharacterFormat, build_ebnf
 
 _URL = "/v1/completions"
 _SCRIPT, _ADAPTERS, _BASE, _REQUESTS = "serve.sh", "adapters", "base", "requests.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What was written.
+class ExportSummary:
+    """The result of an export.
 
     Attributes:
-        adapters: Adapters that the launch line names.
-        requests: Requests, one for each sentence that an adapter serves.
+        adapters: Number of exported adapters.
+        requests: Number of requests, one for each sentence that is routed to an adapter.
     """
 
     adapters: int
@@ -54,108 +55,113 @@ def export(
     texts: Sequence[str] = (),
     languages: str | None = None,
     overwrite: bool = False,
-) -> Exported:
-    """Writes the folder. LoRA weights on the Hub are fetched.
+) -> ExportSummary:
+    """Exports a model to a folder. LoRA weights that are on the Hub are downloaded.
 
     Args:
         model: The model.
-        folder: Where to; made if missing.
+        folder: The folder, which is created if it does not exist.
         texts: Texts of any length to write requests for.
         languages: The language of all texts, instead of routing.
-        overwrite: Replace what an earlier export has left there; other files stay.
+        overwrite: Whether to replace the files of an earlier export. Other files are kept.
+
+    Returns:
+        The numbers of adapters and requests.
 
     Raises:
-        FileExistsError: There is something in the folder, and ``overwrite`` is not set or it is not of an earlier export.
-        InputError: The export would replace an adapter that the model has loaded, or its base LLM.
-        AdapterError: An adapter is damaged, or of a rank that vLLM does not serve.
+        FileExistsError: The folder is not empty and ``overwrite`` is not set, or it holds no earlier export.
+        InputError: The export would replace an adapter of the model or its base LLM.
+        AdapterError: An adapter is damaged, or its rank is too high for vLLM.
     """
     folder = Path(folder)
     sources = [*(adapter.path for adapter in model.adapters.values()), Path(resolve_base(model.config.base_model))]
     check_sources(folder / _ADAPTERS, sources)
     _check_folder(folder, overwrite)
-    rank = max(map(_rank, model.adapters.values()))
+    rank = max(map(_max_rank, model.adapters.values()))
     with updating(folder, sources) as written:
         for language, adapter in model.adapters.items():
             _copy_adapter(adapter, written / _ADAPTERS / language)
-        base = _base(model.config, written)
+        base = _base_arguments(model.config, written)
         script = written / _SCRIPT
-        script.write_text(_launch(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
+        script.write_text(_launch_script(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
         script.chmod(0o755)
-        spelled, count = SpelledFormat(model.answers), 0
+        characters, count = CharacterFormat(model.answers), 0
         with (written / _REQUESTS).open("w", encoding="utf-8", newline="\n") as stream:
-            for row in _requests(spelled, model.prepare(texts, language=languages, decoding="generation")):
+            for row in _requests(characters, model.prepare(texts, language=languages, decoding="generation")):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
-    return Exported(len(model.adapters), count)
+    return ExportSummary(len(model.adapters), count)
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuses a folder in which something else than an earlier export would be replaced."""
+    """Rejects a folder in which files other than those of an earlier export would be replaced."""
     if folder.is_file() or (folder.exists() and not overwrite and any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is not empty. Choose another folder, or set overwrite to replace an earlier export.")
-    there = [name for name in (_ADAPTERS, _BASE, _REQUESTS) if (folder / name).exists()]
-    if there and not (folder / _SCRIPT).is_file():
+        raise FileExistsError(f"{folder} is not empty. Choose another folder, or set `overwrite` to replace an earlier export.")
+    present = [name for name in (_ADAPTERS, _BASE, _REQUESTS) if (folder / name).exists()]
+    if present and not (folder / _SCRIPT).is_file():
         raise FileExistsError(
-            f"{folder} holds {', '.join(there)}, but is no earlier export: it has no {_SCRIPT}. Choose another."
+            f"{folder} contains {', '.join(present)}, but no {_SCRIPT}, so it is not an earlier export. Choose another folder."
         )
 
 
-def request_body(spelled: SpelledFormat, sentence: PreparedSentence) -> dict[str, Any]:
-    """The body of a ``/v1/completions`` request for a sentence, which is decoded with the adapter of the largest weight.
+def request_body(characters: CharacterFormat, sentence: PreparedSentence) -> dict[str, Any]:
+    """The body of the ``/v1/completions`` request for a sentence. Only the adapter with the largest weight is used.
 
     Args:
-        spelled: The answer format in characters.
+        characters: The answer format over characters.
         sentence: The sentence with its prompt.
     """
     mixture, window = sentence.route.mixture, sentence.window
     return {
         "model": max(mixture, key=lambda language: mixture[language]),
         "prompt": sentence.prompt.ids,
-        "max_tokens": _longest_answer(spelled.in_tokens.word_ids(window.sentence), spelled, sentence.labels),
+        "max_tokens": _longest_answer(characters.token_format.word_ids(window.sentence), characters, sentence.labels),
         "temperature": 0,
         "stop": ["\n"],
         "include_stop_str_in_output": True,
         "logprobs": 1,
         "return_token_ids": True,
-        "structured_outputs": {"grammar": grammar_text(spelled, window.sentence, sentence.labels)},
+        "structured_outputs": {"grammar": build_ebnf(characters, window.sentence, sentence.labels)},
     }
 
 
-def _requests(spelled: SpelledFormat, texts: Iterable[Sequence[PreparedSentence]]) -> Iterable[dict[str, Any]]:
+def _requests(characters: CharacterFormat, texts: Iterable[Sequence[PreparedSentence]]) -> Iterable[dict[str, Any]]:
     for text, sentences in enumerate(texts):
         for number, sentence in enumerate(sentences):
-            body = request_body(spelled, sentence)
+            body = request_body(characters, sentence)
             yield {"custom_id": f"{text}-{number}", "method": "POST", "url": _URL, "body": body}
 
 
-def _longest_answer(words: Sequence[Sequence[int]], spelled: SpelledFormat, labels: Sequence[str]) -> int:
-    """Tokens of the answer in which every word is a mention."""
-    answers = spelled.in_tokens
-    marks = len(answers.separator + answers.next_mention) + max((len(answers.label_ids(label)) for label in labels), default=0)
-    return sum(map(len, words)) + marks * len(words) + len(answers.end)
+def _longest_answer(words: Sequence[Sequence[int]], characters: CharacterFormat, labels: Sequence[str]) -> int:
+    """The number of tokens of the output in which every word is a mention."""
+    answers = characters.token_format
+    separators = len(answers.separator + answers.next_mention) + max(
+        (len(answers.label_ids(label)) for label in labels), default=0
+    )
+    return sum(map(len, words)) + separators * len(words) + len(answers.end)
 
 
-def _rank(adapter: LanguageAdapter) -> int:
-    """The highest of its layers."""
+def _max_rank(adapter: LanguageAdapter) -> int:
+    """The highest rank of an adapter's layers."""
     rank = max(a.shape[0] for a in adapter.lora_shapes().a.values())
     if rank > VLLM_RANKS[-1]:
-        raise AdapterError(f"{adapter.source} has rank {rank}; vLLM serves ranks up to {VLLM_RANKS[-1]}.")
+        raise AdapterError(f"{adapter.source} has the LoRA rank {rank}, but vLLM supports ranks up to {VLLM_RANKS[-1]}.")
     return rank
 
 
 def _copy_adapter(adapter: LanguageAdapter, target: Path) -> None:
-    """Copies what PEFT has written of an adapter."""
+    """Copies the files of an adapter that PEFT defines."""
     target.mkdir(parents=True, exist_ok=True)
     for name in (LORA_CONFIG, LORA_WEIGHTS):
         shutil.copyfile(adapter.path / name, target / name)
 
 
-def _base(config: RetrieveAllConfig, folder: Path) -> list[str]:
-    """How the launch line names the base: the embedded LLM is on no Hub as the adapters know it, so its weights come along."""
+def _base_arguments(config: RetrieveAllConfig, folder: Path) -> list[str]:
+    """The arguments of ``vllm serve`` for the base LLM. The embedded LLM is not on the Hub in this form, so it is copied."""
     if config.base_model == EMBEDDED_BASE:
         (folder / _BASE).mkdir()
         for file in Path(resolve_base(EMBEDDED_BASE)).iterdir():
-            if file.is_file():  # the export itself may lie there
+            if file.is_file():  # the export itself can be a subfolder
                 shutil.copyfile(file, folder / _BASE / file.name)
         return [_BASE]
     path = Path(config.base_model).expanduser()
@@ -164,10 +170,10 @@ def _base(config: RetrieveAllConfig, folder: Path) -> list[str]:
     return [config.base_model, *(["--revision", config.base_revision] if config.base_revision else [])]
 
 
-def _launch(base: Sequence[str], languages: Sequence[str], rank: int, slots: int) -> str:
+def _launch_script(base: Sequence[str], languages: Sequence[str], rank: int, slots: int) -> str:
     max_rank = next(allowed for allowed in VLLM_RANKS if rank <= allowed)
-    # Sampling settings of the base are none of ours, scores are probabilities under the grammar, and of characters without
-    # alternative llguidance admits the usual tokens alone, as we do.
+    # `--generation-config vllm` ignores the sampling settings of the base LLM. `processed_logprobs` are log probabilities under
+    # the grammar. Where the grammar leaves no choice, llguidance allows only the usual tokenisation, like local decoding.
     lines = [
         f"exec vllm serve {shlex.join(base)} --dtype bfloat16",
         "--generation-config vllm --logprobs-mode processed_logprobs --structured-outputs-config.backend guidance",
@@ -175,5 +181,5 @@ def _launch(base: Sequence[str], languages: Sequence[str], rank: int, slots: int
         f"--lora-modules {shlex.join(f'{language}={_ADAPTERS}/{language}' for language in languages)}",
         '"$@"',
     ]
-    head = "#!/bin/sh\n# Serves each adapter under the code of its language; further options of vLLM may be given.\n"
+    head = "#!/bin/sh\n# Serves each adapter under its language code. Further arguments are passed to vLLM.\n"
     return f'{head}cd "$(dirname "$0")" || exit\n' + " \\\n    ".join(lines) + "\n"

@@ -1,289 +1,290 @@
-"""How a language is learned: every setting, with the reason for its default.
+"""Arguments of a training run.
 
->>> TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw").batch_size
+>>> arguments = AdapterTrainingArguments(["sw"], ["examples/sentences/sw.conll"], "runs/sw")
+>>> arguments.batch_size
 8
 """
 
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any
 
-from ..data.rows import Columns
+from ..data.reader_types import ColumnNames
 from ..model.embedded_llm import EMBEDDED_BASE
-from ..model.errors import InputError
-from ..model.manifest import check_language
+from ..model.errors import InputError, InputTypeError
 from ..model.prompting import DECODINGS, Decoding
 
-_EPOCHS, _STEPS = 2, 60
+_MIN_EPOCHS, _MIN_STEPS = 2, 60
+"""The default number of epochs is the smallest that reaches both."""
 
 
-def _flag(default: Any, help: str) -> Any:
-    """A field of the arguments; its help is what ``--help`` shows."""
+def _argument(default: Any, help: str) -> Any:
+    """A field with a default; ``--help`` shows its help text."""
     return field(default=default, metadata={"help": help})
 
 
 @dataclass
-class TrainingArguments:
-    """How a language is learned; the help of each field says why its default is what it is."""
+class AdapterTrainingArguments:
+    """Arguments of :func:`~modeling_retrieveall.training.trainer.train`, with the names of ``transformers.TrainingArguments``.
 
-    language: str = field(
+    The help text of each field describes it. The commands ``retrieveall train`` and
+    ``accelerate launch -m modeling_retrieveall.training.trainer`` have one option for each field.
+
+    Raises:
+        InputError: A value is out of range, or values contradict one another.
+        InputTypeError: ``language`` or ``dataset`` is not a list.
+    """
+
+    language: list[str] = field(
         metadata={
-            "help": "BCP-47 code of the language, or `mul` for the shared multilingual adapter. Several, separated by commas, "
-            "are learned one after another, each from its own --dataset into a folder of --output."
+            "help": "BCP-47 code of the language, or `mul` for the multilingual adapter. With several codes, one adapter is "
+            "trained after another; each uses the dataset at the same position and is written to a subfolder of `output_dir`."
         }
     )
     dataset: list[str] = field(
         metadata={
-            "help": "Hub id (name or name:configuration, with @revision if need be), directory with a file of each split, or one "
-            "file: CoNLL, JSON of doccano, Label Studio, Prodigy, spaCy or Hugging Face, parquet; several for `mul`, and one for "
-            "each of several languages."
+            "help": "Labelled data: a Hub id (`name` or `name:configuration`, optionally with `@revision`), a folder with one "
+            "file per split, or a file: CoNLL, parquet, or JSON of doccano, Label Studio, Prodigy, spaCy or Hugging Face. One "
+            "language can be trained on several datasets; several languages need one dataset each."
         }
     )
-    output: str = field(metadata={"help": "Folder of the finished adapter."})
-    tokens_column: str | None = _flag(
-        None, "Column of the words or texts: its name, or its number in a column file. When not given it is found."
+    output_dir: str = field(
+        metadata={"help": "Folder of the finished adapter; with several languages, the folder of their folders."}
     )
-    tags_column: str | None = _flag(
-        None, "Column of the tags or labelled mentions: its name, or its number in a column file. When not given it is found."
+    tokens_column: str | None = _argument(
+        None, "Column of the words or texts: its name, or its number in a column file. Detected by default."
     )
-    tag_names: str | None = _flag(None, "What the numbers 0, 1, ... of the tags mean, as in `O,B-PER,I-PER`.")
-    base: str = _flag(EMBEDDED_BASE, "The base LLM: embedded/gemma-3-270m, a Hub id or a directory.")
-    base_revision: str | None = _flag(
-        None, "Branch, tag or commit hash of a base on the Hub; when not given that of --init, or else the newest."
+    tags_column: str | None = _argument(
+        None, "Column of the tags or labelled mentions: its name, or its number in a column file. Detected by default."
     )
-    quantize: str | None = _flag(
-        None, "Load the base in 4bit (NF4) or 8bit with bitsandbytes: QLoRA, for a base that hardly fits."
+    tag_names: str | None = _argument(None, "Names of the integer tags 0, 1, ..., for example `O,B-PER,I-PER`.")
+    base_model: str = _argument(EMBEDDED_BASE, "Base LLM: `embedded/gemma-3-270m`, a Hub id or a folder.")
+    base_revision: str | None = _argument(
+        None, "Branch, tag or commit of a base LLM on the Hub. Default: the revision of the initial adapter, or the newest."
     )
-    init: str = _flag(
+    quantization: str | None = _argument(
+        None, "Load the base LLM in `4bit` (NF4) or `8bit` with bitsandbytes, to save memory (QLoRA)."
+    )
+    init_adapter: str = _argument(
         "auto",
-        "Adapter to start from: a folder, or a repository on the Hub (`owner/name@revision`); `mul` for the shared one of the "
-        "package; `none` for nothing. `auto` takes `mul` where it fits the base: with hundreds of sentences it is worth several "
-        "points of F1.",
+        "Initial adapter: a folder, a Hub repository (`owner/name@revision`), `mul` for the multilingual adapter of the package, "
+        "or `none` for random weights. `auto` is `mul` if that was trained on the same base LLM, and `none` otherwise.",
     )
-    epochs: int | None = _flag(
-        None,
-        "Passes over the data. When not given 2 (a third mostly memorises; four gave no better F1), and more when sentences are "
-        "few: as many as give 60 steps. With 50 sentences 10 epochs gave 64.4 F1 and 2 gave 58.9.",
+    num_train_epochs: int | None = _argument(
+        None, "Number of epochs. Default: 2, or more for few sentences, so that there are at least 60 optimizer steps."
     )
-    max_steps: int | None = _flag(None, "Steps of the optimizer at most; the epochs decide when not given.")
-    patience: int = _flag(
+    max_steps: int | None = _argument(None, "Maximum number of optimizer steps. Default: no maximum.")
+    early_stopping_patience: int = _argument(
         0,
-        "Epochs without a better validation F1 after which training stops; the adapter of the best epoch is kept. 0 measures "
-        "at the end alone and keeps the last epoch.",
+        "Measure the validation F1 after each epoch, stop after this many epochs without a better one, and keep the adapter of "
+        "the best epoch. With 0, F1 is measured once at the end and the last epoch is kept.",
     )
-    learning_rate: float | None = _flag(
+    learning_rate: float | None = _argument(
         None,
-        "Peak rate after the warm-up; falls linearly to zero. When not given: 1e-3, with which 600 sentences of a language new "
-        "to `mul` came to 78.6 F1 (5e-4: 77.8, 2e-4: 74.6). For fewer sentences of such a language less, as the root of their "
-        "number, at least 3e-4: with 25, de came to 74.5 and sw to 64.2 (1e-3: 60.5 and 63.0). 5e-4 when the adapter it "
-        "starts from has learned most of these sentences itself, which takes am from 41.2 to 43.4 and leaves ta where it was.",
+        "Peak learning rate, reached after the warmup; it then decays linearly to zero. Default: 1e-3. With an initial adapter "
+        "it is lower (at least 3e-4) for fewer than 600 sentences, and 5e-4 if that adapter was trained on most of them.",
     )
-    start_share: float | None = _flag(
+    start_share: float | None = _argument(
         None,
-        "Share of the adapter it starts from in the weights of the finished one, which lie between the two. When not given 0.5 "
-        "if that adapter has learned most of these sentences itself (am 42.1 to 46.3, de 77.6 to 80.1, sw and ta half a point "
-        "and one down), or gives all their entity types (new to it: bg 79.0 to 80.3, de 81.2 to 82.5, ta 57.2 to 64.7); less "
-        "for fewer than 600 sentences, which are learned at a lower rate instead. 0 where types are new: sw, with dates, fell "
-        "from 78.6 to 71.5.",
+        "Share of the initial adapter in the final weights, which are an average of the initial and the trained weights. "
+        "Default: 0.5, less for fewer than 600 sentences, and 0 if the dataset has entity types that the initial adapter lacks. "
+        "It is always 0.5 if the initial adapter was trained on most of the sentences.",
     )
-    rank: int = _flag(8, "Rank of the LoRA on every linear layer. 8 keeps an adapter of the embedded LLM under 4 MB in bf16.")
-    lora_alpha: int = _flag(16, "Scaling of the LoRA times its rank; twice the rank, as is usual.")
-    lora_dropout: float = _flag(0.0, "Dropout before the LoRA; none, for so few steps hardly overfit.")
-    batch_size: int = _flag(8, "Sentences of a batch, which each process learns from at a time.")
-    max_batch_tokens: int = _flag(
+    rank: int = _argument(8, "Rank of the LoRA on every linear layer. An adapter of rank 8 of the embedded LLM is below 4 MB.")
+    lora_alpha: int = _argument(16, "LoRA updates are multiplied by lora_alpha / rank.")
+    lora_dropout: float = _argument(0.0, "Dropout before the LoRA layers. Runs of so few steps hardly overfit without it.")
+    batch_size: int = _argument(8, "Maximum number of sentences in a batch, per process.")
+    max_batch_tokens: int = _argument(
         4096,
-        "Tokens that a process computes at once at most, padding included. Lower it when memory runs out: a step is then "
-        "computed in more parts, and learns the same (but for what --lora_dropout drops).",
+        "Maximum number of tokens, including padding, that a process computes at once. Lower it if memory runs out: a batch is "
+        "then computed in more parts, which changes nothing in the result except for dropout.",
     )
-    gradient_accumulation: int = _flag(1, "Batches of one step of the optimizer.")
-    gradient_checkpointing: bool = _flag(
-        False, "Compute activations twice instead of keeping them: a third slower, far less memory."
-    )
-    torch_compile: bool = _flag(
-        False, "Compile the layers of the base with torch.compile: faster after some minutes. It needs a C++ compiler."
-    )
-    warmup: float = _flag(0.06, "Share of the steps in which the rate rises.")
-    max_gradient_norm: float = _flag(1.0, "Gradients are clipped to this norm.")
-    knowledge_share: float = _flag(
-        0.5, "Share of samples with retrieved examples in the prompt; the others keep the model reading instead of looking up."
-    )
-    tags_share: float | None = _flag(
-        None,
-        "Share of samples that are answered by tags, all read in one pass; the others are answered by generation, token by "
-        "token. At 1 the adapter cannot generate, as it does on a vLLM server; at 0 it cannot tag. When not given 0.75, or 0 if "
-        "the adapter it starts from has not learned tags, or with --gradient_checkpointing.",
-    )
-    empty_share: float = _flag(
-        0.25,
-        "Share of sentences without an entity. Where the data has fewer, parts of its sentences between the entities are added, "
-        "and sentences that ship with the package. 0 adds none.",
-    )
-    n_entities: int = _flag(6, "Retrieved entities in a prompt at most.")
-    n_sentences: int = _flag(2, "Retrieved sentences in a prompt at most.")
-    encoder_layer: int = _flag(12, "Hidden layer of the base whose states are the sentence and word vectors.")
-    max_train_examples: int | None = _flag(None, "Sentences drawn from each dataset; all when not given.")
-    max_index_examples: int | None = _flag(
-        None, "Training sentences kept as examples to retrieve from, drawn from each dataset; all when not given."
-    )
-    max_validation_examples: int = _flag(200, "Sentences on which F1 is measured at the end; 0 measures nothing.")
-    shard_languages: bool = _flag(
+    gradient_accumulation_steps: int = _argument(1, "Number of batches per optimizer step.")
+    gradient_checkpointing: bool = _argument(
         False,
-        "Of several languages each process of the launch learns its own, at the same time. Otherwise all processes learn one "
-        "after another together, which is for many sentences: hundreds are a few steps of one GPU.",
+        "Recompute activations in the backward pass instead of storing them: a third slower, far less memory. Only with "
+        "a tags_share of 0.",
     )
-    seed: int = _flag(0, "Decides the draws, the order and the start.")
-    mixed_precision: str = _flag("auto", "no, bf16 or fp16; auto takes bf16 where the hardware multiplies it natively.")
-    checkpoint_steps: int = _flag(
-        0, "Steps between checkpoints. 0 writes one after every epoch; an interrupt writes one at once."
+    torch_compile: bool = _argument(
+        False, "Compile the layers of the base LLM with torch.compile: faster after some minutes. Requires a C++ compiler."
     )
-    overwrite: bool = _flag(False, "Replace an adapter that --output holds already, and begin an interrupted run anew.")
-    resume: bool = _flag(False, "Go on from the last checkpoint, which lies in <output>.checkpoint.")
-    report_to: str = _flag("none", "Tracker of Accelerate for loss and F1: tensorboard, wandb, ...; logs lie in <output>.logs.")
+    warmup_ratio: float = _argument(0.06, "Share of the steps in which the learning rate rises to its peak.")
+    max_grad_norm: float = _argument(1.0, "Maximum norm of the gradients; larger ones are clipped.")
+    examples_share: float = _argument(
+        0.5,
+        "Share of samples with retrieved examples in the prompt. The others have the sentence alone, so that the adapter does "
+        "not depend on examples.",
+    )
+    tags_share: float | None = _argument(
+        None,
+        "Share of samples that train tagging (all words in one forward pass); the others train generation (token by token). With "
+        "1 the adapter cannot generate, which vLLM requires; with 0 it cannot tag. Default: 0.75, or 0 with "
+        "gradient_checkpointing or an initial adapter that cannot tag.",
+    )
+    empty_share: float = _argument(
+        0.25,
+        "Share of training sentences without an entity. If the dataset has fewer, sentences are added: parts of its sentences "
+        "between entities, and sentences that are included in the package. 0 adds none.",
+    )
+    n_entities: int = _argument(6, "Maximum number of retrieved entities in a prompt.")
+    n_sentences: int = _argument(2, "Maximum number of retrieved sentences in a prompt.")
+    encoder_layer: int = _argument(12, "Hidden layer of the base LLM whose states are the sentence and word vectors.")
+    max_train_samples: int | None = _argument(
+        None, "Maximum number of training sentences, drawn from each dataset. Default: all."
+    )
+    max_index_examples: int | None = _argument(
+        None, "Maximum number of training sentences in the index, drawn from each dataset. Default: all."
+    )
+    max_eval_samples: int = _argument(
+        200, "Maximum number of validation sentences, drawn from each dataset. With 0, F1 is not measured."
+    )
+    shard_languages: bool = _argument(
+        False,
+        "With several languages: each process trains languages of its own at the same time. By default all processes train one "
+        "language after another together, which pays off only for many sentences.",
+    )
+    seed: int = _argument(0, "Random seed of the sentences that are drawn, of their order and of the weights.")
+    mixed_precision: str = _argument(
+        "auto",
+        "`no`, `bf16` or `fp16`. `auto` is bf16 on hardware that computes it natively; elsewhere Accelerate decides.",
+    )
+    save_steps: int = _argument(
+        0, "Number of steps between checkpoints. With 0, one is written after each epoch. An interrupt always writes one."
+    )
+    overwrite: bool = _argument(
+        False, "Replace an adapter that is already in output_dir, and restart an interrupted run from the beginning."
+    )
+    resume: bool = _argument(False, "Continue from the last checkpoint, which is in <output_dir>.checkpoint.")
+    report_to: str = _argument(
+        "none", "Tracker for loss and F1 that Accelerate supports: tensorboard, wandb, .... Logs are in <output_dir>.logs."
+    )
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be meant, before anything is loaded."""
-        for language in self.language.split(","):
-            check_language(language)
-        for name, least in _LEAST.items():
+        """Checks the values before anything is loaded."""
+        self._check_ranges()
+        self._check_languages()
+        if self.early_stopping_patience and not self.max_eval_samples:
+            raise InputError("early_stopping_patience needs validation sentences, and max_eval_samples is 0.")
+        if self.gradient_checkpointing and self.tags_share:
+            # It turns off the cache of keys and values, through which the words see the prefix of the prompt.
+            raise InputError(
+                "gradient_checkpointing does not work with tagging. Lower max_batch_tokens instead, or set tags_share=0."
+            )
+
+    def _check_ranges(self) -> None:
+        for name, minimum in _MINIMA.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise InputError(f"{name} is {value}; give at least {least}.")
+            if value is not None and value < minimum:
+                raise InputError(f"{name} is {value}, but must be at least {minimum}.")
         if not 0 <= self.empty_share < 1:
-            raise InputError(f"empty_share is {self.empty_share}; give a share of at least 0 and below 1.")
-        for name in ("knowledge_share", "tags_share", "start_share", "warmup", "lora_dropout"):
+            raise InputError(f"empty_share is {self.empty_share}, but must be at least 0 and below 1.")
+        for name in ("examples_share", "tags_share", "start_share", "warmup_ratio", "lora_dropout"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; give a share between 0 and 1.")
-        if self.quantize not in (None, "4bit", "8bit"):
-            raise InputError(f"quantize is {self.quantize!r}; give 4bit or 8bit.")
-        if self.patience and not self.max_validation_examples:
-            raise InputError("patience needs validation sentences to measure on; give max_validation_examples.")
-        if self.gradient_checkpointing and self.tags_share:
-            raise InputError(
-                "gradient_checkpointing does not work with tags: it keeps nothing of the first copy of a sentence. Lower "
-                "max_batch_tokens instead, or set tags_share to 0."
-            )
-        languages = self.language.split(",")
-        if len(languages) > 1 and len(languages) != len(self.dataset):
-            raise InputError(f"There are {len(languages)} languages and {len(self.dataset)} datasets; give one for each.")
-        if self.overwrite and self.resume and len(languages) > 1:
-            raise InputError(
-                "Of several languages nobody knows which --overwrite had already replaced. Give --resume alone, which keeps all "
-                "finished ones, or --overwrite alone, which begins all anew."
-            )
-        if self.shard_languages and len(languages) == 1:
-            raise InputError(f"There is nothing to shard: --language is {self.language} alone. Leave out --shard_languages.")
+                raise InputError(f"{name} is {value}, but must be between 0 and 1.")
+        if self.quantization not in (None, "4bit", "8bit"):
+            raise InputError(f"quantization is {self.quantization!r}, but must be '4bit' or '8bit'.")
 
-    def columns(self) -> Columns:
-        """Where words and labels stand in the datasets."""
-        return Columns.named(self.tokens_column, self.tags_column, self.tag_names)
+    def _check_languages(self) -> None:
+        from ..model.manifest import check_language  # slow to import, and a mistyped option is reported without it
+
+        for name in ("language", "dataset"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise InputTypeError(f"{name} is the string {value!r}, but must be a list, for example [{value!r}].")
+            if not value:
+                raise InputError(f"{name} is empty; it needs at least one value.")
+        for language in self.language:
+            check_language(language)
+        count = len(self.language)
+        if count > 1 and count != len(self.dataset):
+            raise InputError(f"There are {count} languages and {len(self.dataset)} datasets; each language needs one dataset.")
+        if self.overwrite and self.resume and count > 1:
+            raise InputError(
+                "resume and overwrite cannot be combined when training several languages. Use resume to keep finished languages, "
+                "or overwrite to retrain all of them."
+            )
+        if self.shard_languages and count == 1:
+            raise InputError(f"shard_languages needs several languages, but {self.language[0]} is the only one.")
+
+    @property
+    def language_code(self) -> str:
+        """The language of a run of one language."""
+        (code,) = self.language
+        return code
+
+    def columns(self) -> ColumnNames:
+        """The columns of the datasets."""
+        return ColumnNames.from_options(self.tokens_column, self.tags_column, self.tag_names)
 
     def epochs_for(self, sentences: int, processes: int = 1) -> int:
-        """The epochs asked for, or those that suit the number of training sentences on so many processes.
+        """``num_train_epochs``, or the default for a number of training sentences.
 
-        >>> TrainingArguments(language="sw", dataset=["examples/sentences/sw.conll"], output="runs/sw").epochs_for(600)
+        Args:
+            sentences: Number of training sentences.
+            processes: Number of processes that share them.
+
+        >>> AdapterTrainingArguments(["sw"], ["examples/sentences/sw.conll"], "runs/sw").epochs_for(600)
         2
         """
-        if self.epochs is not None:
-            return self.epochs
-        steps_of_an_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation * processes)))
-        return max(_EPOCHS, math.ceil(_STEPS / steps_of_an_epoch))
+        if self.num_train_epochs is not None:
+            return self.num_train_epochs
+        steps_per_epoch = max(1, math.ceil(sentences / (self.batch_size * self.gradient_accumulation_steps * processes)))
+        return max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / steps_per_epoch))
 
     def decodings(self) -> list[Decoding]:
-        """The ways of answering that are learned, the one to prefer first.
+        """The decodings that are trained, the preferred one first.
 
-        >>> TrainingArguments(language="sw", dataset=["sw.conll"], output="runs/sw", tags_share=1).decodings()
+        >>> AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw", tags_share=1).decodings()
         ['tags']
         """
         tags = self.tags_share or 0.0
         shares: dict[Decoding, float] = {"tags": tags, "generation": 1 - tags}
         return [decoding for decoding in DECODINGS if shares[decoding]]
 
-    def decisive(self) -> dict[str, Any]:
-        """The settings that a resumed run must share with the one it goes on from, or it would be neither.
+    def fixed_settings(self) -> dict[str, Any]:
+        """The settings that a resumed run must share with the interrupted one.
 
-        >>> TrainingArguments(language="sw", dataset=["sw.conll"], output="runs/sw").decisive()["language"]
-        'sw'
+        >>> AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw").fixed_settings()["rank"]
+        8
         """
-        return {name: value for name, value in asdict(self).items() if name not in _FREE_TO_CHANGE}
+        return {name: value for name, value in asdict(self).items() if name not in _CHANGEABLE_ON_RESUME}
 
-    def runs(self) -> list["TrainingArguments"]:
-        """The settings of each language's run; of one language, these."""
-        languages = self.language.split(",")
-        if len(languages) == 1:
+    def per_language(self) -> list["AdapterTrainingArguments"]:
+        """The arguments of each language's run; for one language, these arguments."""
+        if len(self.language) == 1:
             return [self]
         return [
-            replace(self, language=language, dataset=[dataset], output=f"{self.output}/{language}", shard_languages=False)
-            for language, dataset in zip(languages, self.dataset, strict=True)
+            replace(
+                self, language=[language], dataset=[dataset], output_dir=f"{self.output_dir}/{language}", shard_languages=False
+            )
+            for language, dataset in zip(self.language, self.dataset, strict=True)
         ]
 
 
-def parse_arguments(given: Sequence[str] | None, program: str) -> TrainingArguments:
-    """Reads the settings of a command line.
+_CHANGEABLE_ON_RESUME = {
+    # These do not change the steps of a run, their order or the choice among its epochs.
+    *("output_dir", "overwrite", "resume", "report_to", "save_steps", "gradient_checkpointing", "start_share"),
+    *("max_batch_tokens", "torch_compile"),
+    # A checkpoint stores what these refer to (sentences and commit), and that is compared instead.
+    *("dataset", "tokens_column", "tags_column", "tag_names", "base_revision"),
+}
 
-    Args:
-        given: What was written after the command; that of this process when ``None``.
-        program: The command, for its help.
-
-    Raises:
-        SystemExit: Help was asked for, or a setting is missing or of another type; the parser has said so.
-        InputError: A setting cannot be meant, or there is none of that name.
-
-    Examples:
-        >>> parse_arguments(["--language", "sw", "--dataset", "sw.conll", "--output", "runs/sw"], "train").epochs_for(600)
-        2
-    """
-    words = sys.argv[1:] if given is None else list(given)
-    settings = [f"--{name}" for name in TrainingArguments.__dataclass_fields__]
-    # Before the parser, which would complain of what a mistyped setting leaves missing.
-    for name in (word.partition("=")[0] for word in words if word.startswith("--")):
-        if f"--{name[2:].replace('-', '_')}" not in [*settings, "--help"]:
-            meant = get_close_matches(name, settings, 1, _ALIKE)
-            hint = f"Is {meant[0]} meant?" if meant else "--help lists all."
-            if name in _OF_ALL_COMMANDS and program.startswith(_COMMAND):
-                hint = f"It stands before the command, as in {_COMMAND} {name} train."
-            raise InputError(f"There is no setting {name}. {hint}")
-    from transformers import HfArgumentParser  # takes seconds, in which a mistyped setting would not be told
-
-    usage = f"{program} --language LANGUAGE --dataset DATASET --output FOLDER [SETTINGS]"
-    parser = HfArgumentParser(TrainingArguments, prog=program, usage=usage)  # type: ignore[arg-type]
-    arguments, left = parser.parse_args_into_dataclasses(args=words, return_remaining_strings=True)
-    if left:
-        raise InputError(
-            f"{left[0]!r} belongs to no setting. Several languages are separated by commas; --help lists all settings."
-        )
-    read: TrainingArguments = arguments
-    return read
-
-
-_COMMAND, _OF_ALL_COMMANDS = "retrieveall", ("--quiet", "--debug")
-_ALIKE = 0.7
-"""How alike a mistyped setting and the one that is meant are at least."""
-
-_FREE_TO_CHANGE = {"output", "overwrite", "resume", "report_to", "checkpoint_steps", "gradient_checkpointing", "start_share"}
-_FREE_TO_CHANGE |= {"max_batch_tokens", "torch_compile"}
-# What these stand for is compared.
-_FREE_TO_CHANGE |= {"dataset", "tokens_column", "tags_column", "tag_names", "base_revision"}
-"""Settings that neither the steps of a run nor their order nor the choice among its epochs depend on."""
-
-_LEAST: dict[str, float] = {
-    "epochs": 0,
+_MINIMA: dict[str, float] = {
+    "num_train_epochs": 0,
     "max_steps": 1,
-    "patience": 0,
+    "early_stopping_patience": 0,
     "learning_rate": 0,
     "rank": 1,
     "lora_alpha": 1,
     "batch_size": 1,
     "max_batch_tokens": 1,
-    "gradient_accumulation": 1,
+    "gradient_accumulation_steps": 1,
     "n_entities": 0,
     "n_sentences": 0,
     "encoder_layer": 0,
-    "max_train_examples": 1,
+    "max_train_samples": 1,
     "max_index_examples": 1,
-    "max_validation_examples": 0,
-    "checkpoint_steps": 0,
+    "max_eval_samples": 0,
+    "save_steps": 0,
 }

@@ -1,8 +1,8 @@
-"""The layers of the base LLM under ``torch.compile`` while they are trained.
+"""Compilation of the base LLM's layers with ``torch.compile`` during training.
 
->>> compiled = CompiledLayers(model.base)
->>> with compiled:
-...     model(**part).loss
+>>> layers = compiled_layers(model.base, enabled=True)
+>>> with layers:
+...     loss = model(**micro_batch).loss
 """
 
 from contextlib import AbstractContextManager, ExitStack
@@ -15,23 +15,30 @@ from ..model.base_llm import decoder_layers
 from ..model.errors import InputError
 
 
-class CompiledLayers(AbstractContextManager[None]):
-    """Compiles each decoder layer when it is first called inside the ``with`` block.
-
-    Outside of it the layers run as they are: what is compiled would ignore hooks that were added since, such as those of the
-    LoRA bank, which serves validation.
+def compiled_layers(base: PreTrainedModel, enabled: bool) -> AbstractContextManager[Any]:
+    """A context in which the decoder layers run compiled, or one without effect if not ``enabled``.
 
     Args:
-        base: The base LLM, with the LoRA that is trained.
+        base: The base LLM with the LoRA that is trained.
+        enabled: Whether to compile.
 
     Raises:
-        InputError: The base has no list of layers.
+        InputError: The base LLM has no list of layers.
+    """
+    return _CompiledLayers(base) if enabled else ExitStack()
+
+
+class _CompiledLayers(AbstractContextManager[None]):
+    """Compiles each decoder layer at its first call inside the ``with`` block.
+
+    Outside the block the layers run uncompiled, because compiled code ignores hooks that are added later, such as those of the
+    LoRA bank during validation.
     """
 
     def __init__(self, base: PreTrainedModel) -> None:
         layers: Any = decoder_layers(base)
         if layers is None:
-            raise InputError(f"{type(base).__name__} has no list of layers that could be compiled. Leave out torch_compile.")
+            raise InputError(f"torch_compile needs a list of decoder layers, and {type(base).__name__} has none.")
         self._calls = [(layer, torch.compile(layer._call_impl, dynamic=True)) for layer in layers]
 
     def __enter__(self) -> None:
@@ -41,8 +48,3 @@ class CompiledLayers(AbstractContextManager[None]):
     def __exit__(self, *_: object) -> None:
         for layer, _call in self._calls:
             layer._compiled_call_impl = None
-
-
-def layers_of(base: PreTrainedModel, compile_layers: bool) -> AbstractContextManager[Any]:
-    """A context in which the layers are compiled, or one that changes nothing."""
-    return CompiledLayers(base) if compile_layers else ExitStack()

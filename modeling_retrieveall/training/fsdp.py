@@ -1,8 +1,12 @@
-"""A base that a launch splits over its processes because none could hold it: what such a run must do without.
+"""Checks of launches that split a model over processes: FSDP and DeepSpeed.
 
-accelerate launch --config_file examples/accelerate/fsdp.yaml -m modeling_retrieveall.training.trainer --patience 2 ...
+Under FSDP each process holds a part of the base LLM only. A run then neither measures F1 nor writes checkpoints: extraction calls
+parts of the base LLM separately, and FSDP gathers them only for a complete forward pass; a checkpoint of Accelerate would contain
+the whole base LLM.
 
-InputError: FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --patience.
+>>> check_arguments(AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw", early_stopping_patience=2))  # launched with FSDP
+Traceback (most recent call last):
+InputError: early_stopping_patience is not supported with FSDP, where a run neither measures F1 nor writes checkpoints.
 """
 
 import os
@@ -11,63 +15,59 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
 from ..model.errors import InputError
-from .arguments import TrainingArguments
+from .arguments import AdapterTrainingArguments
 
-_SPLITTERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
+_LAUNCHERS = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed"}
 
 
-def check_split(run: TrainingArguments) -> None:
-    """Refuses settings that the launch of this process cannot follow, before anything is loaded.
-
-    Under FSDP these are F1 and checkpoints: extraction calls parts of the base by themselves, which FSDP puts together only as a
-    whole, and Accelerate's checkpoint would hold all of the base.
+def check_arguments(arguments: AdapterTrainingArguments) -> None:
+    """Refuses arguments that the launch of this process does not support, before anything is loaded.
 
     Args:
-        run: The settings.
+        arguments: The arguments of the launch.
 
     Raises:
-        InputError: A setting is among them.
+        InputError: An argument is not supported.
     """
-    launched = _launched()
-    if launched and run.shard_languages:
+    launched = _launched_with()
+    if launched and arguments.shard_languages:
         raise InputError(
-            f"{launched[0]} splits one model over all processes. Leave out --shard_languages, or launch without {launched[0]}."
+            f"shard_languages trains one model per process, but {launched[0]} splits one model over all processes. Use only one "
+            "of them."
         )
     if "FSDP" not in launched:
         return
-    if run.quantize:
+    if arguments.quantization:
         raise InputError(
-            f"FSDP cannot split weights of {run.quantize}. Leave out --quantize, or launch with "
-            "examples/accelerate/multi_gpu.yaml, which gives every GPU the whole base."
+            f"FSDP cannot split {arguments.quantization} weights. Train without quantization, or launch with "
+            "examples/accelerate/multi_gpu.yaml, where each GPU holds the whole base LLM."
         )
-    for name in ("patience", "checkpoint_steps"):
-        if getattr(run, name):
-            raise InputError(f"FSDP splits the base, and a run is neither measured nor saved before its end. Leave out --{name}.")
+    for name in ("early_stopping_patience", "save_steps"):
+        if getattr(arguments, name):
+            raise InputError(f"{name} is not supported with FSDP, where a run neither measures F1 nor writes checkpoints.")
 
 
-def check_launch(accelerator: Accelerator) -> None:
-    """Refuses ways to split a base that a LoRA cannot be gathered from.
+def check_accelerator(accelerator: Accelerator) -> None:
+    """Refuses launches from which the trained LoRA could not be gathered.
 
     Args:
-        accelerator: Of this process.
+        accelerator: The Accelerator of this process.
 
     Raises:
-        InputError: The launch is one of them, or Accelerate does not split although it was launched to.
+        InputError: The launch is not supported, or was meant to split the model and does not.
     """
-    if "FSDP" in _launched() and not is_split(accelerator):
-        raise InputError(
-            "FSDP was launched, but Accelerate splits models on GPUs alone. On CPUs launch with examples/accelerate/cpu.yaml."
-        )
+    if "FSDP" in _launched_with() and not uses_fsdp(accelerator):
+        raise InputError("Accelerate supports FSDP on GPUs only. On CPUs launch with examples/accelerate/cpu.yaml.")
     if accelerator.distributed_type is DistributedType.DEEPSPEED and accelerator.state.deepspeed_plugin.zero_stage == 3:
-        raise InputError("ZeRO 3 splits the base. Launch with examples/accelerate/fsdp.yaml, or with zero_stage 2.")
-    if is_split(accelerator) and not accelerator.is_fsdp2:
-        raise InputError("This is FSDP 1. Give fsdp_version: 2, as examples/accelerate/fsdp.yaml does.")
+        raise InputError("DeepSpeed ZeRO 3 is not supported. Launch with ZeRO 2, or with examples/accelerate/fsdp.yaml.")
+    if uses_fsdp(accelerator) and not accelerator.is_fsdp2:
+        raise InputError("FSDP 1 is not supported. Set fsdp_version: 2, as in examples/accelerate/fsdp.yaml.")
 
 
-def is_split(accelerator: Accelerator) -> bool:
-    """Whether each process holds a part of the base only."""
+def uses_fsdp(accelerator: Accelerator) -> bool:
+    """Whether each process holds a part of the base LLM only."""
     return accelerator.distributed_type is DistributedType.FSDP
 
 
-def _launched() -> list[str]:
-    return [name for variable, name in _SPLITTERS.items() if os.environ.get(variable, "").lower() == "true"]
+def _launched_with() -> list[str]:
+    return [name for variable, name in _LAUNCHERS.items() if os.environ.get(variable, "").lower() == "true"]

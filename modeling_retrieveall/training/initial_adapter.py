@@ -1,6 +1,6 @@
-"""The adapter that a new language starts from, so that it keeps what transfers.
+"""The adapter that a run starts from.
 
->>> find_start("mul", "sw", EMBEDDED_BASE).language
+>>> load_initial_adapter("mul", "sw", EMBEDDED_BASE).language
 'mul'
 """
 
@@ -8,57 +8,65 @@ import torch
 from peft import LoraConfig
 
 from ..model.configuration_retrieveall import RetrieveAllConfig
+from ..model.errors import AdapterError
 from ..model.hub_files import Hub
 from ..model.language_adapter import LanguageAdapter
-from ..model.lora_files import AdapterError
-from ..model.manifest import SHARED_LANGUAGE, read_manifest
-from ..model.model_source import locate, shipped_adapters
+from ..model.manifest import MULTILINGUAL, read_manifest
+from ..model.model_source import resolve_adapter, shipped_adapters
 
 
-def find_start(init: str, language: str, base: str) -> LanguageAdapter | None:
-    """The adapter that a run starts from, ``None`` for nothing.
+def load_initial_adapter(source: str, language: str, base_model: str) -> LanguageAdapter | None:
+    """Loads and checks the adapter that a run starts from.
 
     Args:
-        init: A folder; or a repository on the Hub, with ``@revision`` if need be; ``"mul"`` for the shared adapter of the
-            package; ``"none"``; or ``"auto"``, which is ``"mul"`` where it fits and nothing elsewhere.
-        language: The language to be learned.
-        base: The base LLM.
+        source: A folder; a repository on the Hub, optionally with ``@revision``; ``"mul"`` for the multilingual adapter of the
+            package; ``"none"``; or ``"auto"``: ``"mul"`` if that was trained on ``base_model``, otherwise ``"none"``.
+        language: The language that is trained.
+        base_model: The base LLM.
+
+    Returns:
+        The adapter, or ``None`` if the run starts from random weights.
 
     Raises:
-        AdapterError: It is of another base LLM.
-        HubError: The Hub does not have it.
+        AdapterError: The adapter was trained on another base LLM, its rank is too high, or its weights are not finite.
+        HubError: The adapter cannot be downloaded.
     """
-    if init == "none" or (init == "auto" and language == SHARED_LANGUAGE):
+    if source == "none" or (source == "auto" and language == MULTILINGUAL):
         return None
-    if init in ("auto", SHARED_LANGUAGE):
-        shared = shipped_adapters() / SHARED_LANGUAGE
-        if shared.is_dir() and read_manifest(shared).base_model == base:
+    if source in ("auto", MULTILINGUAL):
+        shared = shipped_adapters() / MULTILINGUAL
+        if shared.is_dir() and read_manifest(shared).base_model == base_model:
             return LanguageAdapter.load(shared)
-        if init == "auto":
+        if source == "auto":
             return None
-        raise AdapterError(f"There is no 'mul' adapter for {base!r}. Use --init none, or train one with --language mul.")
-    start = LanguageAdapter.load(locate(init, Hub()))
-    if start.manifest.base_model != base:
         raise AdapterError(
-            f"{start.source} was trained on {start.manifest.base_model!r}, not on {base!r}. Choose another --init or --base."
+            f"The package has no 'mul' adapter for the base LLM {base_model!r}. Set init_adapter='none', or train 'mul' first."
         )
-    shapes = start.lora_shapes()  # fetches the weights, if they are on the Hub
-    if (rank := max(a.shape[0] for a in shapes.a.values())) > RetrieveAllConfig().max_rank:
-        raise AdapterError(f"{start.source} has rank {rank}. Start from an adapter of a lower one.")
-    start.lora_weights(torch.float32)  # makes sure that they are finite
-    return start
+    initial = LanguageAdapter.load(resolve_adapter(source, Hub()))
+    if initial.manifest.base_model != base_model:
+        raise AdapterError(
+            f"{initial.source} was trained on the base LLM {initial.manifest.base_model!r}, not on {base_model!r}."
+        )
+    shapes = initial.lora_shapes()  # downloads the weights of an adapter on the Hub
+    rank, max_rank = max(a.shape[0] for a in shapes.a.values()), RetrieveAllConfig().max_rank
+    if rank > max_rank:
+        raise AdapterError(f"{initial.source} has rank {rank}, but an initial adapter may have at most {max_rank}.")
+    initial.lora_weights(torch.float32)  # raises if a weight is not finite
+    return initial
 
 
-def start_config(start: LanguageAdapter) -> LoraConfig:
-    """PEFT's configuration for going on with an adapter, made from its tensors: its own file may be a stranger's.
+def lora_config_of(adapter: LanguageAdapter) -> LoraConfig:
+    """PEFT's configuration for continuing to train an adapter.
+
+    It is derived from the tensors, because the configuration file of an adapter is untrusted.
 
     Raises:
-        AdapterError: Its layers differ in rank or scaling.
+        AdapterError: The layers of the adapter differ in rank or scaling.
     """
-    weights = start.lora_shapes()
+    weights = adapter.lora_shapes()
     (rank, scaling), *others = {(a.shape[0], weights.scaling[name]) for name, a in weights.a.items()}
     if others:
-        raise AdapterError(f"The layers of {start.source} differ in rank or scaling. Start from an adapter that has one of each.")
+        raise AdapterError(f"The layers of {adapter.source} differ in rank or scaling, which an initial adapter must not.")
     return LoraConfig(
         r=rank,
         lora_alpha=round(rank * scaling),

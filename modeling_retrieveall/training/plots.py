@@ -1,6 +1,6 @@
-"""A picture of a run for its card: the loss, and validation F1 where it was measured while training.
+"""The plot of a training run for the model card.
 
->>> draw_curve([(10, 0.9), (20, 0.4)], [(1, 63.0), (2, 71.5)], epochs=2, file=Path("runs/sw/training.png"))
+>>> plot_training([(10, 0.9), (20, 0.4)], [(1, 63.0), (2, 71.5)], epochs=2, file=Path("runs/sw/training.png"))
 True
 """
 
@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def draw_curve(loss: Sequence[tuple[int, float]], f1: Sequence[tuple[int, float]], epochs: int, file: Path) -> bool:
-    """Draws loss over steps, and F1 over the same steps.
+def plot_training(loss: Sequence[tuple[int, float]], f1: Sequence[tuple[int, float]], epochs: int, file: Path) -> bool:
+    """Plots the loss, and the validation F1 if it was measured during training, over the steps.
 
     Args:
-        loss: Step and mean loss of the steps before it.
-        f1: Epoch and validation F1 after it.
-        epochs: The epochs of the run, which say at which step each ended.
-        file: The picture.
+        loss: Pairs of step and mean loss up to that step.
+        f1: Pairs of epoch and validation F1 after that epoch.
+        epochs: Number of epochs of the run, to place each epoch on the axis of steps.
+        file: The image file.
 
     Returns:
-        Whether there was anything to draw, and matplotlib to draw it with.
+        Whether the plot was written; it is not if there are fewer than two points or matplotlib is not installed.
     """
     if len(loss) < 2:
         return False

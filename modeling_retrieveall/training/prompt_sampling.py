@@ -1,8 +1,12 @@
-"""Knowledge-augmented training samples: the prompt a sentence will meet in use.
+"""Training samples: the prompts that a sentence will have during inference, with the expected output.
 
-The paper calls it prompt-driven learning: retrieved knowledge stands in the prompt while the LoRA is trained. A sentence never
-retrieves itself or an exact duplicate of itself, or the model would learn to look answers up instead of reading. Which sentences
-see their knowledge is drawn afresh every epoch.
+The paper (RetrieveAll, arXiv 2505.19128) calls this prompt-driven learning: the prompts already contain retrieved examples while
+the LoRA is trained. A sentence never retrieves itself or an exact duplicate, because the model would learn to copy the labels
+from the prompt. Which samples have examples in their prompts is drawn again in every epoch.
+
+>>> sampler = PromptSampler(answers, config, examples_share=0.5, tags_share=0.75, labels=["LOC", "PER"], seed=0)
+>>> sampler.add(examples, vectors, ExampleIndex.build(examples, vectors))
+>>> batches = sampler.epoch(0, batch_size=8)
 """
 
 import random
@@ -17,7 +21,7 @@ from ..model.encoder import SentenceVectors
 from ..model.entities import Example, Mention
 from ..model.prompting import PromptWriter
 from ..model.retrieval import ExampleIndex, Retrieved
-from ..model.tagging import TagFormat, tag_numbers
+from ..model.tagging import TagFormat, tag_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +29,9 @@ class Sample:
     """One training sequence.
 
     Attributes:
-        ids: Tokens that the LLM reads.
-        labels: For each of them, the token to be predicted after the token before; -100 where the loss does not fall.
-        candidates: The tokens among which it is predicted, sorted; none for the whole vocabulary.
+        ids: The input tokens.
+        labels: The expected token at each position, -100 where no loss is computed.
+        candidates: The tokens over which the prediction is normalized, sorted; empty for the whole vocabulary.
         prefix: Tokens before ``ids`` that the base LLM reads without the LoRA.
     """
 
@@ -41,31 +45,30 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
-    """A training sentence and all that may be shown with it."""
+class _TrainingExample:
+    """A training sentence and everything that its prompt may contain."""
 
     example: Example
     retrieved: Retrieved
 
 
-class KnowledgeSampler:
-    """Draws the training samples of an epoch from the examples of one or several languages.
+class PromptSampler:
+    """Draws the training samples of an epoch from the examples of one or several datasets.
 
     Args:
-        answers: The answer format of the base.
-        config: Numbers of retrieval and prompt, those that inference will use.
-        knowledge_share: Share of samples that see retrieved examples; the others see the sentence alone, so that the model
-            learns to read, not only to look up.
-        tags_share: Share of samples that are answered by tags; the others are answered by generation.
+        answers: The answer format of the base LLM.
+        config: The limits and thresholds of retrieval and prompt, the same as for inference.
+        examples_share: Share of samples with retrieved examples in the prompt; the others have the sentence alone.
+        tags_share: Share of samples for tagging; the others are for generation.
         labels: The entity types of all examples.
-        seed: With the epoch, decides every draw.
+        seed: Random seed; every draw depends on it and the epoch only.
     """
 
     def __init__(
         self,
         answers: AnswerFormat,
         config: RetrieveAllConfig,
-        knowledge_share: float,
+        examples_share: float,
         tags_share: float,
         labels: Sequence[str],
         seed: int,
@@ -73,107 +76,108 @@ class KnowledgeSampler:
         self._answers = answers
         self._config = config
         self._writer = PromptWriter(answers, config.max_example_tokens)
-        self._knowledge_share = knowledge_share
+        self._examples_share = examples_share
         self._tags_share = tags_share
         self._labels = sorted(labels)
         self._tag_tokens = TagFormat(answers).tokens(self._labels) if tags_share else []
         self._seed = seed
-        self._lessons: list[_Lesson] = []
+        self._examples: list[_TrainingExample] = []
 
     def add(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors], index: ExampleIndex) -> None:
-        """Adds the examples of a language, which retrieve from that language's index.
+        """Adds the examples of a dataset, which retrieve from the index of that dataset.
 
         Args:
             examples: The examples.
-            vectors: The vectors of each; with a ``knowledge_share`` of 0 none are needed.
+            vectors: The vectors of each example; not used if ``examples_share`` is 0.
             index: The index.
         """
-        if self._knowledge_share == 0:
-            self._lessons += [_Lesson(example, Retrieved([], [])) for example in examples]
+        if self._examples_share == 0:
+            self._examples += [_TrainingExample(example, Retrieved([], [])) for example in examples]
             return
         config = self._config
-        numbers = config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold
+        limits = config.n_entities, config.n_sentences, config.entity_threshold, config.sentence_threshold
         for example, query in zip(examples, vectors, strict=True):
-            self._lessons.append(_Lesson(example, index.search(query, *numbers, exclude=example.key)))
+            self._examples.append(_TrainingExample(example, index.search(query, *limits, exclude=example.key)))
 
     def __len__(self) -> int:
-        return len(self._lessons)
+        return len(self._examples)
 
-    def count_steps(self, size: int, together: int) -> int:
-        """The number of steps of an epoch, of ``together`` batches of at most ``size`` samples each."""
-        tagged = self._count_tagged()
-        return ceil(tagged / (size * together)) + ceil((len(self) - tagged) / (size * together))
+    def count_steps(self, batch_size: int, batches_per_step: int) -> int:
+        """Number of optimizer steps of an epoch."""
+        tagged, per_step = self._count_tagged(), batch_size * batches_per_step
+        return ceil(tagged / per_step) + ceil((len(self) - tagged) / per_step)
 
-    def epoch(self, number: int, size: int, together: int = 1) -> list[list[Sample]]:
+    def epoch(self, number: int, batch_size: int, batches_per_step: int = 1) -> list[list[Sample]]:
         """The batches of one epoch, step by step in random order.
 
-        All samples of a step are answered in the same way: where a model is split over processes, they must do the same.
+        All samples of a step have the same decoding, because processes that share a model must run the same operations.
 
         Args:
-            number: The epoch.
-            size: Samples of a batch at most.
-            together: Batches of a step: one for each process and accumulation.
+            number: Number of the epoch.
+            batch_size: Maximum number of samples in a batch.
+            batches_per_step: Number of batches in a step: processes times gradient accumulation steps.
 
         Returns:
-            ``together`` batches for each step. Where there are too few samples for these, some occur twice.
+            ``batches_per_step`` batches for each step. If there are fewer samples than batches, some samples are repeated.
         """
         rng = random.Random(f"{self._seed} {number}")
-        lessons = rng.sample(self._lessons, len(self))
+        examples = rng.sample(self._examples, len(self))
         tagged = self._count_tagged()
         steps: list[list[list[Sample]]] = []
-        for part, sampled in ((lessons[:tagged], self._tagged), (lessons[tagged:], self._generated)):
-            samples = [sampled(lesson, rng) for lesson in part]
-            count = ceil(len(samples) / (size * together)) * together
+        for part, make_sample in ((examples[:tagged], self._tagging_sample), (examples[tagged:], self._generation_sample)):
+            samples = [make_sample(example, rng) for example in part]
+            count = ceil(len(samples) / (batch_size * batches_per_step)) * batches_per_step
             samples = list(islice(cycle(samples), max(len(samples), count)))
             batches = [samples[len(samples) * i // count : len(samples) * (i + 1) // count] for i in range(count)]
-            steps += [batches[at : at + together] for at in range(0, count, together)]
+            steps += [batches[at : at + batches_per_step] for at in range(0, count, batches_per_step)]
         rng.shuffle(steps)
         return [batch for step in steps for batch in step]
 
     def _count_tagged(self) -> int:
         return round(self._tags_share * len(self))
 
-    def _tagged(self, lesson: _Lesson, rng: random.Random) -> Sample:
-        example = lesson.example
-        prompt = self._writer.write(example.sentence, *self._shown(lesson, rng), decoding="tags")
+    def _tagging_sample(self, training_example: _TrainingExample, rng: random.Random) -> Sample:
+        example = training_example.example
+        prompt = self._writer.write(example.sentence, *self._draw_retrieved(training_example, rng), decoding="tags")
         ids = [*prompt.ids, *self._answers.end]
         labels = [-100] * len(ids)
-        for end, tag in zip(prompt.word_ends, tag_numbers(example.spans, len(prompt.word_ends), self._labels), strict=True):
+        for end, tag in zip(prompt.word_ends, tag_ids(example.spans, len(prompt.word_ends), self._labels), strict=True):
             labels[end + 1] = self._tag_tokens[tag]
         return Sample(ids, labels, tuple(sorted(self._tag_tokens)), prompt.prefix)
 
-    def _generated(self, lesson: _Lesson, rng: random.Random) -> Sample:
-        prompt = self._writer.write(lesson.example.sentence, *self._shown(lesson, rng)).ids
-        answer = self._answers.answer_ids(lesson.example.sentence, lesson.example.spans)
+    def _generation_sample(self, training_example: _TrainingExample, rng: random.Random) -> Sample:
+        example = training_example.example
+        prompt = self._writer.write(example.sentence, *self._draw_retrieved(training_example, rng)).ids
+        answer = self._answers.answer_ids(example.sentence, example.spans)
         return Sample(prompt + answer, [-100] * len(prompt) + answer)
 
-    def _shown(self, lesson: _Lesson, rng: random.Random) -> tuple[list[Mention], list[Example]]:
-        """The retrieved examples that a sample sees."""
-        if rng.random() >= self._knowledge_share:
+    def _draw_retrieved(self, example: _TrainingExample, rng: random.Random) -> tuple[list[Mention], list[Example]]:
+        """The retrieved entities and sentences for the prompt; none for a share of ``1 - examples_share`` of the samples."""
+        if rng.random() >= self._examples_share:
             return [], []
-        return [hit.item for hit in lesson.retrieved.mentions], [hit.item for hit in lesson.retrieved.examples]
+        return [hit.item for hit in example.retrieved.mentions], [hit.item for hit in example.retrieved.examples]
 
 
-_MOST_PADDING = 0.25
-"""Of the tokens of a part. Less makes more and smaller parts, more computes what nobody reads."""
+_MAX_PADDING = 0.25
+"""Maximum share of padding in a micro-batch: a compromise between many small micro-batches and computing padding."""
 
 
-def parts_of_like_length(batch: Sequence[Sample], max_tokens: int) -> list[list[Sample]]:
-    """Splits a batch into parts that are computed one after another, so that little is padded and memory suffices.
+def split_by_length(batch: Sequence[Sample], max_tokens: int) -> list[list[Sample]]:
+    """Splits a batch into micro-batches of samples of similar length, so that memory suffices and there is little padding.
 
-    Batches of like length throughout are faster, but their loss on held-out answers was higher: a step of short sentences alone
-    says little of long ones.
+    Only the samples of one batch are grouped. Batches of similar length would be faster still, but a step of short sentences
+    alone is a poor estimate of the gradient.
 
     Args:
-        batch: The samples of a step.
-        max_tokens: Tokens of a part at most, padding included; a longer sample has a part of its own.
+        batch: The samples.
+        max_tokens: Maximum number of tokens in a micro-batch, including padding; a longer sample has a micro-batch of its own.
     """
     parts: list[list[Sample]] = []
     for sample in sorted(batch, key=len, reverse=True):
         if parts:
             longest, rows = len(parts[-1][0]), len(parts[-1]) + 1
-            kept = sum(map(len, parts[-1])) + len(sample)
-            if rows * longest <= max_tokens and kept >= (1 - _MOST_PADDING) * rows * longest:
+            tokens = sum(map(len, parts[-1])) + len(sample)
+            if rows * longest <= max_tokens and tokens >= (1 - _MAX_PADDING) * rows * longest:
                 parts[-1].append(sample)
                 continue
         parts.append([sample])

@@ -1,4 +1,4 @@
-"""Files of texts become files of entities: every record once, in order, whatever happens on the way."""
+"""Annotation of files: each record is annotated once and in order, also after a crash or a change of the source."""
 
 import json
 import os
@@ -25,19 +25,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
-from modeling_retrieveall.annotation.annotate import JournalError, annotate
+from modeling_retrieveall.annotation.annotate import annotate
 from modeling_retrieveall.annotation.datasets_map import annotator
-from modeling_retrieveall.annotation.html_report import pieces
-from modeling_retrieveall.annotation.identity import identity
-from modeling_retrieveall.annotation.records import RecordError, read_records
+from modeling_retrieveall.annotation.html_report import split_at_entities
+from modeling_retrieveall.annotation.journal import JournalError
+from modeling_retrieveall.annotation.model_fingerprint import model_fingerprint
+from modeling_retrieveall.annotation.readers import RecordError, read_records
 from tests.conftest import write_tiny_base
-from tests.loud_adapters import loud_copy, write_loud_adapters
+from tests.random_adapters import copy_with_random_weights, write_random_adapters
 
 WORD = re.compile(r"\w+")
 
 
-class Capitals:
-    """Stands for a model: every capitalised word is an entity. Stops after some texts, as a crash would."""
+class CapitalsModel:
+    """A stand-in for a model: each capitalised word is an entity. It raises KeyboardInterrupt after some texts."""
 
     def __init__(self, texts_before_crash: int = 10**9) -> None:
         self.languages = {"de": "here"}
@@ -74,8 +75,8 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [row for row in (record.row for record in read_records(str(path)))]
 
 
-def test_each_record_keeps_what_it_had_and_gains_entities_in_order(source: Path, tmp_path: Path) -> None:
-    done = annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), batch_size=2)
+def test_records_keep_their_columns_and_order_and_get_entities(source: Path, tmp_path: Path) -> None:
+    done = annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), batch_size=2)
     rows = read(tmp_path / "out.jsonl")
     assert (done.records, done.resumed) == (100, 0)
     assert [(row["id"], row["text"]) for row in rows] == list(enumerate(TEXTS))
@@ -84,30 +85,30 @@ def test_each_record_keeps_what_it_had_and_gains_entities_in_order(source: Path,
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"id": 64, "te', b'{"id"'])
-def test_a_crash_loses_and_repeats_nothing(source: Path, tmp_path: Path, torn: bytes) -> None:
+def test_resuming_after_a_crash_neither_loses_nor_repeats_records(source: Path, tmp_path: Path, torn: bytes) -> None:
     target = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        annotate(Capitals(70), str(source), str(target), batch_size=2)
+        annotate(CapitalsModel(70), str(source), str(target), batch_size=2)
     assert not target.exists()
     with (tmp_path / "out.jsonl.journal").open("ab") as journal:
         journal.write(torn)
-    model = Capitals()
+    model = CapitalsModel()
     done = annotate(model, str(source), str(target), batch_size=2)
     assert (done.records, done.resumed) == (100, 64)
     assert model.read == TEXTS[64:]
-    annotate(Capitals(), str(source), str(tmp_path / "whole.jsonl"))
+    annotate(CapitalsModel(), str(source), str(tmp_path / "whole.jsonl"))
     assert target.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
 def test_a_journal_of_another_job_is_not_resumed(source: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        annotate(Capitals(70), str(source), str(tmp_path / "out.jsonl"), batch_size=2)
-    with pytest.raises(JournalError, match=r"another source or other settings: threshold was None, is 0\.5\. Repeat"):
-        annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), threshold=0.5)
+        annotate(CapitalsModel(70), str(source), str(tmp_path / "out.jsonl"), batch_size=2)
+    with pytest.raises(JournalError, match=r"another source or other settings: threshold was None, is 0\.5\. Run the"):
+        annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), threshold=0.5)
     other = jsonl(tmp_path / "other.jsonl", [{"text": "Bonn"}])
     with pytest.raises(JournalError, match=r"source was 'file://.*in\.jsonl', is 'file://.*other\.jsonl'"):
-        annotate(Capitals(), str(other), str(tmp_path / "out.jsonl"))
-    assert annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), prefix="x_").resumed == 64
+        annotate(CapitalsModel(), str(other), str(tmp_path / "out.jsonl"))
+    assert annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), prefix="x_").resumed == 64
 
 
 ROW = st.fixed_dictionaries({}, optional={"text": st.sampled_from(["Bonn", "in Graz", "Ä", "", None]), "n": st.integers(-9, 9)})
@@ -115,118 +116,126 @@ ROW = st.fixed_dictionaries({}, optional={"text": st.sampled_from(["Bonn", "in G
 
 @given(st.lists(ROW, max_size=12), st.integers(0, 12), st.integers(1, 12), ROW, st.sampled_from([".jsonl", ".parquet", ".conll"]))
 @settings(max_examples=60)
-def test_a_resumed_job_gives_what_one_run_gives(
+def test_a_resumed_job_writes_the_same_target_as_an_uninterrupted_one(
     rows: list[dict[str, Any]], texts_before_crash: int, changed: int, other: dict[str, Any], suffix: str
 ) -> None:
     rows = [{"text": "Bonn", "n": 0}, *rows]
-    with tempfile.TemporaryDirectory() as folder, patch("modeling_retrieveall.annotation.annotate.BATCHES_AT_A_TIME", 1):
+    with tempfile.TemporaryDirectory() as folder, patch("modeling_retrieveall.annotation.annotate.BATCHES_PER_CHUNK", 1):
         source, target, whole = Path(folder, "in.jsonl"), Path(folder, f"out{suffix}"), Path(folder, f"whole{suffix}")
         jsonl(source, rows)
         with suppress(KeyboardInterrupt):
-            annotate(Capitals(texts_before_crash), str(source), str(target), batch_size=1)
+            annotate(CapitalsModel(texts_before_crash), str(source), str(target), batch_size=1)
         target.unlink(missing_ok=True)
-        jsonl(source, [*rows[:changed], other, *rows[changed + 1 :]])  # the user repairs a record in the meantime
-        resumed = annotate(Capitals(), str(source), str(target), batch_size=1)
-        done = annotate(Capitals(), str(source), str(whole), batch_size=1)
+        jsonl(source, [*rows[:changed], other, *rows[changed + 1 :]])  # the user fixes a record before the job is resumed
+        resumed = annotate(CapitalsModel(), str(source), str(target), batch_size=1)
+        done = annotate(CapitalsModel(), str(source), str(whole), batch_size=1)
         assert (resumed.records, resumed.without_text) == (done.records, done.without_text)
         assert target.read_bytes() == whole.read_bytes()
         assert not Path(f"{target}.journal").exists()
 
 
-def test_a_repaired_record_alone_is_annotated_again(source: Path, tmp_path: Path) -> None:
+def test_only_a_changed_record_is_annotated_again(source: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        annotate(Capitals(90), str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+        annotate(CapitalsModel(90), str(source), str(tmp_path / "out.jsonl"), batch_size=1)
     rows = [{"text": text} for text in TEXTS]
     rows[3] = {"text": "In Köln"}
     del rows[10]
     jsonl(source, rows)
-    model = Capitals()
+    model = CapitalsModel()
     done = annotate(model, str(source), str(tmp_path / "out.jsonl"), batch_size=1)
-    rest = [text for text in TEXTS[80:] if text != "nichts"]  # of which the result is known
+    rest = [text for text in TEXTS[80:] if text != "nichts"]  # the journal has the result of this text
     assert (done.records, done.resumed) == (99, 99 - 1 - len(rest))
     assert model.read == ["In Köln", *rest]
 
 
-def test_a_source_that_changes_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
-    class Slow(Capitals):
+def test_a_source_that_changes_while_the_job_runs_is_reported(source: Path, tmp_path: Path) -> None:
+    class ChangesSource(CapitalsModel):
         def extract(self, texts: Any, **options: Any) -> list[Extraction]:
             if not self.read:
                 source.write_text(source.read_text().replace('Bonn und Graz 1"', 'Köln und Graz 1"'))
             return super().extract(texts, **options)
 
-    with pytest.raises(RecordError, match=r"record 2 has been changed since it was annotated\. Give the same command again"):
-        annotate(Slow(), str(source), str(tmp_path / "out.jsonl"))
-    assert annotate(Capitals(), str(source), str(tmp_path / "out.jsonl")).resumed == 99
+    with pytest.raises(RecordError, match=r"record 2 has changed since it was annotated\. Run the same job again"):
+        annotate(ChangesSource(), str(source), str(tmp_path / "out.jsonl"))
+    assert annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl")).resumed == 99
 
 
 HOLD = """
 import sys, time
-from modeling_retrieveall.annotation.annotate import prepared
-with prepared(*sys.argv[1:]):
+from modeling_retrieveall.annotation.annotate import prepare_annotation
+with prepare_annotation(*sys.argv[1:]):
     print("locked", flush=True)
     time.sleep(60)
 """
 
 
-def test_two_jobs_cannot_write_to_one_target_but_a_dead_one_does_not_block(source: Path, tmp_path: Path) -> None:
+def test_two_jobs_cannot_write_one_target_and_a_killed_job_releases_its_lock(source: Path, tmp_path: Path) -> None:
     target = str(tmp_path / "out.jsonl")
     first = subprocess.Popen([sys.executable, "-c", HOLD, str(source), target], stdout=subprocess.PIPE)
     assert first.stdout and first.stdout.readline() == b"locked\n"
-    with pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl\. Wait until it ends"):
-        annotate(Capitals(), str(source), target)
+    with pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl\. Wait until it has finished"):
+        annotate(CapitalsModel(), str(source), target)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    assert annotate(Capitals(), str(source), target).records == 100
+    assert annotate(CapitalsModel(), str(source), target).records == 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
 
 
-def test_a_job_is_of_one_base_dtype_configuration_and_adapter(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
-    adapters = write_loud_adapters(tmp_path / "loud", tiny_adapter)
+def test_a_journal_is_not_resumed_with_another_base_dtype_configuration_or_adapter(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path
+) -> None:
+    adapters = write_random_adapters(tmp_path / "adapters", tiny_adapter)
     model = RetrieveAllModel.from_pretrained(adapters)
-    parts = identity(model)
+    parts = model_fingerprint(model)
     model.extract(TEXTS[:3], batch_size=1)
-    assert identity(model) == parts == identity(RetrieveAllModel.from_pretrained(adapters, batch_size=3, adapter_slots=7))
+    assert (
+        model_fingerprint(model)
+        == parts
+        == model_fingerprint(RetrieveAllModel.from_pretrained(adapters, batch_size=3, adapter_slots=7))
+    )
     assert json.loads(json.dumps(parts)) == parts
     others = {
         "dtype": RetrieveAllModel.from_pretrained(adapters, dtype=torch.bfloat16),
         "n_sentences": RetrieveAllModel.from_pretrained(adapters, n_sentences=1),
         "base LLM": RetrieveAllModel.from_pretrained(adapters, base_model=str(write_tiny_base(tmp_path / "base", seed=1))),
     }
-    loud_copy(tiny_adapter("de"), tmp_path / "again" / "de", 9)
+    copy_with_random_weights(tiny_adapter("de"), tmp_path / "again" / "de", 9)
     for language in ("en", "mul"):
         shutil.copytree(adapters / language, tmp_path / "again" / language)
     others["languages"] = RetrieveAllModel.from_pretrained(tmp_path / "again")
     for name, other in others.items():
-        assert name in {part for part, value in identity(other).items() if value != parts[part]}
+        assert name in {part for part, value in model_fingerprint(other).items() if value != parts[part]}
     source = jsonl(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
     Path(tmp_path / "out.jsonl.journal").write_text(
         json.dumps({"job": {"source": source.as_uri(), "column": None, **parts}}) + "\n"
     )
-    with pytest.raises(JournalError, match=r"dtype was 'float32', is 'bfloat16'\. Repeat the job as it was begun"):
+    with pytest.raises(JournalError, match=r"dtype was 'float32', is 'bfloat16'\. Run the job with the same settings"):
         annotate(others["dtype"], str(source), str(tmp_path / "out.jsonl"))
 
 
-def test_columns_of_the_user_are_never_overwritten(tmp_path: Path) -> None:
+def test_columns_of_the_source_are_never_overwritten(tmp_path: Path) -> None:
     row = {"text": "Wien", "language": "de-AT", "entities": ["0:4:CITY"]}
     source, target = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 300 + [row]), str(tmp_path / "out.jsonl")
-    model = Capitals()
-    with pytest.raises(RecordError, match=r"in\.jsonl has 'entities', 'language' already, .* as in --prefix retrieveall_"):
+    model = CapitalsModel()
+    with pytest.raises(
+        RecordError, match=r"in\.jsonl already has 'entities', 'language', .* Set `prefix`, for example to 'retrieveall_'"
+    ):
         annotate(model, str(source), target)
     assert model.read == []
     annotate(model, str(source), target, prefix="retrieveall_")
     assert read(Path(target))[-1].items() >= row.items()
     assert read(Path(target))[-1]["retrieveall_language"] == "und"
-    with pytest.raises(RecordError, match=r"'retrieveall_entities', 'retrieveall_language', .* Give another --prefix"):
+    with pytest.raises(RecordError, match=r"'retrieveall_entities', 'retrieveall_language', .* Choose another `prefix`"):
         annotate(model, target, str(tmp_path / "again.jsonl"), prefix="retrieveall_")
-    annotate(model, str(source), str(tmp_path / "out.conll"))  # has no columns that could be lost
+    annotate(model, str(source), str(tmp_path / "out.conll"))  # CoNLL has no columns that could be overwritten
     dataset = Dataset.from_list([row])
-    with pytest.raises(RecordError, match="--prefix retrieveall_"):
+    with pytest.raises(RecordError, match="Set `prefix`"):
         dataset.map(annotator(model), batched=True, load_from_cache_file=False)
     result = dataset.map(annotator(model, prefix="our_"), batched=True, load_from_cache_file=False)
     assert result.column_names == [*row, "our_entities", "our_language", "our_known"]
 
 
-def test_a_record_without_text_is_passed_through_and_counted(tmp_path: Path) -> None:
+def test_a_record_without_text_is_kept_and_counted(tmp_path: Path) -> None:
     rows = [
         {"id": 0},
         {"text": "Bonn"},
@@ -238,76 +247,78 @@ def test_a_record_without_text_is_passed_through_and_counted(tmp_path: Path) -> 
     ]
     source = jsonl(tmp_path / "in.jsonl", rows)
     for suffix in (".jsonl", ".parquet", ".conll", ".html"):
-        done = annotate(Capitals(), str(source), str(tmp_path / f"out{suffix}"))
+        done = annotate(CapitalsModel(), str(source), str(tmp_path / f"out{suffix}"))
         assert (done.records, done.without_text) == (7, 5)
     assert [len(row["entities"]) for row in read(tmp_path / "out.jsonl")] == [0, 1, 0, 0, 0, 0, 1]
     assert [len(row["entities"]) for row in pq.read_table(tmp_path / "out.parquet").to_pylist()] == [0, 1, 0, 0, 0, 0, 1]
     assert (tmp_path / "out.conll").read_text() == "Bonn\tB-LOC\n\nGraz\tB-LOC\n\n"
-    dataset = Dataset.from_dict({"text": ["Bonn", None]}).map(annotator(Capitals()), batched=True, load_from_cache_file=False)
+    dataset = Dataset.from_dict({"text": ["Bonn", None]}).map(
+        annotator(CapitalsModel()), batched=True, load_from_cache_file=False
+    )
     assert [len(row["entities"]) for row in dataset] == [1, 0]
 
 
-def test_a_record_of_the_wrong_type_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_record_of_the_wrong_type_is_rejected_before_the_model_runs(tmp_path: Path) -> None:
     for wrong in (3, {"a": 1}, ["Bonn", None], True):
         source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 500 + [{"text": wrong}])
-        model = Capitals()
-        with pytest.raises(RecordError, match=r"record 501: 'text' is .*, neither a text nor a list of words"):
+        model = CapitalsModel()
+        with pytest.raises(RecordError, match=r"record 501: 'text' is .*, which is neither a text nor a list of words"):
             annotate(model, str(source), str(tmp_path / "out.jsonl"))
         assert model.read == []
 
 
-def test_the_source_is_never_its_own_target(source: Path, tmp_path: Path) -> None:
+def test_the_source_cannot_be_the_target(source: Path, tmp_path: Path) -> None:
     before = source.read_bytes()
     with pytest.raises(ValueError, match="cannot be replaced, because"):
-        annotate(Capitals(), str(source), str(source), overwrite=True)
+        annotate(CapitalsModel(), str(source), str(source), overwrite=True)
     assert source.read_bytes() == before
 
 
-def test_a_target_is_replaced_only_when_asked_for(source: Path, tmp_path: Path) -> None:
-    annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"))
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"))
-    assert annotate(Capitals(), str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 100
+def test_a_target_is_replaced_only_with_overwrite(source: Path, tmp_path: Path) -> None:
+    annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"))
+    with pytest.raises(FileExistsError, match="Set `overwrite` to replace it"):
+        annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"))
+    assert annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 100
 
 
 def test_parquet_in_and_out_keeps_columns_and_types(tmp_path: Path) -> None:
     table = pa.table({"body": ["nichts"] * 1500 + ["Bonn"], "when": pa.array(range(1501), pa.int16())})
     pq.write_table(table, tmp_path / "in.parquet")
-    annotate(Capitals(), str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), column="body")
+    annotate(CapitalsModel(), str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), column="body")
     result = pq.read_table(tmp_path / "out.parquet")
     assert result.column_names == ["body", "when", "entities", "language", "known"]
     assert result["body"].to_pylist() == table["body"].to_pylist()
     assert result["entities"].to_pylist()[-1] == [{"text": "Bonn", "label": "LOC", "start": 0, "end": 4, "score": 0.5}]
 
 
-def test_rows_of_different_columns_become_one_table(tmp_path: Path) -> None:
+def test_rows_with_different_columns_become_one_table(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"text": "Bonn", "n": 1}] * 1100 + [{"text": "Graz", "n": 0.5, "more": ["x"]}]
     source = jsonl(tmp_path / "in.jsonl", rows)
-    annotate(Capitals(), str(source), str(tmp_path / "out.parquet"))
+    annotate(CapitalsModel(), str(source), str(tmp_path / "out.parquet"))
     result = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert (result[0]["n"], result[0]["more"], result[-1]["n"], result[-1]["more"]) == (1.0, None, 0.5, ["x"])
 
 
 def test_a_url_cannot_be_written_to(source: Path) -> None:
-    with pytest.raises(RecordError, match="Give a file of this machine"):
-        annotate(Capitals(), str(source), "memory://out.jsonl")
+    with pytest.raises(RecordError, match="Give a local path"):
+        annotate(CapitalsModel(), str(source), "memory://out.jsonl")
 
 
 def test_a_url_can_be_read(source: Path, tmp_path: Path) -> None:
     with fsspec.open("memory://in.jsonl", "wb") as stream:
         stream.write(source.read_bytes())
-    assert annotate(Capitals(), "memory://in.jsonl", str(tmp_path / "out.jsonl")).records == 100
+    assert annotate(CapitalsModel(), "memory://in.jsonl", str(tmp_path / "out.jsonl")).records == 100
 
 
 def test_conll_in_and_out_keeps_the_words(tmp_path: Path) -> None:
     (tmp_path / "in.conll").write_text("-DOCSTART-\tO\n\nGraz\tO\nist\tO\n\n\nklein\tO\n", encoding="utf-8")
-    annotate(Capitals(), str(tmp_path / "in.conll"), str(tmp_path / "out.conll"))
+    annotate(CapitalsModel(), str(tmp_path / "in.conll"), str(tmp_path / "out.conll"))
     assert (tmp_path / "out.conll").read_text(encoding="utf-8") == "Graz\tB-LOC\nist\tO\n\nklein\tO\n\n"
 
 
-def test_lines_of_text_become_a_page_with_their_entities_marked(tmp_path: Path) -> None:
+def test_html_output_highlights_the_entities_of_each_line(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("In Bonn <b>\nзима\n\u05d9\u05e8\u05d5\u05e9\u05dc\u05d9\u05dd\n", encoding="utf-8")
-    annotate(Capitals(), str(tmp_path / "in.txt"), str(tmp_path / "out.html"))
+    annotate(CapitalsModel(), str(tmp_path / "in.txt"), str(tmp_path / "out.html"))
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert page.count('<p dir="auto"') == 3
     assert ">Bonn<small>LOC</small></mark>" in page
@@ -317,30 +328,30 @@ def test_lines_of_text_become_a_page_with_their_entities_marked(tmp_path: Path) 
 def test_an_empty_file_gives_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").touch()
     for suffix in (".jsonl", ".parquet", ".conll", ".html"):
-        assert annotate(Capitals(), str(tmp_path / "in.jsonl"), str(tmp_path / f"out{suffix}")).records == 0
+        assert annotate(CapitalsModel(), str(tmp_path / "in.jsonl"), str(tmp_path / f"out{suffix}")).records == 0
         assert (tmp_path / f"out{suffix}").is_file()
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.docx", "text", r"in\.docx ends with '\.docx'; give a file that ends with one of \.jsonl"),
-        ("in.jsonl", "{", r"in\.jsonl, line 1 is no JSON"),
-        ("in.jsonl", "[1]", r"in\.jsonl, line 1 is \[1\], not a JSON object"),
-        ("in.jsonl", '{"body": "x"}', r"record 1 has no 'text', only 'body'\. Give --column"),
-        ("in.jsonl", '{"text": 3}', r"record 1: 'text' is 3, neither a text nor a list of words"),
+        ("in.docx", "text", r"in\.docx has the unsupported suffix '\.docx'\. Supported suffixes are \.jsonl"),
+        ("in.jsonl", "{", r"in\.jsonl, line 1 is not valid JSON"),
+        ("in.jsonl", "[1]", r"in\.jsonl, line 1 is not a JSON object: \[1\]"),
+        ("in.jsonl", '{"body": "x"}', r"record 1 has no column 'text'\. Its columns are: 'body'\. Set `column`"),
+        ("in.jsonl", '{"text": 3}', r"record 1: 'text' is 3, which is neither a text nor a list of words"),
     ],
 )
-def test_what_cannot_be_read_is_named_before_anything_is_done(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_an_unreadable_source_is_reported_before_the_model_runs(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(RecordError, match=message):
-        annotate(Capitals(), str(tmp_path / name), str(tmp_path / "out.jsonl"))
+        annotate(CapitalsModel(), str(tmp_path / name), str(tmp_path / "out.jsonl"))
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_dataset_is_annotated_by_its_own_map() -> None:
+def test_a_dataset_is_annotated_with_map() -> None:
     dataset = Dataset.from_dict({"text": TEXTS, "id": list(range(100))})
-    result = dataset.map(annotator(Capitals()), batched=True, batch_size=7, load_from_cache_file=False)
+    result = dataset.map(annotator(CapitalsModel()), batched=True, batch_size=7, load_from_cache_file=False)
     assert result.column_names == ["text", "id", "entities", "language", "known"]
     assert [[entity["text"] for entity in row["entities"]] for row in result] == [
         [word for word in WORD.findall(text) if word[0].isupper()] for text in TEXTS
@@ -348,19 +359,19 @@ def test_a_dataset_is_annotated_by_its_own_map() -> None:
 
 
 @given(st.text(max_size=30), st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=5))
-def test_pieces_are_the_text(text: str, borders: list[tuple[int, int]]) -> None:
+def test_a_text_split_at_entities_has_all_characters_and_entities(text: str, borders: list[tuple[int, int]]) -> None:
     entities, position = [], 0
     for start, end in sorted(borders):
         if position <= start < end <= len(text):
             entities.append({"start": start, "end": end})
             position = end
-    found = list(pieces(text, entities))
+    found = list(split_at_entities(text, entities))
     assert "".join(piece for piece, _ in found) == text
     assert [entity for _, entity in found if entity] == entities
 
 
-def test_a_killed_process_is_gone_on_with(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
-    adapters = write_loud_adapters(tmp_path / "loud", tiny_adapter)
+def test_a_killed_process_is_resumed(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    adapters = write_random_adapters(tmp_path / "adapters", tiny_adapter)
     source = jsonl(tmp_path / "in.jsonl", [{"text": text} for text in TEXTS])
     command = [sys.executable, "-m", "modeling_retrieveall.cli.app", "annotate", source, tmp_path / "out.jsonl"]
     command += ["--model", adapters, "--batch-size", "1", "--dtype", "float32"]
@@ -372,7 +383,7 @@ def test_a_killed_process_is_gone_on_with(tiny_adapter: Callable[[str], Path], t
     process.wait()
     assert not (tmp_path / "out.jsonl").exists()
     finished = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
-    assert "100 records" in finished.stdout and "by an earlier run" in finished.stdout
+    assert "100 records" in finished.stdout and "from an earlier run" in finished.stdout
     model = RetrieveAllModel.from_pretrained(adapters)
     expected = [[entity.text for entity in result.entities] for result in model.extract(TEXTS, batch_size=1)]
     assert [[entity["text"] for entity in row["entities"]] for row in read(tmp_path / "out.jsonl")] == expected

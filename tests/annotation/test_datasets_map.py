@@ -1,4 +1,4 @@
-"""`Dataset.map`: results are found again in its cache by what made them, and several processes share the work."""
+"""`Dataset.map`: the cache key depends on everything that can change a result, and several processes can share the work."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from datasets.fingerprint import Hasher
 
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.annotation.datasets_map import annotator
-from tests.loud_adapters import loud_copy
+from tests.random_adapters import copy_with_random_weights
 from tests.scripts import run_script
 
 TEXTS = ["Angela Merkel besuchte Nairobi.", "Ada Lovelace lived in London.", "Bonn"] * 2
@@ -18,7 +18,7 @@ TEXTS = ["Angela Merkel besuchte Nairobi.", "Ada Lovelace lived in London.", "Bo
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return loud_copy(tiny_adapter("de"), tmp_path_factory.mktemp("loud") / "de", 1)
+    return copy_with_random_weights(tiny_adapter("de"), tmp_path_factory.mktemp("adapters") / "de", 1)
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +33,21 @@ def dataset(tmp_path: Path) -> Dataset:
     return load_dataset("text", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
 
 
-def test_a_second_call_takes_what_is_cached(model: RetrieveAllModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_uses_the_cache(model: RetrieveAllModel, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     first = dataset.map(annotator(model), batched=True)
-    monkeypatch.setattr(type(model), "explain", None)
+    monkeypatch.setattr(type(model), "extract", None)
     second = dataset.map(annotator(model), batched=True)
     assert second._fingerprint == first._fingerprint and second[:] == first[:]
 
 
-def test_the_fingerprint_changes_with_all_that_may_change_a_result(model: RetrieveAllModel, folder: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_everything_that_can_change_a_result(
+    model: RetrieveAllModel, folder: Path, tmp_path: Path
+) -> None:
     def fingerprint(model: RetrieveAllModel, **settings: Any) -> str:
         hashed: str = Hasher.hash(annotator(model, **settings))
         return hashed
 
-    first = loud_copy(folder, tmp_path / "de", 2)
+    first = copy_with_random_weights(folder, tmp_path / "de", 2)
     before = fingerprint(RetrieveAllModel.from_pretrained(first))
     assert fingerprint(RetrieveAllModel.from_pretrained(first)) == before
     changed = [
@@ -55,19 +57,19 @@ def test_the_fingerprint_changes_with_all_that_may_change_a_result(model: Retrie
         fingerprint(RetrieveAllModel.from_pretrained(first, dtype="bfloat16")),
         fingerprint(model),
     ]
-    (first / "adapter_model.safetensors").touch()  # as if trained again into the same folder
+    (first / "adapter_model.safetensors").touch()  # as if an adapter had been trained into the same folder again
     changed.append(fingerprint(RetrieveAllModel.from_pretrained(first)))
     assert len({before, *changed}) == 1 + len(changed)
 
 
-def test_single_examples_give_what_batches_give(model: RetrieveAllModel) -> None:
+def test_single_examples_and_batches_give_the_same_results(model: RetrieveAllModel) -> None:
     texts = Dataset.from_dict({"text": TEXTS})
     assert texts.map(annotator(model))[:] == texts.map(annotator(model), batched=True)[:]
     words = Dataset.from_dict({"tokens": [text.split() for text in TEXTS]})
     assert words.map(annotator(model))[:] == words.map(annotator(model), batched=True)[:]
 
 
-def test_another_process_has_the_same_fingerprint_and_two_share_the_work(
+def test_another_process_computes_the_same_fingerprint_and_two_processes_give_the_same_results(
     model: RetrieveAllModel, folder: Path, tmp_path: Path
 ) -> None:
     script = """

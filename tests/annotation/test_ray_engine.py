@@ -1,4 +1,4 @@
-"""A corpus on a real cluster of Ray, two workers of one core: the rows of the local engine, whatever dies on the way."""
+"""Annotation on a real Ray cluster with two workers: the rows are those of the local engine, also if a worker is killed."""
 
 import json
 import os
@@ -20,22 +20,22 @@ import torch
 from typer.testing import CliRunner
 
 from modeling_retrieveall import Extraction
-from modeling_retrieveall.annotation.annotate import Annotated, annotate
-from modeling_retrieveall.annotation.journal import JournalError, locked
+from modeling_retrieveall.annotation.annotate import AnnotationSummary, annotate
+from modeling_retrieveall.annotation.journal import JournalError, target_lock
 from modeling_retrieveall.annotation.ray_engine import annotate_on_ray
-from modeling_retrieveall.annotation.records import RecordError
+from modeling_retrieveall.annotation.readers import RecordError
 from modeling_retrieveall.cli.app import app
-from tests.annotation.test_annotate import TEXTS, Capitals, jsonl
-from tests.loud_adapters import write_loud_adapters
+from tests.annotation.test_annotate import TEXTS, CapitalsModel, jsonl
+from tests.random_adapters import write_random_adapters
 
 
-class Slow(Capitals):
-    """Takes its time, and says where it runs: a file of the folder is named by its process and holds what that was given."""
+class SlowModel(CapitalsModel):
+    """Takes 0.1 s per call, and records its resources in a file of the folder that is named after the process id."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
-        given = {"threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
-        Path(folder, f"{os.getpid()}.json").write_text(json.dumps(given))
+        resources = {"threads": torch.get_num_threads(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+        Path(folder, f"{os.getpid()}.json").write_text(json.dumps(resources))
 
     def extract(self, texts: Any, **options: Any) -> list[Extraction]:
         time.sleep(0.1)
@@ -43,8 +43,8 @@ class Slow(Capitals):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _folder_of_ray() -> Iterator[None]:
-    # Not in pytest's folder: the path of a socket has to be short.
+def _ray_folder() -> Iterator[None]:
+    # pytest's temporary folder has too long a path for a socket.
     with tempfile.TemporaryDirectory(prefix="ray") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
         yield
@@ -53,13 +53,13 @@ def _folder_of_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def cluster() -> None:
-    """Two cores and a GPU that is there by name only."""
+    """A cluster with two cores and a GPU that does not exist."""
     ray.init("local", num_cpus=2, num_gpus=1, include_dashboard=False, logging_level="ERROR")
 
 
 @pytest.fixture
 def workers(tmp_path: Path) -> Path:
-    """Where workers say that they run."""
+    """The folder in which workers record their resources."""
     (tmp_path / "workers").mkdir()
     return tmp_path / "workers"
 
@@ -71,8 +71,8 @@ def run(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_lines_are_those_of_the_local_engine(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
-    model = write_loud_adapters(tmp_path / "loud", tiny_adapter)
+def test_json_lines_are_those_of_the_local_engine(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    model = write_random_adapters(tmp_path / "adapters", tiny_adapter)
     rows: list[dict[str, Any]] = [{"text": text, "more": n} if n % 2 else {"text": text} for n, text in enumerate(TEXTS)]
     source = jsonl(tmp_path / "in.jsonl", [*rows, {"text": "In Äthiopien \ud800"}, {"text": ""}])
     common = ["--model", model, "--batch-size", 1, "--dtype", "float32"]
@@ -84,7 +84,7 @@ def test_the_lines_are_those_of_the_local_engine(tiny_adapter: Callable[[str], P
     assert not ray.is_initialized()
 
 
-def test_a_killed_worker_loses_nothing(cluster: None, workers: Path, tmp_path: Path) -> None:
+def test_no_record_is_lost_if_a_worker_is_killed(cluster: None, workers: Path, tmp_path: Path) -> None:
     whole, source, target = tmp_path / "whole.parquet", tmp_path / "in.parquet", tmp_path / "out.parquet"
     columns = {"id": pa.array(range(1500), pa.int16()), "when": pa.array(range(1500), pa.timestamp("ms"))}
     table = pa.table({**columns, "tokens": [["In", "Bonn", str(n)] for n in range(1500)], "none": [None] * 1500})
@@ -93,15 +93,15 @@ def test_a_killed_worker_loses_nothing(cluster: None, workers: Path, tmp_path: P
     pq.write_table(table[:700], source / "a.parquet")
     pq.write_table(table[700:], source / "b.parquet")
     (tmp_path / "out.parquet.unfinished").mkdir()
-    (tmp_path / "out.parquet.unfinished" / "part-000009.parquet").write_bytes(b"of a run that was killed as a whole")
+    (tmp_path / "out.parquet.unfinished" / "part-000009.parquet").write_bytes(b"left by a run that was killed")
     killer = Thread(target=_kill_the_first, args=(workers,), daemon=True)
     killer.start()
-    load = partial(Slow, str(workers))
+    load = partial(SlowModel, str(workers))
     done = annotate_on_ray(load, str(source), f"file://{target}", workers=(2, 2), gpus=0.5, batch_size=2)
-    assert done == Annotated(records=1500, resumed=0, without_text=0)
+    assert done == AnnotationSummary(records=1500, resumed=0, without_text=0)
     assert not killer.is_alive()
     assert [json.loads(path.read_text()) for path in workers.iterdir()] == [{"threads": 1, "gpu": "0"}] * 3
-    annotate(Capitals(), str(whole), str(tmp_path / "local.parquet"), batch_size=2)
+    annotate(CapitalsModel(), str(whole), str(tmp_path / "local.parquet"), batch_size=2)
     assert pq.read_table(target).equals(pq.read_table(tmp_path / "local.parquet"))
     assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.parquet"]
     assert (target / "_SUCCESS").is_file()
@@ -110,7 +110,7 @@ def test_a_killed_worker_loses_nothing(cluster: None, workers: Path, tmp_path: P
 def _kill_the_first(workers: Path) -> None:
     while not (running := list(workers.iterdir())):
         time.sleep(0.01)
-    time.sleep(0.5)  # it is in the midst of a part, and another waits for it
+    time.sleep(0.5)  # now it is annotating a part, and another part is waiting
     os.kill(int(running[0].stem), signal.SIGKILL)
 
 
@@ -125,16 +125,20 @@ def test_an_error_in_a_worker_is_one_message(cluster: None, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("out.jsonl", ["--workers", 2], "--address are for --engine ray"),
+        ("out.jsonl", ["--workers", 2], "--address need --engine ray"),
         ("out.jsonl", ["--engine", "spark"], "--engine is 'spark'; give local or ray"),
-        ("out.jsonl", ["--engine", "ray", "--workers", "8-2"], "--workers is '8-2'; give how many"),
+        ("out.jsonl", ["--engine", "ray", "--workers", "8-2"], "--workers is '8-2'; give a number"),
         ("out.jsonl", ["--engine", "ray", "--workers", "2", "--worker-cpus", 2], "need 4 CPUs, but there are 2"),
         ("out.jsonl", ["--engine", "ray", "--worker-gpus", 2], "need 2 GPUs, but there are 1"),
-        ("out.html", ["--engine", "ray"], "ends with '.html'; give a file that ends with one of .jsonl (JSON lines), .parquet"),
-        ("in.jsonl", ["--engine", "ray"], "is there already. Give --overwrite"),
+        (
+            "out.html",
+            ["--engine", "ray"],
+            "has the unsupported suffix '.html'. Supported suffixes are .jsonl (JSON lines), .parquet",
+        ),
+        ("in.jsonl", ["--engine", "ray"], "already exists. Set `overwrite`"),
     ],
 )
-def test_what_makes_no_sense_is_refused(cluster: None, tmp_path: Path, name: str, options: list[str], message: str) -> None:
+def test_invalid_options_are_rejected(cluster: None, tmp_path: Path, name: str, options: list[str], message: str) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}])
     code, _, errors = run(source, tmp_path / name, *options)
     assert code == 2
@@ -142,33 +146,33 @@ def test_what_makes_no_sense_is_refused(cluster: None, tmp_path: Path, name: str
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_records_that_make_no_sense_are_refused_before_the_workers_start(cluster: None, tmp_path: Path) -> None:
+def test_invalid_records_are_rejected_before_the_workers_start(cluster: None, tmp_path: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}] * 300 + [{"text": 3, "known": "x"}])
     for target in ("out.parquet", "out.jsonl"):
-        with pytest.raises(RecordError, match=r"in\.jsonl, record 301: 'text' is 3, neither a text nor a list of words"):
-            annotate_on_ray(Capitals, str(source), str(tmp_path / target))
+        with pytest.raises(RecordError, match=r"in\.jsonl, record 301: 'text' is 3, which is neither a text nor a list of words"):
+            annotate_on_ray(CapitalsModel, str(source), str(tmp_path / target))
     source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn", "known": "x"}])
-    with pytest.raises(RecordError, match=r"has 'known' already, which new columns would replace"):
-        annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"))
+    with pytest.raises(RecordError, match=r"already has 'known', which annotation would overwrite"):
+        annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "out.jsonl"))
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
 def test_columns_and_records_without_text_are_those_of_the_local_engine(cluster: None, tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"text": "Bonn", "known": 1}, {"text": None}, {"known": 2.5}, {"text": "In Graz", "n": [1]}]
     source, options = jsonl(tmp_path / "in.jsonl", rows * 80), {"prefix": "our_", "batch_size": 2}
-    done = annotate(Capitals(), str(source), str(tmp_path / "local.parquet"), **options)  # type: ignore[arg-type]
-    assert annotate_on_ray(Capitals, str(source), str(tmp_path / "ray.parquet"), **options) == done  # type: ignore[arg-type]
+    done = annotate(CapitalsModel(), str(source), str(tmp_path / "local.parquet"), **options)  # type: ignore[arg-type]
+    assert annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "ray.parquet"), **options) == done  # type: ignore[arg-type]
     assert (done.records, done.without_text) == (320, 160)
     assert pq.read_table(tmp_path / "ray.parquet").equals(pq.read_table(tmp_path / "local.parquet"))
 
 
-def test_files_of_one_source_may_lack_columns_that_others_have(cluster: None, tmp_path: Path) -> None:
+def test_the_files_of_a_source_can_have_different_columns(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "in.parquet").mkdir()
     first = pa.table({"text": ["Bonn"], "n": pa.array([1], pa.int16())})
     second = pa.table({"n": pa.array([2], pa.int32()), "raw": [b"\xff"], "text": ["Graz"]})
     for name, table in (("a", first), ("b", second)):
         pq.write_table(table, tmp_path / "in.parquet" / f"{name}.parquet")
-    annotate_on_ray(Capitals, str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
+    annotate_on_ray(CapitalsModel, str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
     result = pq.read_table(tmp_path / "out.parquet")
     assert result.schema.field("n").type == pa.int32()
     assert result.select(["text", "n", "raw"]).to_pylist() == [
@@ -177,21 +181,21 @@ def test_files_of_one_source_may_lack_columns_that_others_have(cluster: None, tm
     ]
 
 
-def test_a_target_is_neither_read_nor_written_by_another_job(cluster: None, tmp_path: Path) -> None:
+def test_a_target_is_neither_the_source_nor_written_by_another_job(cluster: None, tmp_path: Path) -> None:
     (tmp_path / "all.jsonl").mkdir()
     source = jsonl(tmp_path / "all.jsonl" / "part-0.jsonl", [{"text": "Bonn"}])
     with pytest.raises(ValueError, match="cannot be replaced, because"):
-        annotate_on_ray(Capitals, str(source), str(tmp_path / "all.jsonl"), overwrite=True)
+        annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "all.jsonl"), overwrite=True)
     assert source.exists()
-    with locked(tmp_path / "out.jsonl"), pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl"):
-        annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"))
+    with target_lock(tmp_path / "out.jsonl"), pytest.raises(JournalError, match=r"Another process is writing .*out\.jsonl"):
+        annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "out.jsonl"))
     (tmp_path / "out.jsonl").mkdir()
-    assert annotate_on_ray(Capitals, str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 1
+    assert annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jsonl", "out.jsonl"]
 
 
-def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "There is no" in run(tmp_path / "no.jsonl", tmp_path / "out.jsonl", "--engine", "ray")[2]
+def test_a_missing_source_or_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "does not exist" in run(tmp_path / "no.jsonl", tmp_path / "out.jsonl", "--engine", "ray")[2]
     monkeypatch.delitem(sys.modules, "modeling_retrieveall.annotation.ray_engine")
     monkeypatch.setitem(sys.modules, "ray", None)
     assert 'pip install "retrieveall[ray]"' in run(tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--engine", "ray")[2]

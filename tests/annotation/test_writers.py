@@ -1,4 +1,4 @@
-"""What annotate writes: all columns as they were in the source, and nothing that cannot be read back."""
+"""Outputs of annotation: the columns of the source are unchanged, and everything that is written can be read back."""
 
 import datetime
 import decimal
@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall.annotation.annotate import annotate
-from modeling_retrieveall.annotation.records import Record, RecordError, read_records
+from modeling_retrieveall.annotation.readers import Record, RecordError, read_records
 from modeling_retrieveall.annotation.writers import check_words, conll_block, json_line
 from modeling_retrieveall.data.conll import read_words
-from tests.annotation.test_annotate import Capitals, jsonl
+from tests.annotation.test_annotate import CapitalsModel, jsonl
 
 DAY = datetime.datetime(2024, 5, 1, 12, 30)
 COLUMNS: dict[str, tuple[pa.DataType, list[Any], list[Any]]] = {
@@ -48,24 +48,24 @@ COLUMNS: dict[str, tuple[pa.DataType, list[Any], list[Any]]] = {
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_a_column_of_parquet_keeps_its_type_and_is_readable_as_json(tmp_path: Path, name: str) -> None:
+def test_a_parquet_column_keeps_its_type_and_can_be_written_as_json(tmp_path: Path, name: str) -> None:
     kind, values, in_json = COLUMNS[name]
     schema = pa.schema([pa.field("text", pa.string(), nullable=False), pa.field(name, kind)], metadata={"made by": "us"})
     pq.write_table(pa.table([pa.array(["Bonn", "nichts"]), pa.array(values, kind)], schema=schema), tmp_path / "in.parquet")
     source = pq.read_table(tmp_path / "in.parquet")
-    annotate(Capitals(), str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
+    annotate(CapitalsModel(), str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"))
     result = pq.read_table(tmp_path / "out.parquet")
     assert result.column_names == ["text", name, "entities", "language", "known"]
     assert result.select(["text", name]).equals(source)
     assert result.schema.metadata[b"made by"] == b"us"
     assert not result.schema.field("text").nullable
-    annotate(Capitals(), str(tmp_path / "in.parquet"), str(tmp_path / "out.jsonl"))
+    annotate(CapitalsModel(), str(tmp_path / "in.parquet"), str(tmp_path / "out.jsonl"))
     assert [json.loads(line)[name] for line in (tmp_path / "out.jsonl").open()] == in_json
 
 
 @st.composite
 def tables(draw: st.DrawFn) -> pa.Table:
-    """Tables of any of the columns, of any number of rows."""
+    """Tables with some of the columns above and up to five rows."""
     names = draw(st.lists(st.sampled_from(sorted(COLUMNS)), unique=True, max_size=5))
     count = draw(st.integers(0, 5))
     columns = {"text": pa.array(draw(st.lists(st.sampled_from(["Bonn", "", None]), min_size=count, max_size=count)), pa.string())}
@@ -77,12 +77,12 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 @given(tables())
 @settings(max_examples=40)
-def test_all_other_columns_and_their_types_are_unchanged(table: pa.Table) -> None:
+def test_columns_and_types_of_the_source_are_unchanged(table: pa.Table) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = f"{folder}/in.parquet", f"{folder}/out.parquet"
         pq.write_table(table, source)
         written = pq.read_table(source)
-        done = annotate(Capitals(), source, target)
+        done = annotate(CapitalsModel(), source, target)
         result = pq.read_table(target)
         assert result.drop_columns(["entities", "language", "known"]).equals(written)
         assert (done.records, done.without_text) == (len(table), sum(not text for text in table["text"].to_pylist()))
@@ -95,7 +95,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=4), st.booleans(), st.sampled_from([None, 1]))
-def test_a_line_of_json_is_kept_character_for_character(rows: list[dict[str, Any]], ascii_only: bool, indent: int | None) -> None:
+def test_json_text_is_kept_character_for_character(rows: list[dict[str, Any]], ascii_only: bool, indent: int | None) -> None:
     written = [json.dumps({"text": "Bonn", **row}, ensure_ascii=ascii_only, indent=indent) for row in rows]
     for row, text in zip(rows, written, strict=True):
         line = json_line(Record({}, "Bonn", text), {"language": "de"}, "our ").decode("utf-8")
@@ -116,28 +116,28 @@ def test_a_line_of_json_is_kept_character_for_character(rows: list[dict[str, Any
         ([{"text": "\ud800"}], "Record 2: 'text' cannot be written as parquet: .*surrogates not allowed"),
     ],
 )
-def test_what_has_no_type_in_parquet_is_refused_before_any_work(tmp_path: Path, rows: list[Any], message: str) -> None:
+def test_values_without_a_parquet_type_are_rejected_before_the_model_runs(tmp_path: Path, rows: list[Any], message: str) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}, *({"text": "Graz", **row} for row in rows)])
-    model = Capitals()
-    with pytest.raises(RecordError, match=rf"{message}.*Give an output that ends with \.jsonl"):
+    model = CapitalsModel()
+    with pytest.raises(RecordError, match=rf"{message}.*Choose a target that ends with \.jsonl"):
         annotate(model, str(source), str(tmp_path / "out.parquet"))
     assert model.read == []
     assert annotate(model, str(source), str(tmp_path / "out.jsonl")).records == len(rows) + 1
 
 
-def test_a_number_that_is_too_large_for_a_float_is_not_made_infinite(tmp_path: Path) -> None:
+def test_a_number_that_is_too_large_for_a_float_does_not_become_infinite(tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "Bonn", "n": 1e400}\n')
     with pytest.raises(RecordError, match="Record 1: 'n' cannot be written as parquet"):
-        annotate(Capitals(), str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"))
-    annotate(Capitals(), str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
+        annotate(CapitalsModel(), str(tmp_path / "in.jsonl"), str(tmp_path / "out.parquet"))
+    annotate(CapitalsModel(), str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl"))
     assert (tmp_path / "out.jsonl").read_text().startswith('{"text": "Bonn", "n": 1e400, "entities"')
 
 
 @pytest.mark.parametrize("word", ["a\tb", "New\nYork", "", " ", "a\r", "\u3000", "-DOCSTART-", "\ufeffBonn", " Bonn"])
-def test_words_that_cannot_be_read_back_are_refused_by_record(tmp_path: Path, word: str) -> None:
+def test_words_that_cannot_be_read_back_are_rejected_with_their_record(tmp_path: Path, word: str) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"tokens": ["Bonn"]}, {"tokens": ["Bonn", word, "ruft"]}])
-    model = Capitals()
-    with pytest.raises(RecordError, match=r"in\.jsonl, record 2: the word .* could not be read back from CoNLL"):
+    model = CapitalsModel()
+    with pytest.raises(RecordError, match=r"in\.jsonl, record 2: the word .* cannot be read back from CoNLL"):
         annotate(model, str(source), str(tmp_path / "out.conll"))
     assert model.read == []
 
@@ -148,7 +148,7 @@ WORDS = st.text() | st.sampled_from(
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6))
-def test_words_are_read_back_or_refused(words: list[str]) -> None:
+def test_words_are_either_read_back_or_rejected(words: list[str]) -> None:
     try:
         check_words(Record({}, words), "record 1")
     except RecordError:
@@ -159,14 +159,14 @@ def test_words_are_read_back_or_refused(words: list[str]) -> None:
     assert read_words(io.BytesIO(block), "out.conll") == [known]
 
 
-def test_words_that_look_odd_but_can_be_read_back_are_written(tmp_path: Path) -> None:
+def test_unusual_words_that_can_be_read_back_are_written(tmp_path: Path) -> None:
     words = ["#", "# x", "10\u00a0000", "New York", "a\u2028b", "O", "1"]
     source = jsonl(tmp_path / "in.jsonl", [{"tokens": words}, {"tokens": ["1", "2"]}])
-    annotate(_Nothing(), str(source), str(tmp_path / "out.conll"))
+    annotate(_NoEntities(), str(source), str(tmp_path / "out.conll"))
     assert [record.text for record in read_records(str(tmp_path / "out.conll"))] == [words, ["1", "2"]]
 
 
-class _Nothing(Capitals):
+class _NoEntities(CapitalsModel):
     def extract(self, texts: Any, **options: Any) -> Any:
         found = super().extract(texts, **options)
         for extraction in found:
@@ -174,11 +174,11 @@ class _Nothing(Capitals):
         return found
 
 
-def test_lone_surrogates_are_replaced_where_a_format_has_none(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced_in_formats_that_cannot_hold_them(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn \ud800"}, {"tokens": ["Graz", "x\ud800"]}])
-    annotate(_Nothing(), str(source), str(tmp_path / "out.conll"))
+    annotate(_NoEntities(), str(source), str(tmp_path / "out.conll"))
     assert (tmp_path / "out.conll").read_bytes() == b"Bonn\tO\n\nGraz\tO\nx?\tO\n\n"
-    annotate(_Nothing(), str(source), str(tmp_path / "out.html"))
+    annotate(_NoEntities(), str(source), str(tmp_path / "out.html"))
     assert "Bonn ?" in (tmp_path / "out.html").read_text(encoding="utf-8")
-    annotate(_Nothing(), str(source), str(tmp_path / "out.jsonl"))
+    annotate(_NoEntities(), str(source), str(tmp_path / "out.jsonl"))
     assert [json.loads(line).get("text") for line in (tmp_path / "out.jsonl").open()] == ["Bonn \ud800", None]

@@ -1,4 +1,4 @@
-"""Every benchmark runs at its smallest size, with a tiny model, and writes nothing into the checkout."""
+"""Every benchmark runs at its smallest size with a tiny model, and writes nothing to the checkout."""
 
 import json
 import tempfile
@@ -21,14 +21,14 @@ import benchmarks
 from benchmarks.options import Data, Json, Languages, Number, OptionalData, Rows, Runs, benchmark
 from benchmarks.peer import parsed
 from benchmarks.report import commit
-from benchmarks.study.tongues import draw
+from benchmarks.study.datasets import draw
 from modeling_retrieveall.model.answer_format import AnswerFormat
 from modeling_retrieveall.model.entities import Sentence
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import ROOT, SENTENCES, write_tiny_base
+from tests.fake_vllm_server import FakeVLLMServer
 from tests.strategies import spans_within
-from tests.vllm_standin import StandIn
 
 
 def _modules_to_run() -> dict[str, ModuleType]:
@@ -43,25 +43,25 @@ LINE = ["Papst", "Johannes", "Paul", "II", ".", "(", "Rom", ")", "=", "Bonn", ",
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny LLM, as deep as the benchmarks and the defaults of the configuration expect."""
+    """A tiny LLM with as many layers as the benchmarks and the default configuration need."""
     return write_tiny_base(tmp_path_factory.mktemp("base"), hidden=64, layers=12)
 
 
 @pytest.fixture(scope="module")
 def model(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Adapters of the tiny LLM."""
+    """Adapters for the tiny LLM."""
     folder = tmp_path_factory.mktemp("model")
     for language in LANGUAGES:
         train(
-            TrainingArguments(
-                language=language,
+            AdapterTrainingArguments(
+                language=[language],
                 dataset=[str(SENTENCES / f"{'en' if language == 'mul' else language}.conll")],
-                output=str(folder / language),
-                base=str(base),
-                init="none",
+                output_dir=str(folder / language),
+                base_model=str(base),
+                init_adapter="none",
                 max_steps=1,
-                max_train_examples=24,
-                max_validation_examples=0,
+                max_train_samples=24,
+                max_eval_samples=0,
                 mixed_precision="no",
             )
         )
@@ -69,8 +69,8 @@ def model(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _precision_of_its_own() -> Iterator[None]:
-    """Accelerate keeps the first precision of a process; benchmarks train in another one than the other tests."""
+def _reset_precision() -> Iterator[None]:
+    """Accelerate keeps the first precision of a process, and benchmarks train in another precision than other tests."""
     AcceleratorState._reset_state(reset_partial_state=True)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -78,14 +78,14 @@ def _precision_of_its_own() -> Iterator[None]:
 
 @pytest.fixture
 def server(base: Path, model: Path) -> Iterator[str]:
-    """The URL of a server of the tiny model."""
-    with StandIn(base, {language: model / language for language in LANGUAGES}).running() as url:
+    """URL of a server with the tiny model."""
+    with FakeVLLMServer(base, {language: model / language for language in LANGUAGES}).running() as url:
         yield url
 
 
 @pytest.fixture
-def folder_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # Not in pytest's folder: the path of a socket has to be short.
+def ray_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Not in the folder of pytest, because the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         monkeypatch.setenv("RAY_TMPDIR", folder)
         yield
@@ -105,18 +105,18 @@ def options_of(app: typer.Typer) -> set[str | None]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_a_benchmark_runs_at_its_smallest_size(
+def test_benchmark_runs_at_its_smallest_size(
     name: str, base: Path, model: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = MODULES[name].main
     tiny = {"model": model, "base": base, "mul": model / "mul"}
-    if name == "benchmarks.new_language":  # trains its own
+    if name == "benchmarks.new_language":  # trains its own `mul`
         del tiny["mul"]
     arguments = [word for option in tiny.keys() & options_of(main) for word in (f"--{option}", tiny[option])]
     if "url" in options_of(main):
         arguments += ["--url", request.getfixturevalue("server")]
     if name == "benchmarks.ray_scaling":
-        request.getfixturevalue("folder_of_ray")
+        request.getfixturevalue("ray_folder")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     run(main, "--quick", *arguments, "--json", tmp_path / "out" / "result.json")
@@ -125,14 +125,14 @@ def test_a_benchmark_runs_at_its_smallest_size(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_every_module_that_can_be_run_has_quick() -> None:
+def test_every_benchmark_has_the_option_quick() -> None:
     assert len(MODULES) >= 17
     assert [name for name, module in MODULES.items() if not {"quick", "json_file"} <= options_of(module.main)] == []
 
 
 @pytest.fixture
 def toy() -> tuple[typer.Typer, dict[str, Any]]:
-    """A benchmark that keeps the options it was given."""
+    """A benchmark that records its options."""
     seen: dict[str, Any] = {}
 
     @benchmark(languages="de", number=2)
@@ -151,7 +151,7 @@ def toy() -> tuple[typer.Typer, dict[str, Any]]:
     return main, seen
 
 
-def test_quick_changes_the_defaults_but_not_what_is_written(toy: tuple[typer.Typer, dict[str, Any]]) -> None:
+def test_quick_changes_defaults_but_not_given_options(toy: tuple[typer.Typer, dict[str, Any]]) -> None:
     main, seen = toy
     run(main, "--quick", "--number", 3, "--data", "elsewhere")
     assert (seen["languages"], seen["number"], seen["data"]) == ("de", 3, Path("elsewhere"))
@@ -159,7 +159,7 @@ def test_quick_changes_the_defaults_but_not_what_is_written(toy: tuple[typer.Typ
     assert (seen["languages"], seen["number"], seen["runs"]) == ("de,en", 80, Path("runs/study"))
 
 
-def test_quick_needs_no_data_and_keeps_nothing(toy: tuple[typer.Typer, dict[str, Any]]) -> None:
+def test_quick_needs_no_data_and_keeps_no_files(toy: tuple[typer.Typer, dict[str, Any]]) -> None:
     main, seen = toy
     run(main, "--quick")
     assert len(seen["train"]) == 4 and seen["own"] is None and seen["json_file"] is None
@@ -168,25 +168,23 @@ def test_quick_needs_no_data_and_keeps_nothing(toy: tuple[typer.Typer, dict[str,
     assert result.exit_code == 2 and "--data" in result.output
 
 
-def test_quick_with_a_value_of_no_option_is_refused() -> None:
+def test_quick_value_of_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="sentences"):
         benchmark(sentences=3)(lambda: None)
 
 
-def test_a_result_says_when_and_of_what_it_was_measured() -> None:
+def test_commit_is_a_full_hash() -> None:
     found = commit()
     assert found is None or len(found.rstrip("+")) == 40
 
 
 @given(words=st.lists(st.sampled_from(LINE), min_size=1, max_size=12), data=st.data())
-def test_a_right_answer_of_the_peer_is_read_as_the_entities_it_names(
-    answers: AnswerFormat, words: list[str], data: st.DataObject
-) -> None:
+def test_correct_answer_of_peft_is_parsed_into_its_entities(answers: AnswerFormat, words: list[str], data: st.DataObject) -> None:
     sentence = Sentence.from_words(words)
     spans = data.draw(spans_within(len(words)))
     answer = answers.tokenizer.decode(answers.answer_ids(sentence, spans))
     found = parsed(answer, sentence, ["LOC", "ORG", "PER"])
-    # The same words may stand in several places, of which the peer's answer cannot tell; how many and which words it can.
+    # The answer does not say which of several equal places is meant, so only the words are compared.
     named = ["".join(sentence.text[e.start : e.end].split()) for e in found]
     assert named == ["".join(words[span.start : span.end]) for span in spans]
     assert [entity.label for entity in found] == [span.label for span in spans]

@@ -1,4 +1,4 @@
-"""The benchmark of sentences runs, and counts what it says it counts."""
+"""The benchmark of sentence splitting runs, and its counts are right."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ FEATURES = Features({"tokens": Sequence(Value("string")), "ner_tags": Sequence(C
 SENTENCE = ["Angela", "Merkel", "besuchte", "am", "3.", "Mai", "die", "Stadt", "Bonn", "."]
 
 
-def test_the_benchmark_runs_at_its_smallest_size(tmp_path: Path) -> None:
+def test_benchmark_runs_at_its_smallest_size(tmp_path: Path) -> None:
     folder = tmp_path / "news" / "de"
     folder.mkdir(parents=True)
     rows = {"tokens": [SENTENCE] * 8, "ner_tags": [[1, 2, *([0] * (len(SENTENCE) - 2))]] * 8}
@@ -28,7 +28,7 @@ def test_the_benchmark_runs_at_its_smallest_size(tmp_path: Path) -> None:
     assert row["F1 named"] == row["F1 of stops routed"] == row["F1 named before"] == 100
 
 
-def test_a_name_that_is_cut_is_counted_and_wrapping_moves_no_name() -> None:
+def test_cut_names_are_counted_and_wrapping_keeps_offsets() -> None:
     sentence = Sentence.from_words(["Ich", "wohne", "seit", "Langem", "in", "Bonn", ".", "Graz", "kenne", "ich", "."])
     written = Written.of(Example(sentence, (Span(5, 8, "LOC"),)))
     assert written.text == "Ich wohne seit Langem in Bonn. Graz kenne ich."

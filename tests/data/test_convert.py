@@ -1,4 +1,4 @@
-"""``retrieveall convert``, and the options that name columns, as a user meets them."""
+"""``retrieveall convert``, and the options that name columns."""
 
 import json
 from collections.abc import Callable
@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from modeling_retrieveall.cli.app import app
-from modeling_retrieveall.data.labelled import load_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.evaluation.span_f1 import evaluate
-from modeling_retrieveall.training.arguments import TrainingArguments
-from modeling_retrieveall.training.training_data import draw_lessons
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
+from modeling_retrieveall.training.training_data import load_training_data
 from tests.conftest import SENTENCES
 
 SW = SENTENCES / "sw.conll"
@@ -28,7 +28,7 @@ def run(*arguments: object) -> tuple[int, str, str]:
     ("to", "name"),
     [("doccano", "x.jsonl"), ("label-studio", "x.json"), ("prodigy", "x.jsonl"), ("jsonl", "x.jsonl"), ("conll", "x.tsv")],
 )
-def test_labelled_sentences_go_to_a_tool_and_back(tmp_path: Path, to: str, name: str) -> None:
+def test_labelled_sentences_survive_a_round_trip_through_a_format(tmp_path: Path, to: str, name: str) -> None:
     code, output, _ = run("convert", SW, tmp_path / name, "--to", to)
     assert (code, output) == (0, f"128 records in {tmp_path / name}\n")
     code, *_ = run("convert", tmp_path / name, tmp_path / "back.conll")
@@ -40,7 +40,7 @@ def test_labelled_sentences_go_to_a_tool_and_back(tmp_path: Path, to: str, name:
     ]
 
 
-def test_what_annotate_has_found_goes_to_label_studio_as_predictions(tmp_path: Path) -> None:
+def test_output_of_annotate_becomes_predictions_of_label_studio(tmp_path: Path) -> None:
     source = tmp_path / "entities.jsonl"
     entity = {"text": "Nyeri", "label": "LOC", "start": 0, "end": 5, "score": 0.5}
     source.write_text(json.dumps({"id": 7, "text": "Nyeri!", "entities": [entity], "language": "sw", "known": True}) + "\n")
@@ -53,14 +53,17 @@ def test_what_annotate_has_found_goes_to_label_studio_as_predictions(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.jsonl"], "Which format is x.jsonl in? Give --to with one of spacy, doccano, prodigy, jsonl."),
-        (["x.json", "--to", "doccano"], "x.json ends with '.json'; of doccano give one that ends with .jsonl"),
-        (["x.jsonl", "--to", "brat"], "--to is 'brat'; give one of doccano, label-studio, prodigy, spacy, conll, jsonl"),
-        ([SW, "--to", "conll"], "is there already. Give --overwrite"),
+        (["x.jsonl"], "The name x.jsonl does not decide the format. Choose one of spacy, doccano, prodigy, jsonl."),
+        (["x.json", "--to", "doccano"], "x.json has the suffix '.json'; files of doccano have .jsonl"),
+        (
+            ["x.jsonl", "--to", "brat"],
+            "no format 'brat'. Choose one of doccano, label-studio, prodigy, spacy, conll, jsonl",
+        ),
+        ([SW, "--to", "conll"], "exists already. Give --overwrite"),
         (["x.conll", "--tags-column", "9"], "has no column '9', only 1, 2"),
     ],
 )
-def test_what_cannot_be_done_is_one_message(
+def test_an_error_is_one_message_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -84,29 +87,31 @@ def test_a_sentence_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["odd.jsonl"]
 
 
-def test_train_takes_the_columns_that_are_named(arguments: TrainingArguments, tmp_path: Path) -> None:
+def test_train_reads_the_named_columns(arguments: AdapterTrainingArguments, tmp_path: Path) -> None:
     file = tmp_path / "ints.jsonl"
     file.write_text('{"w": ["Nyeri", "ni"], "t": [5, 0], "label": "x"}\n' * 30)
     arguments.tokens_column, arguments.tags_column = "w", "t"
     arguments.tag_names = "O,B-PER,I-PER,B-ORG,I-ORG,B-LOC,I-LOC"
-    lessons = draw_lessons(str(file), arguments)
+    lessons = load_training_data(str(file), arguments)
     assert lessons.labels == ["LOC", "ORG", "PER"] and lessons.train[0].spans[0].label == "LOC"
 
 
-def test_what_was_changed_in_reading_is_in_the_summary(arguments: TrainingArguments, tmp_path: Path) -> None:
+def test_the_summary_lists_what_reading_changed(arguments: AdapterTrainingArguments, tmp_path: Path) -> None:
     file = tmp_path / "doccano.jsonl"
     file.write_text('{"text": "Nyeri ni mji.", "label": [[0, 6, "LOC"]]}\n' * 30)
-    told = draw_lessons(str(file), arguments).summary().splitlines()
+    told = load_training_data(str(file), arguments).summary().splitlines()
     assert "(30 LOC)" in told[0] or "(24 LOC)" in told[0]
     assert told[1].startswith("mentions with white space at their ends, which was cut off: 30, such as 'Nyeri ' (")
 
 
-def test_evaluate_says_that_the_model_lacks_the_labels(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+def test_evaluate_warns_about_labels_that_the_model_lacks(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     from modeling_retrieveall import RetrieveAllModel
 
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     file = tmp_path / "onto.jsonl"
     file.write_text('{"text": "Anna ist in Bonn.", "label": [[0, 4, "PERSON"], [12, 16, "GPE"]]}\n')
-    with pytest.warns(UserWarning, match=r"labels GPE, PERSON, which no adapter of the model gives \(they give LOC, ORG, PER\)"):
+    with pytest.warns(
+        UserWarning, match=r"labels GPE, PERSON, which no adapter of the model predicts \(they predict LOC, ORG, PER\)"
+    ):
         report = evaluate(model, str(file), "test", "de")
     assert report.n_test == 1 and report.per_type["GPE"]["support"] == 1

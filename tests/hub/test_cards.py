@@ -1,5 +1,6 @@
-"""The cards of real adapters: what the Hub reads in them, what people read, and the code in them, which runs."""
+"""Model cards: the metadata that the Hub reads, the text, and the code examples, which are executed."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -14,9 +15,9 @@ import yaml
 from huggingface_hub import ModelCard, constants
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllConfig, RetrieveAllModel
-from modeling_retrieveall.data.labelled import dataset_name
+from modeling_retrieveall.data.loading import dataset_name
 from modeling_retrieveall.hub.card_metadata import Dataset
-from modeling_retrieveall.hub.cards import adapter_card, model_card
+from modeling_retrieveall.hub.cards import adapter_card, is_generated, model_card
 from modeling_retrieveall.model.embedded_llm import embedded_path
 from modeling_retrieveall.model.entities import Example
 from modeling_retrieveall.model.manifest import Manifest, read_manifest
@@ -35,7 +36,7 @@ def shipped(language: str) -> LanguageAdapter:
 
 
 def with_manifest(*examples: Example, **changes: Any) -> LanguageAdapter:
-    """An adapter with the manifest of the shipped German one, but for the changes, and with examples of one entity each."""
+    """An adapter with the manifest of the shipped German adapter, apart from ``changes``, and with the given examples."""
     manifest = replace(read_manifest(shipped_adapters() / "de"), **changes)
     nothing, vectors = torch.zeros(0, manifest.hidden_size), torch.zeros(len(examples), manifest.hidden_size)
     return LanguageAdapter(manifest, ExampleIndex(examples, vectors, vectors), nothing, nothing, Path("nowhere"))
@@ -51,8 +52,8 @@ def code(card: ModelCard, heading: str, language: str = "python") -> str:
 
 
 def labelled(card: ModelCard) -> str:
-    """The answer that the sentence in the code blocks should have."""
-    return re.search(r"labelled `(.*?)`:", card.text)[1]  # type: ignore[index]
+    """The expected output for the sentence in the code examples."""
+    return re.search(r"labelled `(.*?)`\.", card.text)[1]  # type: ignore[index]
 
 
 @pytest.fixture
@@ -66,12 +67,12 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("language", SHIPPED)
-def test_shipped_cards_say_what_their_manifests_say(language: str) -> None:
+def test_shipped_cards_are_up_to_date_with_their_manifests(language: str) -> None:
     adapter = shipped(language)
     assert (adapter.path / "README.md").read_text(encoding="utf-8") == str(adapter_card(adapter))
 
 
-def test_the_hub_learns_what_an_adapter_is() -> None:
+def test_metadata_describes_the_adapter() -> None:
     data = reread(adapter_card(shipped("de"), "someone/retrieveall-de")).data
     assert (data.language, data.license, data.library_name, data.pipeline_tag) == ("de", "gemma", "peft", "token-classification")
     assert (data.base_model, data.base_model_relation) == ("google/gemma-3-270m", "adapter")
@@ -79,7 +80,7 @@ def test_the_hub_learns_what_an_adapter_is() -> None:
     assert {"retrieveall", "named-entity-recognition", "lora"} <= set(data.tags)
 
 
-def test_figures_come_back_as_the_manifest_has_them() -> None:
+def test_metadata_has_the_results_of_the_manifest() -> None:
     (measured,) = read_manifest(shipped_adapters() / "de").metrics
     results = reread(adapter_card(shipped("de"))).data.eval_results
     assert {(r.task_type, r.dataset_type, r.dataset_config, r.dataset_split) for r in results} == {
@@ -91,7 +92,7 @@ def test_figures_come_back_as_the_manifest_has_them() -> None:
     assert {r.metric_name: r.metric_value for r in results} == expected
 
 
-def test_the_shared_adapter_is_of_multiple_languages_and_two_datasets() -> None:
+def test_the_multilingual_adapter_has_the_language_mul_and_two_datasets() -> None:
     card = reread(adapter_card(shipped("mul")))
     assert (card.data.language, card.data.eval_results, card.data.model_name) == ("mul", None, None)
     assert card.data.datasets == ["unimelb-nlp/wikiann", "universalner/universal_ner"]
@@ -104,7 +105,7 @@ def test_the_hub_accepts_every_shipped_card(hub: LocalHub) -> None:
     assert [call.status for call in hub.requests] == [200] * len(SHIPPED)
 
 
-def test_a_language_with_a_script_is_told_in_the_field_that_takes_it(hub: LocalHub) -> None:
+def test_a_language_with_a_script_is_in_the_bcp47_field(hub: LocalHub) -> None:
     card = adapter_card(with_manifest(language="zh-Hant"))
     assert (card.data.language, card.data.language_bcp47) == ("zh", ["zh-Hant"])
     card.validate()
@@ -112,33 +113,33 @@ def test_a_language_with_a_script_is_told_in_the_field_that_takes_it(hub: LocalH
     assert front_matter(str(norwegian))["language"] == "no"
 
 
-def test_a_file_is_no_dataset_of_the_hub(tmp_path: Path) -> None:
+def test_a_local_file_is_not_listed_as_a_dataset_of_the_hub(tmp_path: Path) -> None:
     assert dataset_name("unimelb-nlp/wikiann:sw") == "unimelb-nlp/wikiann:sw"
     recorded = dataset_name(str(SENTENCES / "sw.conll"))
-    assert (recorded, Dataset.named(recorded)) == ("./sw.conll", Dataset("sw.conll", None, None))
-    figures = {"dataset": recorded, "split": "validation", "precision": 90.0, "recall": 80.0, "f1": 84.7}
-    card = reread(adapter_card(with_manifest(training={"datasets": [recorded]}, metrics=[figures])))
+    assert (recorded, Dataset.parse(recorded)) == ("./sw.conll", Dataset("sw.conll", None, None))
+    results = {"dataset": recorded, "split": "validation", "precision": 90.0, "recall": 80.0, "f1": 84.7}
+    card = reread(adapter_card(with_manifest(training={"datasets": [recorded]}, metrics=[results])))
     assert card.data.datasets is None
     assert {(r.dataset_type, r.dataset_config) for r in card.data.eval_results} == {("unknown", "sw.conll")}
     assert "| sw.conll (not on the Hub) | validation | **all** | 90.0 | 80.0 | 84.7 |" in card.text
 
 
 @pytest.mark.parametrize(("n", "listed"), [(13, False), (50, True)])
-def test_figures_of_a_handful_of_sentences_are_told_and_not_compared_with_others(n: int, listed: bool) -> None:
+def test_results_on_few_sentences_are_in_the_table_but_not_in_the_metadata(n: int, listed: bool) -> None:
     scores = {"precision": 90.0, "recall": 80.0, "f1": 84.7}
-    figures = {
+    results = {
         "dataset": "./sw.conll",
         "split": "validation",
         **scores,
         "n_test": n,
         "per_type": {"PER": {**scores, "support": 60}},
     }
-    card = reread(adapter_card(with_manifest(metrics=[figures])))
+    card = reread(adapter_card(with_manifest(metrics=[results])))
     assert bool(card.data.eval_results) == listed and ("fewer than 50 sentences" in card.text) != listed
     assert f"| **all** | 90.0 | 80.0 | 84.7 | {n} sentences |" in card.text
 
 
-def test_a_base_from_a_folder_is_not_named_and_one_from_the_hub_is_pinned() -> None:
+def test_the_path_of_a_local_base_is_omitted_and_a_base_from_the_hub_is_pinned() -> None:
     local = adapter_card(with_manifest(base_model="/home/someone/llama", base_revision=None))
     assert "base_model" not in local.data.to_dict() and "license" not in local.data.to_dict()
     assert "/home" not in str(local) and "- **Base LLM:** llama (not on the Hub)" in local.text
@@ -148,7 +149,7 @@ def test_a_base_from_a_folder_is_not_named_and_one_from_the_hub_is_pinned() -> N
     assert "Gemma" not in pinned.text
 
 
-def test_emissions_are_told_when_they_were_measured() -> None:
+def test_emissions_are_in_the_card_if_they_were_measured() -> None:
     assert "| Energy and CO2 | not measured |" in adapter_card(with_manifest()).text
     card = reread(adapter_card(with_manifest(training={"co2_kg": 0.5, "energy_kwh": 1.25, "hardware": "1 × NVIDIA H200"})))
     assert card.data.co2_eq_emissions == {
@@ -157,28 +158,28 @@ def test_emissions_are_told_when_they_were_measured() -> None:
     assert "| Energy, in kWh | 1.25 |" in card.text and "| Energy and CO2 |" not in card.text
 
 
-# Strangers
+# Untrusted manifests
 
 
 HOSTILE = "]({{ 7*7 }})\n---\n# pwned | <script>alert(1)</script> `x` ![](http://x) \u2028\ud800 {% raw %}"
 
 
-def test_a_strangers_manifest_breaks_no_card(hub: LocalHub) -> None:
-    figures = {"dataset": HOSTILE, "split": HOSTILE, "precision": 1.5, "recall": 2.5, "f1": 3.5}
-    stranger = with_manifest(
+def test_an_untrusted_manifest_cannot_add_markup(hub: LocalHub) -> None:
+    results = {"dataset": HOSTILE, "split": HOSTILE, "precision": 1.5, "recall": 2.5, "f1": 3.5}
+    untrusted = with_manifest(
         example("Bonn liegt am Rhein.", (0, 1, HOSTILE)),
         entity_types=[HOSTILE],
         initialised_from=HOSTILE,
         training={name: HOSTILE for name in ("sentences", "rank", "hardware", "note", "loss")}
         | {"datasets": [HOSTILE, {}, None]},
         metrics=[
-            {**figures, "per_type": {HOSTILE: figures}, "n_test": HOSTILE, "n_dropped": HOSTILE},
-            {**figures, "f1": HOSTILE},
-            {**figures, "f1": 10**400, "per_type": HOSTILE},
+            {**results, "per_type": {HOSTILE: results}, "n_test": HOSTILE, "n_dropped": HOSTILE},
+            {**results, "f1": HOSTILE},
+            {**results, "f1": 10**400, "per_type": HOSTILE},
             {"precision": float("nan")},
         ],
     )
-    card = adapter_card(stranger, "someone/stranger")
+    card = adapter_card(untrusted, "someone/untrusted")
     card.validate()
     assert {r.metric_value for r in reread(card).data.eval_results} == {1.5, 2.5, 3.5}
     text = card.content.encode("utf-8").decode("utf-8").split("\n---\n", 1)[1]
@@ -188,7 +189,7 @@ def test_a_strangers_manifest_breaks_no_card(hub: LocalHub) -> None:
     assert rows and {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {3, 8}
 
 
-def test_a_quoted_sentence_can_stand_in_code() -> None:
+def test_the_quoted_sentence_needs_no_escaping_in_code() -> None:
     quotes = example("Sie sagte \"Bonn\" und 'Köln' \\ `x`", (3, 4, "LOC"))
     plain = example("Köln liegt am Rhein.", (0, 1, "LOC"))
     assert "Köln liegt am Rhein." in code(adapter_card(with_manifest(quotes, plain)), "With RetrieveAll")
@@ -232,7 +233,7 @@ def test_the_vllm_commands_are_well_formed() -> None:
     assert "--max-lora-rank 32 " in adapter_card(with_manifest(training={"rank": 24})).text
 
 
-def test_code_is_pinned_where_the_commit_is_known() -> None:
+def test_code_pins_the_commit_if_it_is_known() -> None:
     card = adapter_card(shipped("de"), "someone/retrieveall-de", "someone/retrieveall", COMMIT)
     block = code(card, "With RetrieveAll")
     assert f'"someone/retrieveall", revision="{COMMIT}", trust_remote_code=True' in block
@@ -267,30 +268,63 @@ def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest],
     assert f'PeftModel.from_pretrained(base, "someone/retrieveall-de", revision="{COMMIT}")' in card.text
 
 
-def test_the_peft_code_of_a_models_card_runs(
+def test_the_peft_code_of_a_model_card_runs(
     tiny_base: Path, tiny_adapter: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = read_manifest(tiny_adapter("de"))
-    card = model_card(RetrieveAllConfig(manifest.base_model), {"de": manifest}, {"de": "de"})
+    card = model_card(RetrieveAllConfig(base_model=manifest.base_model), {"de": manifest}, {"de": "de"})
     block = code(card, "With PEFT alone")
     exec(block.replace("path/to/the/base/llm", str(tiny_base)).replace("path/to/this/folder", str(tiny_adapter("de").parent)))
     assert capsys.readouterr().out
 
 
-def test_a_source_that_is_none_is_refused(manifests: dict[str, Manifest]) -> None:
-    with pytest.raises(ValueError, match="no source of an adapter"):
+def test_a_malformed_source_is_rejected(manifests: dict[str, Manifest]) -> None:
+    with pytest.raises(ValueError, match="is not the source of an adapter"):
         model_card(RetrieveAllConfig(), manifests, {"de": "de; rm -rf /", "ru": "ru", "mul": "mul"})
+
+
+# Edits
+
+
+def test_an_edited_card_is_not_recognised_as_generated() -> None:
+    text = str(adapter_card(shipped("de")))
+    assert is_generated(text)
+    assert is_generated(text.replace("\n", "\r\n"))
+    assert not is_generated(text.replace("# RetrieveAll", "# My RetrieveAll"))
+    assert not is_generated("# German")
+
+
+def test_cards_of_earlier_releases_are_recognised_as_generated() -> None:
+    note = "Written by RetrieveAll, and written anew at every push unless it is edited: "
+    digest = hashlib.sha256(b"#German").hexdigest()[:16]
+    assert is_generated(f"# German\n\n<!-- {note}{digest} -->\n")
+    assert not is_generated(f"# Swiss German\n\n<!-- {note}{digest} -->\n")
 
 
 # Training
 
 
-def test_a_trained_adapters_card_says_how_it_was_trained(tiny_adapter: Callable[[str], Path]) -> None:
+def test_the_card_of_a_trained_adapter_has_its_training_settings(tiny_adapter: Callable[[str], Path]) -> None:
     folder = tiny_adapter("de")
     training = read_manifest(folder).training
     assert training["datasets"] == ["./de.conll"] and training["duplicates_dropped"] == 0 and "CPU cores" in training["hardware"]
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert yaml.safe_load(text.split("---\n")[1])["language"] == "de"
     assert f"| Training sentences | {training['sentences']} |" in text
-    assert f"| Exact duplicates dropped | {training['duplicates_dropped']} |" in text
+    assert f"| Exact duplicates removed | {training['duplicates_dropped']} |" in text
     assert str(folder.parent) not in text
+
+
+@pytest.mark.parametrize(
+    "names", [("num_train_epochs", "max_train_samples", "examples_share"), ("epochs", "max_train_examples", "knowledge_share")]
+)
+def test_a_card_shows_present_and_former_names_of_training_arguments(
+    loaded_tiny_adapter: LanguageAdapter, names: tuple[str, ...]
+) -> None:
+    manifest = replace(loaded_tiny_adapter.manifest, training=dict(zip(names, (7, 600, 0.3), strict=True)))
+    adapter = LanguageAdapter(
+        manifest, loaded_tiny_adapter.index, torch.zeros(0, 1), loaded_tiny_adapter.training_hashes, loaded_tiny_adapter.path
+    )
+    text = adapter_card(adapter).text
+    assert "| Epochs | 7 |" in text and "| Maximum sentences per data set | 600 |" in text
+    assert "| Share of training prompts with retrieved examples | 0.3 |" in text

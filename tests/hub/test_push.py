@@ -1,4 +1,4 @@
-"""Adapters and models on their way to the Hub: one commit or none, checked before, listed once."""
+"""Pushing adapters and models to the Hub: one commit or none, checks before it, collections after it."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +14,9 @@ from modeling_retrieveall.hub.collections import open_collection, remove_from_co
 from modeling_retrieveall.hub.pull import pull
 from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.hub_files import HubError, HubUnreachableError
+from tests.adapter_folders import copy_adapter
 from tests.local_hub import LocalHub
 from tests.local_hub.store import Commit
-from tests.model.test_model_source import copy_adapter
 from tests.published import TINY, commit_folder, publish
 
 REPO = "ann/tiny-de"
@@ -35,7 +35,7 @@ def head(hub: LocalHub, repository: str = REPO) -> Commit:
     return hub.store.find("model", repository, "ann").at("main")
 
 
-def listed(slug: str) -> list[str]:
+def items_of(slug: str) -> list[str]:
     return [item.item_id for item in HfApi().get_collection(slug).items]
 
 
@@ -49,7 +49,7 @@ def test_an_adapter_is_pushed_in_one_commit_with_its_card(hub: LocalHub, tiny_ad
     assert card.data.pipeline_tag == "token-classification" and REPO in card.text
 
 
-def test_it_loads_from_there_as_it_does_from_its_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_a_pulled_adapter_has_the_files_that_were_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     push_adapter(LanguageAdapter.load(tiny_adapter("de")), REPO)
     (pulled,) = pull(REPO, tmp_path)
     assert pulled.path == tmp_path / "de"
@@ -57,38 +57,38 @@ def test_it_loads_from_there_as_it_does_from_its_folder(hub: LocalHub, tiny_adap
         assert (tmp_path / "de" / name).read_bytes() == (tiny_adapter("de") / name).read_bytes()
 
 
-def test_a_private_repository_and_a_message_of_ones_own(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_private_repository_and_a_commit_message(hub: LocalHub, tiny_adapter: TINY) -> None:
     push_adapter(tiny_adapter("de"), REPO, private=True, commit_message="Better German")
     assert HfApi().model_info(REPO).private and head(hub).title == "Better German"
 
 
-def test_what_is_meant_to_be_private_never_goes_to_a_public_repository(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_private_push_to_a_public_repository_is_rejected(hub: LocalHub, tiny_adapter: TINY) -> None:
     push_adapter(tiny_adapter("de"), REPO, commit_message="For all")
-    with pytest.raises(ValueError, match=f"{REPO} is there already, and public"):
+    with pytest.raises(ValueError, match=f"{REPO} already exists and is public"):
         push_adapter(tiny_adapter("de"), REPO, private=True)
     assert head(hub).title == "For all"
     HfApi().update_repo_settings(REPO, private=True)
     assert push_adapter(tiny_adapter("de"), REPO, private=True).repository == REPO
 
 
-def test_a_model_that_is_meant_to_be_private_leaves_no_collection_behind(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_rejected_private_push_of_a_model_creates_no_collection(hub: LocalHub, tiny_adapter: TINY) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.push_to_hub("ann/tiny-model")
-    with pytest.raises(ValueError, match="ann/tiny-model is there already, and public"):
+    with pytest.raises(ValueError, match="ann/tiny-model already exists and is public"):
         model.push_to_hub("ann/tiny-model", private=True, collection="ann/Mine")
     assert not list(HfApi().list_collections(owner="ann"))
 
 
-def test_a_pull_request_leaves_the_branch_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_pull_request_does_not_change_the_branch(hub: LocalHub, tiny_adapter: TINY) -> None:
     before = push_adapter(tiny_adapter("de"), REPO).commit
     pushed = push_adapter(tiny_adapter("de"), REPO, create_pr=True, commit_message="Proposal", model_repo="ann/model")
     assert head(hub).oid == before != pushed.commit
     assert "discussions/1" in pushed.url or "refs/pr/1" in pushed.url
-    with pytest.raises(ValueError, match="Give collection or create_pr"):
+    with pytest.raises(ValueError, match="`collection` and `create_pr` cannot be combined"):
         push_adapter(tiny_adapter("de"), REPO, create_pr=True, collection="ann/Tiny")
 
 
-def test_a_card_edited_by_hand_is_pushed_as_it_is(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_an_edited_card_is_pushed_unchanged(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "path/to/this/folder" in text
@@ -100,7 +100,7 @@ def test_a_card_edited_by_hand_is_pushed_as_it_is(hub: LocalHub, tiny_adapter: T
 
 
 @pytest.mark.parametrize("damage", ["nan", "shape", "missing", "spans", "base"])
-def test_an_adapter_that_does_not_load_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path, damage: str) -> None:
+def test_an_adapter_that_cannot_be_loaded_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path, damage: str) -> None:
     folder = copy_adapter(tiny_adapter("de"), tmp_path / "de", **({"base_model": "no/base"} if damage == "base" else {}))
     weights = load_file(folder / "adapter_model.safetensors")
     name = next(iter(weights))
@@ -118,7 +118,7 @@ def test_an_adapter_that_does_not_load_is_not_pushed(hub: LocalHub, tiny_adapter
     assert not HfApi().repo_exists(REPO)
 
 
-def test_a_card_that_the_hub_does_not_accept_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_an_adapter_whose_card_the_hub_rejects_is_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
     (folder / "README.md").write_text("---\nlicense: 17\npipeline_tag: unheard-of\n---\n# Mine\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"pipeline_tag|license"):
@@ -127,71 +127,75 @@ def test_a_card_that_the_hub_does_not_accept_is_not_pushed(hub: LocalHub, tiny_a
 
 
 @pytest.mark.parametrize("name", ["retrieveall-de", "a/b/c", "../x", ""])
-def test_a_name_that_is_no_repository_is_refused_with_an_example(tiny_adapter: TINY, name: str) -> None:
-    with pytest.raises(ValueError, match=r"is no repository; write it like 'someone/retrieveall-sw'"):
+def test_a_malformed_repository_name_is_rejected(tiny_adapter: TINY, name: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a repository\. A repository has the form 'owner/name'"):
         push_adapter(tiny_adapter("de"), name)
 
 
-def test_somebody_elses_namespace_is_refused(hub: LocalHub, tiny_adapter: TINY) -> None:
-    with pytest.raises(HubError, match=r"ben/tiny-de: the Hub refuses this \(403\)"):
+def test_the_namespace_of_another_user_is_rejected(hub: LocalHub, tiny_adapter: TINY) -> None:
+    with pytest.raises(HubError, match=r"ben/tiny-de: the Hub denied access \(403\)"):
         push_adapter(tiny_adapter("de"), "ben/tiny-de")
 
 
-def test_a_collection_is_created_once_and_lists_an_adapter_once(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_collection_is_created_once_and_contains_an_adapter_once(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
     assert publish(tiny_adapter, "de", "en") == slug
-    assert listed(slug) == ["ann/tiny-de", "ann/tiny-en"]
+    assert items_of(slug) == ["ann/tiny-de", "ann/tiny-en"]
     assert push_adapter(tiny_adapter("de"), REPO, collection=slug).collection == slug
 
 
-def test_a_name_that_is_no_collection_is_refused_before_anything_is_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
-    with pytest.raises(ValueError, match=r"'African' is no collection; give its whole slug, or 'owner/Title'"):
+def test_a_malformed_collection_name_is_rejected_before_the_push(hub: LocalHub, tiny_adapter: TINY) -> None:
+    with pytest.raises(ValueError, match=r"'African' is not a collection\. Give its complete slug, or 'owner/Title'"):
         push_adapter(tiny_adapter("de"), REPO, collection="African")
     assert not HfApi().repo_exists(REPO)
 
 
-def test_an_adapter_does_not_replace_a_model_nor_a_model_an_adapter(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_an_adapter_cannot_replace_a_model_and_vice_versa(hub: LocalHub, tiny_adapter: TINY) -> None:
     publish(tiny_adapter, "de")
     model = RetrieveAllModel.from_pretrained(REPO)
     model.push_to_hub("ann/tiny-model")
-    with pytest.raises(ValueError, match=r"ann/tiny-model holds a model already, as its config.json says"):
+    with pytest.raises(ValueError, match=r"ann/tiny-model already holds a model, because it has a config.json"):
         push_adapter(tiny_adapter("de"), "ann/tiny-model")
-    with pytest.raises(ValueError, match=r"ann/tiny-de holds a language adapter already, as its retrieveall.json says"):
+    with pytest.raises(ValueError, match=r"ann/tiny-de already holds a language adapter, because it has a retrieveall.json"):
         model.push_to_hub(REPO)
 
 
-def test_a_collection_has_one_adapter_of_a_language(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_collection_can_have_only_one_adapter_per_language(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
-    with pytest.raises(ValueError, match=rf"has an adapter of 'de', ann/tiny-de.*collection remove {slug} ann/tiny-de"):
+    with pytest.raises(
+        ValueError, match=rf"{slug} already has an adapter for 'de', ann/tiny-de.*remove ann/tiny-de from the collection first"
+    ):
         push_adapter(tiny_adapter("de"), "ann/rival", collection=slug)
-    assert listed(slug) == ["ann/tiny-de"] and HfApi().repo_exists("ann/rival")
+    assert items_of(slug) == ["ann/tiny-de"] and HfApi().repo_exists("ann/rival")
 
 
-def test_two_languages_added_at_once_are_both_listed(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_languages_pushed_at_the_same_time_are_all_in_the_collection(hub: LocalHub, tiny_adapter: TINY) -> None:
     folders = {language: tiny_adapter(language) for language in ("de", "en", "mul")}
     with ThreadPoolExecutor(3) as pool:
         pushes = [pool.submit(push_adapter, f, f"ann/tiny-{x}", collection="ann/Tiny") for x, f in folders.items()]
     (slug,) = {push.result().collection for push in pushes}
-    assert sorted(listed(slug or "")) == ["ann/tiny-de", "ann/tiny-en", "ann/tiny-mul"]
+    assert sorted(items_of(slug or "")) == ["ann/tiny-de", "ann/tiny-en", "ann/tiny-mul"]
 
 
-def test_a_collection_that_fails_after_the_push_says_how_to_add_it(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_an_error_of_the_collection_after_a_push_says_what_to_do(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = open_collection("ann/Tiny", HfApi())
     hub.fault("POST", "/items", 403)
-    with pytest.raises(HubError, match=r"ann/tiny-de is pushed \(commit [0-9a-f]{40}\), but the collection does not list it"):
+    with pytest.raises(
+        HubError, match=r"ann/tiny-de was pushed \(commit [0-9a-f]{40}\), but could not be added to the collection"
+    ):
         push_adapter(tiny_adapter("de"), REPO, collection=slug)
     assert set(head(hub).files) >= FILES
 
 
-def test_an_adapter_is_taken_off_a_collection_and_stays_on_the_hub(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_an_adapter_removed_from_a_collection_stays_on_the_hub(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en")
     remove_from_collection(slug, REPO, HfApi())
-    assert listed(slug) == ["ann/tiny-en"] and HfApi().repo_exists(REPO)
-    with pytest.raises(ValueError, match=r"does not list ann/tiny-de. It lists ann/tiny-en"):
+    assert items_of(slug) == ["ann/tiny-en"] and HfApi().repo_exists(REPO)
+    with pytest.raises(ValueError, match=r"does not contain ann/tiny-de. It contains ann/tiny-en"):
         remove_from_collection(slug, REPO, HfApi())
 
 
-def test_a_model_repository_has_code_pins_and_card_and_no_weights(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_model_repository_has_code_pins_and_card_but_no_weights(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "mul")
     model = RetrieveAllModel.from_pretrained(collection=slug)
     pushed = model.push_to_hub("ann/tiny-model", private=True, commit_message="First")
@@ -208,7 +212,7 @@ def test_a_model_repository_has_code_pins_and_card_and_no_weights(hub: LocalHub,
     assert "ann/tiny-model" in card and model.languages["de"].partition("@")[2] in card
 
 
-def test_pull_fetches_weights_too_so_that_everything_works_offline(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_pulled_model_works_offline(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en")
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     assert [adapter.language for adapter in pull("ann/tiny-model")] == ["de", "en"]
@@ -218,32 +222,32 @@ def test_pull_fetches_weights_too_so_that_everything_works_offline(hub: LocalHub
     assert hub.requests == []
 
 
-def test_pull_replaces_no_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_pull_does_not_replace_a_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     publish(tiny_adapter, "de")
     (tmp_path / "de").mkdir()
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         pull(REPO, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "de"]
     with pytest.raises(ValueError, match="neither a repository nor a collection"):
         pull("de")
 
 
-def test_a_push_that_fails_leaves_the_old_revision_and_can_be_repeated(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_failed_push_changes_nothing_and_can_be_repeated(hub: LocalHub, tiny_adapter: TINY) -> None:
     before = push_adapter(tiny_adapter("de"), REPO).commit
     hub.fault("POST", "/commit/", 503)
-    with pytest.raises(HubUnreachableError, match=r"ann/tiny-de: the Hub could not answer \(503\). Try again later"):
+    with pytest.raises(HubUnreachableError, match=r"ann/tiny-de: the Hub is not available \(503\). Try again later"):
         push_adapter(tiny_adapter("de"), REPO, commit_message="Second", model_repo="ann/model")
     assert head(hub).oid == before
     push_adapter(tiny_adapter("de"), REPO, commit_message="Second", model_repo="ann/model")
     assert head(hub).title == "Second"
 
 
-def test_a_folder_put_there_by_other_means_loads_too(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_an_adapter_uploaded_with_another_tool_can_be_loaded(hub: LocalHub, tiny_adapter: TINY) -> None:
     commit = commit_folder(tiny_adapter("de"), REPO)
     assert RetrieveAllModel.from_pretrained(REPO).languages == {"de": f"{REPO}@{commit}"}
 
 
-def test_nothing_that_lies_beside_an_adapter_is_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_other_files_in_the_folder_of_an_adapter_are_not_pushed(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     folder = copy_adapter(tiny_adapter("de"), tmp_path / "de")
     for name in (".env", "evil.py", "checkpoint.pt"):
         (folder / name).write_text("secret")
@@ -253,7 +257,7 @@ def test_nothing_that_lies_beside_an_adapter_is_pushed(hub: LocalHub, tiny_adapt
     assert not names & {".env", "evil.py", "checkpoint.pt"}
 
 
-def test_who_has_pushed_meanwhile_loses_nothing(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_push_does_not_overwrite_a_newer_commit(hub: LocalHub, tiny_adapter: TINY) -> None:
     RetrieveAllModel.from_pretrained(tiny_adapter("de")).push_to_hub("ann/tiny-model")
     first, second = (RetrieveAllModel.from_pretrained("ann/tiny-model") for _ in range(2))
     first.add_language(tiny_adapter("en"))
@@ -267,7 +271,7 @@ def test_who_has_pushed_meanwhile_loses_nothing(hub: LocalHub, tiny_adapter: TIN
     assert not any(name.startswith("adapters/en") for name in head(hub, "ann/tiny-model").files)
 
 
-def test_a_card_edited_on_the_hub_stays(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_card_edited_on_the_hub_is_kept(hub: LocalHub, tiny_adapter: TINY) -> None:
     push_adapter(tiny_adapter("de"), REPO)
     card = head(hub).files["README.md"].content.decode() + "\nWrite to me.\n"
     HfApi().upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=REPO)
@@ -275,7 +279,7 @@ def test_a_card_edited_on_the_hub_stays(hub: LocalHub, tiny_adapter: TINY) -> No
     assert head(hub).files["README.md"].content.decode().endswith("Write to me.\n")
 
 
-def test_the_collection_of_a_model_is_created_and_the_model_in_memory_left_as_it_is(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_the_collection_of_a_model_is_created_and_the_model_in_memory_is_unchanged(hub: LocalHub, tiny_adapter: TINY) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.push_to_hub("ann/tiny-model", collection="ann/Африка")
     slug = json.loads(head(hub, "ann/tiny-model").files["config.json"].content)["collection"]
@@ -288,18 +292,18 @@ def test_the_collection_of_a_model_is_created_and_the_model_in_memory_left_as_it
 def test_a_model_without_languages_is_not_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.remove_language("de")
-    with pytest.raises(ValueError, match="has no language to push"):
+    with pytest.raises(ValueError, match="has no languages"):
         model.push_to_hub("ann/tiny-model")
     assert not HfApi().repo_exists("ann/tiny-model")
 
 
-def test_an_adapter_from_the_hub_is_pushed_on(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_an_adapter_loaded_from_the_hub_can_be_pushed(hub: LocalHub, tiny_adapter: TINY) -> None:
     publish(tiny_adapter, "de")
     push_adapter(RetrieveAllModel.from_pretrained(REPO).adapters["de"], "ann/copy")
     assert set(head(hub, "ann/copy").files) >= FILES - {"training.png"}
 
 
-def test_pull_fetches_the_good_ones_when_one_is_of_no_use(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_pull_skips_an_adapter_that_cannot_be_used(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     slug = publish(tiny_adapter, "de")
     folder = copy_adapter(tiny_adapter("en"), tmp_path / "en")
     weights = {
@@ -313,14 +317,14 @@ def test_pull_fetches_the_good_ones_when_one_is_of_no_use(hub: LocalHub, tiny_ad
     assert (tmp_path / "pulled" / "de" / "README.md").is_file()
 
 
-def test_a_token_given_is_used_for_all_of_a_push(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_given_token_is_used_for_the_whole_push(hub: LocalHub, tiny_adapter: TINY) -> None:
     pushed = push_adapter(tiny_adapter("de"), "ben/tiny-de", collection="ben/Tiny", private=True, token="hf_ben")
     collection = HfApi(token="hf_ben").get_collection(pushed.collection or "")
     assert collection.private and [item.item_id for item in collection.items] == ["ben/tiny-de"]
     assert RetrieveAllModel.from_pretrained("ben/tiny-de", token="hf_ben").languages == {"de": f"ben/tiny-de@{pushed.commit}"}
 
 
-def test_a_model_adds_languages_with_the_token_it_was_loaded_with(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_model_adds_languages_with_the_token_that_it_was_loaded_with(hub: LocalHub, tiny_adapter: TINY) -> None:
     for language in ("de", "en"):
         push_adapter(tiny_adapter(language), f"ben/tiny-{language}", private=True, token="hf_ben")
     model = RetrieveAllModel.from_pretrained("ben/tiny-de", token="hf_ben")

@@ -1,4 +1,4 @@
-"""The page as a visitor meets it, in a real headless Chromium."""
+"""The Gradio page in a headless Chromium."""
 
 import re
 import signal
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -20,17 +21,17 @@ from modeling_retrieveall.model.entities import Entity
 from modeling_retrieveall.model.outputs import Extraction
 from tests.chromium import chromium
 from tests.conftest import ROOT
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 
 TEXT = "Angela Merkel besuchte Nairobi. Ada Lovelace lived in London."
 ARABIC = "ولدت زها حديد في بغداد."
-# A busy machine makes a page slow; that is no failure.
+# A page can be slow on a busy machine.
 expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +55,12 @@ def address(model: RetrieveAllModel) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     page = browser.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     page.goto(address)
     yield page
     page.close()
-    assert asked and all(url.startswith((address, "data:", "blob:")) for url in asked), "it asks nothing of other servers"
+    assert urls and all(url.startswith((address, "data:", "blob:")) for url in urls), "the page loads nothing from other servers"
 
 
 def find_entities(page: Page, text: str) -> None:
@@ -74,24 +75,22 @@ def choose_language(page: Page, language: str) -> None:
 
 @pytest.fixture
 def finds(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes the model find these names, which a tiny random one cannot; all else is its own."""
+    """Sets the entities that the model returns, because the tiny random model finds none; the rest of its result is real."""
 
     def patch(**labels: str) -> None:
-        explain = model.explain
+        extract = model.extract
 
-        def known(text: str, language: str | None) -> list[Extraction]:
+        def with_entities(text: str, **options: Any) -> Extraction:
             names = {name.replace("_", " "): label for name, label in labels.items()}
             found = [Entity(name, label, text.index(name), text.index(name) + len(name), 0.984) for name, label in names.items()]
-            return [replace(explain(text, language)[0], entities=found)]
+            return replace(extract(text, **options), entities=found)
 
-        monkeypatch.setattr(model, "explain", known)
+        monkeypatch.setattr(model, "extract", with_entities)
 
     return patch
 
 
-def test_typed_text_comes_back_with_its_entities_highlighted(
-    page: Page, model: RetrieveAllModel, finds: Callable[..., None]
-) -> None:
+def test_the_entities_of_a_text_are_highlighted(page: Page, model: RetrieveAllModel, finds: Callable[..., None]) -> None:
     finds(Angela_Merkel="PER", Nairobi="LOC", Ada_Lovelace="PER")
     find_entities(page, TEXT)
     marks = page.locator("#results mark")
@@ -100,20 +99,20 @@ def test_typed_text_comes_back_with_its_entities_highlighted(
     assert person == other != place
 
 
-def test_language_and_route_of_each_sentence_are_told(page: Page, model: RetrieveAllModel) -> None:
+def test_language_and_adapters_of_each_sentence_are_shown(page: Page, model: RetrieveAllModel) -> None:
     find_entities(page, TEXT)
-    served = model.extract(TEXT, details=True).sentences
+    sentences = model.extract(TEXT, details=True).sentences
     rows = page.locator("#results tr:has(td)").filter(visible=True)
-    expect(rows).to_have_count(len(served))
-    for row, sentence in zip(rows.all(), served, strict=True):
+    expect(rows).to_have_count(len(sentences))
+    for row, sentence in zip(rows.all(), sentences, strict=True):
         language, probability = next(iter(sentence.details.posterior.items()))
         text, known = TEXT[sentence.start : sentence.end], "" if sentence.route.known else "?"
-        (server,) = sentence.route.mixture
-        shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{server} 1.00"]
+        (adapter,) = sentence.route.mixture
+        shown = [text, f"{language}{known}", re.compile(f"^{language} {probability:.2f}"), f"{adapter} 1.00"]
         expect(row.locator("td")).to_have_text(shown)
 
 
-def test_the_menu_forces_a_language(page: Page, model: RetrieveAllModel) -> None:
+def test_the_menu_sets_the_language(page: Page, model: RetrieveAllModel) -> None:
     for language in ("de", "en"):
         choose_language(page, language)
         find_entities(page, TEXT)
@@ -122,7 +121,7 @@ def test_the_menu_forces_a_language(page: Page, model: RetrieveAllModel) -> None
         expect(page.locator("#results mark")).to_have_text([f"{e.text}{e.label} {e.score:.2f}" for e in entities])
 
 
-def test_examples_and_prompt_are_shown_when_asked_for(page: Page, model: RetrieveAllModel) -> None:
+def test_examples_and_prompt_can_be_expanded(page: Page, model: RetrieveAllModel) -> None:
     find_entities(page, TEXT)
     prompt = page.locator("#results pre").first
     expect(page.locator("#results td").first).to_be_visible()
@@ -141,7 +140,7 @@ def test_an_example_fills_the_box(page: Page) -> None:
     expect(page.get_by_role("textbox", name="Text")).to_have_value(re.compile("Анна Ахматова родилась .*"))
 
 
-def test_right_to_left_text_is_shown_right(page: Page, finds: Callable[..., None]) -> None:
+def test_right_to_left_text_has_the_right_direction(page: Page, finds: Callable[..., None]) -> None:
     finds(بغداد="LOC", Graz="LOC")
     find_entities(page, f"{ARABIC}\nGraz liegt an der Mur.")
     marks, paragraph = page.locator("#results mark"), page.locator("#results p")
@@ -150,7 +149,7 @@ def test_right_to_left_text_is_shown_right(page: Page, finds: Callable[..., None
     for shown in (page.locator("#text textarea"), paragraph):
         style = shown.evaluate("e => [getComputedStyle(e).unicodeBidi, getComputedStyle(e).textAlign]")
         assert style == ["plaintext", "start"]
-    # The Arabic line runs from the right border to Baghdad at its end, the line below from the left border.
+    # The Arabic line starts at the right border and ends with Baghdad; the line below starts at the left border.
     whole, baghdad, graz = (shown.bounding_box() for shown in (paragraph, marks.first, marks.last))
     first_word = paragraph.evaluate(
         """p => {
@@ -166,7 +165,7 @@ def test_right_to_left_text_is_shown_right(page: Page, finds: Callable[..., None
     assert graz["x"] - whole["x"] < 5 and graz["y"] > baghdad["y"]
 
 
-def test_an_error_is_a_message(page: Page, model: RetrieveAllModel, folder: Path) -> None:
+def test_an_error_is_shown_as_a_message(page: Page, model: RetrieveAllModel, folder: Path) -> None:
     choose_language(page, "en")
     model.remove_language("en")
     find_entities(page, TEXT)
@@ -176,7 +175,7 @@ def test_an_error_is_a_message(page: Page, model: RetrieveAllModel, folder: Path
     expect(page.locator("#results td").nth(1)).to_have_text("en")
 
 
-def test_an_empty_text_and_one_with_markup_are_texts(page: Page) -> None:
+def test_an_empty_text_and_a_text_with_markup(page: Page) -> None:
     find_entities(page, "<b>Bonn</b>")
     expect(page.locator("#results p")).to_contain_text(">Bonn<")
     find_entities(page, "")
@@ -186,9 +185,9 @@ def test_an_empty_text_and_one_with_markup_are_texts(page: Page) -> None:
 
 def test_the_command_serves_it_until_interrupted(folder: Path, browser: Browser) -> None:
     command = [sys.executable, "-m", "modeling_retrieveall.cli.app", "demo", "--model", str(folder), "--dtype", "float32"]
-    # What runs in the background of a shell ignores SIGINT, and so would the command.
-    listens = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listens)
+    # A background process of a shell ignores SIGINT, and the command would inherit this.
+    handles_interrupt = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=handles_interrupt)
     try:
         assert process.stdout
         url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
@@ -202,7 +201,7 @@ def test_the_command_serves_it_until_interrupted(folder: Path, browser: Browser)
         process.kill()
 
 
-def test_a_missing_gradio_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gradio_is_reported_with_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "modeling_retrieveall.integrations.gradio_page")
     result = CliRunner().invoke(app, ["demo"])
@@ -210,10 +209,10 @@ def test_a_missing_gradio_is_named_with_the_command_that_installs_it(monkeypatch
     assert 'pip install "retrieveall[demo]"' in result.stderr
 
 
-def test_the_space_has_the_page(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(RetrieveAllModel, "from_pretrained", lambda name, **_: asked.append(name) or model)
+def test_the_space_serves_the_page(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    monkeypatch.setattr(RetrieveAllModel, "from_pretrained", lambda name, **_: loaded.append(name) or model)
     space: dict[str, object] = {}
     exec((ROOT / "examples" / "space" / "app.py").read_text(encoding="utf-8"), space)
-    assert asked == ["shipped"]
+    assert loaded == ["shipped"]
     assert type(space["demo"]).__name__ == "Blocks"

@@ -1,4 +1,4 @@
-"""The spaCy component: exact entities in any pipeline's tokens, which are serialized and streamed as those of others."""
+"""The spaCy component: exact entities in the tokens of any pipeline, serialisation, streams and several processes."""
 
 import pickle
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from spacy.tokens import Doc, DocBin
 
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.integrations.spacy_tokens import split_tokens
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 from tests.scripts import run_script
 
 TEXTS = [
@@ -30,7 +30,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
 
 
 @pytest.fixture(scope="module", params=["xx", "de"])
@@ -50,7 +50,7 @@ def state(doc: Doc) -> list[Any]:
     return [doc.text, bounds(doc.ents), bounds(found), [span._.score for span in found], doc._.route, doc._.languages]
 
 
-def test_entities_are_exactly_those_of_the_model(nlp: Language, folder: Path) -> None:
+def test_entities_are_those_of_the_model(nlp: Language, folder: Path) -> None:
     for doc, expected in zip(nlp.pipe(TEXTS), RetrieveAllModel.from_pretrained(folder).extract(TEXTS, details=True), strict=True):
         found = [(entity.start, entity.end, entity.label) for entity in expected.entities]
         assert bounds(doc.ents) == bounds(doc.spans["retrieveall"]) == found
@@ -60,14 +60,14 @@ def test_entities_are_exactly_those_of_the_model(nlp: Language, folder: Path) ->
         assert doc.text == expected.text
 
 
-def test_a_stream_gives_what_single_calls_give_in_order(nlp: Language) -> None:
+def test_a_stream_and_single_calls_give_the_same_results(nlp: Language) -> None:
     streamed = list(nlp.pipe(TEXTS * 5, batch_size=3))
     assert [doc.text for doc in streamed] == TEXTS * 5
     for doc in streamed[: len(TEXTS)]:
         assert bounds(nlp(doc.text).ents) == bounds(doc.ents)
 
 
-def test_documents_keep_their_annotations_when_they_are_stored(nlp: Language) -> None:
+def test_serialised_documents_keep_their_annotations(nlp: Language) -> None:
     for doc in nlp.pipe(TEXTS):
         assert state(Doc(nlp.vocab).from_bytes(doc.to_bytes())) == state(doc)
         assert state(pickle.loads(pickle.dumps(doc))) == state(doc)
@@ -78,7 +78,7 @@ def test_documents_keep_their_annotations_when_they_are_stored(nlp: Language) ->
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_several_processes_give_what_one_gives(method: str, folder: Path, tmp_path: Path) -> None:
+def test_several_processes_and_one_give_the_same_results(method: str, folder: Path, tmp_path: Path) -> None:
     script = """
         import multiprocessing, sys
         import spacy
@@ -98,7 +98,7 @@ def test_several_processes_give_what_one_gives(method: str, folder: Path, tmp_pa
     assert run_script(script, tmp_path, method, folder) == "same\n"
 
 
-def test_a_saved_pipeline_answers_as_before(nlp: Language, tmp_path: Path) -> None:
+def test_a_saved_pipeline_gives_the_same_results(nlp: Language, tmp_path: Path) -> None:
     nlp.to_disk(tmp_path / "pipeline")
     again = spacy.load(tmp_path / "pipeline")
     assert again.config["components"]["retrieveall"] == nlp.config["components"]["retrieveall"]
@@ -107,7 +107,7 @@ def test_a_saved_pipeline_answers_as_before(nlp: Language, tmp_path: Path) -> No
     assert state(pickle.loads(pickle.dumps(nlp))(TEXTS[0])) == state(nlp(TEXTS[0]))
 
 
-def test_displacy_shows_the_entities(nlp: Language) -> None:
+def test_displacy_renders_the_entities(nlp: Language) -> None:
     doc = nlp(TEXTS[0])
     page = displacy.render(doc, style="ent", jupyter=False)
     assert all(f">{ent.label_}<" in page.replace("\n", "").replace(" ", "") for ent in doc.ents)
@@ -115,7 +115,7 @@ def test_displacy_shows_the_entities(nlp: Language) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_entities_of_earlier_components_stay_unless_they_may_be_overwritten(embedded_base: str, overwrite: bool) -> None:
+def test_entities_of_earlier_components_are_kept_unless_overwrite_ents_is_set(embedded_base: str, overwrite: bool) -> None:
     nlp = spacy.blank("de")
     ruler = nlp.add_pipe("entity_ruler")
     ruler.add_patterns([{"label": "PRODUCT", "pattern": "Golf", "id": "car"}, {"label": "STREET", "pattern": "Nairobi"}])
@@ -126,7 +126,7 @@ def test_entities_of_earlier_components_stay_unless_they_may_be_overwritten(embe
     assert doc.ents[1].ent_id_ == "car"
 
 
-def test_tokens_that_may_not_be_split_widen_entities_with_a_warning(folder: Path) -> None:
+def test_without_split_tokens_entities_are_widened_with_a_warning(folder: Path) -> None:
     nlp = spacy.blank("xx")
     nlp.add_pipe("retrieveall", config={"model": str(folder), "split_tokens": False})
     text = "屠呦呦出生于宁波，在北京大学学习。"
@@ -139,12 +139,12 @@ def test_tokens_that_may_not_be_split_widen_entities_with_a_warning(folder: Path
         assert span.start_char <= entity.start < entity.end <= span.end_char
 
 
-def test_a_wrong_setting_is_named(folder: Path) -> None:
+def test_an_unknown_setting_is_named(folder: Path) -> None:
     with pytest.raises(Exception, match="modell"):
         spacy.blank("xx").add_pipe("retrieveall", config={"modell": str(folder)})
 
 
-def test_chinese_entities_are_right_in_a_blank_pipeline(embedded_base: str) -> None:
+def test_chinese_entities_have_exact_borders_in_a_blank_pipeline(embedded_base: str) -> None:
     nlp = spacy.blank("xx")
     nlp.add_pipe("retrieveall", config={"languages": ["zh"]})
     doc = nlp("屠呦呦出生于宁波，在北京大学学习。")
@@ -158,7 +158,7 @@ words = st.lists(st.text("aβ京ก서é", min_size=1, max_size=6), min_size=1, 
 
 
 @given(words, st.data())
-def test_splitting_adds_token_borders_and_changes_nothing_else(words: list[str], data: st.DataObject) -> None:
+def test_splitting_only_adds_token_borders(words: list[str], data: st.DataObject) -> None:
     places = st.integers(0, len(words))
     starts = [data.draw(st.booleans()) for _ in words]
     spaces = [data.draw(st.booleans()) for _ in words]

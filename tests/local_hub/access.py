@@ -1,4 +1,4 @@
-"""Who asks, for what, and how the client is told that it may not have it.
+"""The user and the repository of a request, and the responses to requests that are not allowed.
 
 >>> async def tree(request):
 ...     repository = repository_of(request)
@@ -9,11 +9,11 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .store import Conflict, Denied, Invalid, Missing, Outdated, Refusal, Repository, Store
+from .store import Conflict, Denied, Invalid, Missing, Outdated, Rejection, Repository, Store
 
 
-class Unauthorized(Refusal):
-    """The access token is nobody's."""
+class Unauthorized(Rejection):
+    """The access token is unknown."""
 
 
 STATUS = {Invalid: 400, Unauthorized: 401, Denied: 403, Missing: 404, Conflict: 409, Outdated: 412}
@@ -24,7 +24,7 @@ class _Kind(StringConvertor):
 
 
 class _Revision(StringConvertor):
-    # The client escapes the slashes of `refs/pr/1`, but the server has undone that before it looks for a route.
+    # The client escapes the slashes of `refs/pr/1`, but the server unescapes them before it matches routes.
     regex = "refs/[^/]+/[^/]+|[^/]+"
 
 
@@ -32,11 +32,11 @@ register_url_convertor("kind", _Kind())
 register_url_convertor("revision", _Revision())
 
 API = "/api/{kind:kind}s/{owner}/{name}"
-"""How the path of a route begins that is about one repository."""
+"""The common prefix of the API routes of a repository."""
 
 
 def user_of(request: Request) -> str | None:
-    """The user, or ``None`` without a token."""
+    """The user of the token, or ``None`` without a token."""
     authorization = request.headers.get("authorization")
     if authorization is None:
         return None
@@ -59,19 +59,19 @@ def require_owner(request: Request, owner: str) -> None:
 
 
 def repository_of(request: Request) -> Repository:
-    """The repository in the path, which outside of the API names only the kind ``dataset``."""
+    """The repository in the path. Outside the API, the path names only the kind ``dataset``."""
     parameters = request.path_params
     store: Store = request.app.state.store
     return store.find(parameters.get("kind", "model"), f"{parameters['owner']}/{parameters['name']}", user_of(request))
 
 
-def refused(request: Request, refusal: Exception) -> Response:
-    """The answer from which the client makes its ``RepositoryNotFoundError`` and the like."""
-    assert isinstance(refusal, Refusal)
-    status = STATUS[type(refusal)]
+def error_response(request: Request, rejection: Exception) -> Response:
+    """The error response. The client turns it into ``RepositoryNotFoundError`` and similar errors."""
+    assert isinstance(rejection, Rejection)
+    status = STATUS[type(rejection)]
     anonymous = "authorization" not in request.headers
-    if anonymous and (status == 403 or refusal.code == "RepoNotFound"):
+    if anonymous and (status == 403 or rejection.code == "RepoNotFound"):
         status = 401
-    # The answer to HEAD has no body, so the headers say all.
-    named = {"X-Error-Message": str(refusal), "X-Error-Code": refusal.code, "X-Repo-Commit": refusal.commit}
-    return JSONResponse({"error": str(refusal)}, status, {name: value for name, value in named.items() if value})
+    # The response to HEAD has no body, so the headers contain the error.
+    headers = {"X-Error-Message": str(rejection), "X-Error-Code": rejection.code, "X-Repo-Commit": rejection.commit}
+    return JSONResponse({"error": str(rejection)}, status, {name: value for name, value in headers.items() if value})

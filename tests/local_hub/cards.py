@@ -1,4 +1,4 @@
-"""The YAML metadata at the top of a README.md: what the Hub reads from it, and what it objects to.
+"""The YAML metadata at the top of a README.md, and how the Hub validates it.
 
 >>> errors_and_warnings("---\nlanguage: no\n---\n# Norwegian")
 (['"language" must be a string or a list of strings'], [])
@@ -15,19 +15,19 @@ ONE_OR_MORE = ("base_model", "datasets", "language", "metrics", "tags")
 
 
 def front_matter(readme: str) -> dict[str, Any]:
-    """The metadata as JSON can hold it; empty if there is none.
+    """The metadata, converted to types of JSON; empty if there is none.
 
     Raises:
-        yaml.YAMLError: It is no YAML.
+        yaml.YAMLError: The metadata is not valid YAML.
     """
     found = re.match(r"\s*---\r?\n(.*?)^---\s*$", readme, flags=re.DOTALL | re.MULTILINE)
     data = yaml.safe_load(found[1]) if found else None
-    # YAML has dates, JSON has none.
+    # JSON has no dates.
     return json.loads(json.dumps(data, default=str)) if isinstance(data, dict) else {}
 
 
 def errors_and_warnings(readme: str) -> tuple[list[str], list[str]]:
-    """What the Hub says to a README.md; with errors it takes no commit."""
+    """The errors and warnings of the Hub about a README.md. The Hub rejects a commit with errors."""
     try:
         card = front_matter(readme)
     except yaml.YAMLError as error:
@@ -44,7 +44,7 @@ def errors_and_warnings(readme: str) -> tuple[list[str], list[str]]:
 
 
 def tags(card: dict[str, Any]) -> list[str]:
-    """The tags a repository is found by.
+    """The search tags of a repository.
 
     >>> tags({"license": "mit", "language": ["de"], "pipeline_tag": "token-classification"})
     ['token-classification', 'de', 'license:mit']

@@ -30,14 +30,14 @@ def _described(request: Request, collection: Collection) -> Response:
 
 
 async def create(request: Request) -> Response:
-    asked = await request.json()
-    require_owner(request, asked["namespace"])
-    if same := _collections(request).titled(asked["namespace"], asked["title"]):
-        # The client goes on with this slug if told that a collection may exist.
+    body = await request.json()
+    require_owner(request, body["namespace"])
+    if same := _collections(request).titled(body["namespace"], body["title"]):
+        # With `exists_ok` the client uses this slug.
         return JSONResponse({"error": "Collection with this title already exists", "slug": same.slug}, 409)
     return _described(
         request,
-        _collections(request).create(asked["namespace"], asked["title"], asked.get("description"), asked["private"]),
+        _collections(request).create(body["namespace"], body["title"], body.get("description"), body["private"]),
     )
 
 
@@ -57,16 +57,16 @@ async def delete(request: Request) -> Response:
 
 
 async def add_item(request: Request) -> Response:
-    asked = await request.json()
+    body = await request.json()
     collection = _own(request)
-    item = asked["item"]
-    _collections(request).add(collection, item["type"], item["id"], asked.get("note"), user_of(request))
+    item = body["item"]
+    _collections(request).add(collection, item["type"], item["id"], body.get("note"), user_of(request))
     return _described(request, collection)
 
 
 async def update_item(request: Request) -> Response:
-    asked = await request.json()
-    _own(request).update(request.path_params["item"], asked.get("note"), asked.get("position"))
+    body = await request.json()
+    _own(request).update(request.path_params["item"], body.get("note"), body.get("position"))
     return JSONResponse({"success": True})
 
 

@@ -1,4 +1,4 @@
-"""Collections: titled lists of repositories. Nothing here knows of HTTP.
+"""Collections: titled lists of repositories. This module is independent of HTTP.
 
 >>> collection = Collections(store).create("ann", "NER adapters")
 >>> collection.slug
@@ -16,13 +16,13 @@ from .describe import moment
 from .store import Conflict, Denied, Invalid, Missing, Store
 
 LISTED_ITEMS = 4
-"""The Hub shows no more items of a collection in a listing; all of them are got by its slug."""
+"""The maximum number of items per collection in a listing. A request for one collection returns all items."""
 LONGEST_DESCRIPTION, LONGEST_NOTE = 150, 500
 
 
 @dataclass
 class Item:
-    """A repository in a collection; ``id`` names the entry, ``repository`` the thing.
+    """A repository in a collection. ``id`` identifies the entry, ``repository`` the repository.
 
     >>> Item("model", "ann/ner-de", "German")
     """
@@ -61,10 +61,10 @@ class Collection:
         raise Missing("Item not found")
 
     def update(self, id: str, note: str | None, position: int | None) -> None:
-        """Changes what is not ``None``."""
+        """Changes the arguments that are not ``None``."""
         item = self.item(id)
         if note is not None:
-            item.note = _short(note, LONGEST_NOTE)
+            item.note = _check_length(note, LONGEST_NOTE)
         if position is not None:
             self.items.remove(item)
             self.items.insert(position, item)
@@ -90,12 +90,12 @@ class Collections:
         self._collections.clear()
 
     def create(self, owner: str, title: str, description: str | None = None, private: bool = False) -> Collection:
-        collection = Collection(owner, title, _short(description, LONGEST_DESCRIPTION), private)
+        collection = Collection(owner, title, _check_length(description, LONGEST_DESCRIPTION), private)
         self._collections[collection.slug] = collection
         return collection
 
     def titled(self, owner: str, title: str) -> Collection | None:
-        """The collection of this title, of which an owner has one."""
+        """The collection of an owner with this title, if it exists. Titles are unique per owner."""
         return next((known for known in self._collections.values() if (known.owner, known.title) == (owner, title)), None)
 
     def find(self, slug: str, user: str | None) -> Collection:
@@ -105,7 +105,7 @@ class Collections:
         return collection
 
     def own(self, slug: str, user: str | None) -> Collection:
-        """A collection that the user may change."""
+        """Finds a collection that the user is allowed to change."""
         collection = self.find(slug, user)
         if user != collection.owner:
             raise Denied("You don't have write access to this collection")
@@ -115,7 +115,7 @@ class Collections:
         del self._collections[collection.slug]
 
     def listed(self, owners: Iterable[str], items: Iterable[str], user: str | None) -> list[Collection]:
-        """The collections of these owners that hold one of these items, such as ``models/ann/ner-de``; of none named, all."""
+        """The visible collections of these owners with one of these items, such as ``models/ann/ner-de``; empty: any."""
         owners, items = set(owners), set(items)
         return [
             known
@@ -126,22 +126,22 @@ class Collections:
         ]
 
     def add(self, collection: Collection, kind: str, repository: str, note: str | None, user: str | None) -> None:
-        """Puts a repository at the end of a collection."""
+        """Adds a repository to the end of a collection."""
         self.store.find(kind, repository, user)
         if any((item.kind, item.repository) == (kind, repository) for item in collection.items):
             raise Conflict("Item already in collection")
-        collection.items.append(Item(kind, repository, _short(note, LONGEST_NOTE)))
+        collection.items.append(Item(kind, repository, _check_length(note, LONGEST_NOTE)))
         collection.updated = datetime.now(UTC)
 
     def summarised(self, collection: Collection, user: str | None) -> dict[str, Any]:
-        """The collection as a listing shows it."""
-        whole = self.described(collection, user)
-        # The client numbers what is listed itself.
-        del whole["position"]
-        return whole | {"items": whole["items"][:LISTED_ITEMS]}
+        """The collection as in a listing."""
+        full = self.described(collection, user)
+        # The client sets the positions in a listing itself.
+        del full["position"]
+        return full | {"items": full["items"][:LISTED_ITEMS]}
 
     def described(self, collection: Collection, user: str | None) -> dict[str, Any]:
-        """The collection in JSON, as a user sees it: without the repositories that were deleted or are private."""
+        """The collection as JSON, without repositories that were deleted or that the user cannot see."""
         visible = [
             (position, item) for position, item in enumerate(collection.items) if self._visible(item.kind, item.repository, user)
         ]
@@ -172,7 +172,7 @@ class Collections:
         return found is not None and found.readable(user)
 
 
-def _short(text: str | None, most: int) -> str | None:
+def _check_length(text: str | None, most: int) -> str | None:
     if text is not None and len(text) > most:
         raise Invalid(f"Text must be at most {most} characters long")
     return text

@@ -1,4 +1,4 @@
-"""The JSON in which the Hub tells of repositories, files and commits.
+"""JSON descriptions of repositories, files and commits.
 
 >>> [entry["path"] for entry in tree(commit, "", recursive=False)]
 ['.gitattributes', 'README.md', 'adapter']
@@ -17,12 +17,12 @@ Json = dict[str, Any]
 
 
 def moment(date: datetime) -> str:
-    """A date as the client parses it: ``2026-01-31T12:00:00.000Z``."""
+    """A date in the format of the Hub: ``2026-01-31T12:00:00.000Z``."""
     return date.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def repository_info(repository: Repository, commit: Commit, blobs: bool) -> Json:
-    """A repository at one commit; with ``blobs`` its files have sizes and hashes."""
+    """A repository at one commit; with ``blobs`` including the sizes and hashes of its files."""
     readme = commit.files.get("README.md", Blob(b""))
     card = front_matter(readme.content.decode())
     first = list(repository.history(commit.oid))[-1]
@@ -57,20 +57,20 @@ def file_entry(path: str, blob: Blob) -> Json:
 
 
 def _large(blob: Blob, hash_key: str) -> Json:
-    # The two routes that tell of large files name the same hash differently.
+    # Two routes describe large files, with different names for the hash.
     if not blob.large:
         return {}
     return {"lfs": {hash_key: blob.sha256, "size": len(blob.content), "pointerSize": len(blob.pointer)}}
 
 
 def folder_entry(path: str, commit: Commit) -> Json:
-    """One folder of a tree, with a hash of all it holds."""
+    """One folder of a tree, with a hash of its contents."""
     inside = sorted(f"{blob.git_oid} {file}" for file, blob in commit.files.items() if file.startswith(f"{path}/"))
     return {"type": "directory", "path": path, "oid": sha1("\n".join(inside).encode()).hexdigest(), "size": 0}
 
 
 def path_entries(commit: Commit, path: str) -> list[Json]:
-    """The entry of a file or a folder, or none if there is nothing of the name."""
+    """The entry of a file or a folder; empty if the path does not exist."""
     if path in commit.files:
         return [file_entry(path, commit.files[path])]
     is_folder = any(file.startswith(f"{path}/") for file in commit.files)
@@ -81,7 +81,7 @@ def tree(commit: Commit, folder: str, recursive: bool) -> list[Json]:
     """The files and folders in a folder; ``""`` is the whole repository.
 
     Raises:
-        Missing: There is no such folder.
+        Missing: The folder does not exist.
     """
     prefix = f"{folder}/" if folder else ""
     inside = sorted(path for path in commit.files if path.startswith(prefix))
@@ -97,7 +97,7 @@ def tree(commit: Commit, folder: str, recursive: bool) -> list[Json]:
 
 
 def references(repository: Repository) -> Json:
-    """Branches and pull requests, and the commits they point at."""
+    """Branches and pull requests with their commits."""
     found: Json = {"branches": [], "converts": [], "tags": [], "pullRequests": []}
     for reference, oid in repository.references.items():
         kind = "branches" if reference.startswith("refs/heads/") else "pullRequests"
@@ -106,7 +106,7 @@ def references(repository: Repository) -> Json:
 
 
 def commits(history: Iterable[Commit]) -> list[Json]:
-    """Commits as a log lists them."""
+    """Commits as in a log."""
     return [
         {
             "id": commit.oid,

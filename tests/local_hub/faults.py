@@ -1,4 +1,4 @@
-"""What goes wrong between a client and the Hub, on demand, and a log of all that was asked.
+"""Injects faults into responses of the Hub, and logs all requests.
 
 >>> faults = Faults(app)
 >>> faults.add("GET", r"/resolve/main/.*\\.safetensors$", "truncated", times=2)
@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Kind = Literal[401, 403, 404, 429, 500, 502, 503, "reset", "slow", "truncated", "corrupt"]
-"""A status to answer with; ``reset``: no answer, the connection breaks; ``slow``: the answer comes after ``DELAY``;
-``truncated``: half of the body, then the connection closes; ``corrupt``: the last byte of the body is another."""
+"""A status code, or: ``reset``: the connection is reset without a response; ``slow``: the response comes after ``DELAY`` seconds;
+``truncated``: the connection is closed after half of the body; ``corrupt``: the last byte of the body is changed."""
 
 DELAY = 0.5
 RETRY_AFTER = 1
@@ -29,7 +29,7 @@ RETRY_AFTER = 1
 
 @dataclass
 class Call:
-    """One request. ``status`` stays ``None`` if no answer was begun.
+    """One request. ``status`` is ``None`` if there was no response.
 
     >>> Call("GET", "/api/models/ann/ner-de", {"authorization": "Bearer hf_ann"})
     """
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass
 class Fault:
-    """A fault that waits for its requests.
+    """A fault for the next ``left`` matching requests.
 
     >>> Fault("PUT", re.compile("/lfs/"), 500, left=1)
     """
@@ -54,7 +54,7 @@ class Fault:
 
 
 class Faults:
-    """ASGI middleware; the outermost, for it needs the server's own ``send``.
+    """ASGI middleware. It must be the outermost, because it needs the ``send`` of the server.
 
     >>> faults = Faults(app)
     >>> faults.add("POST", "/commit/", 503)
@@ -108,10 +108,10 @@ class Faults:
 async def _reset(receive: Receive, send: Send) -> None:
     # ASGI has no way to break a connection, but the `send` of uvicorn is a method of an object that holds it.
     transport: asyncio.Transport = cast(Any, send).__self__.transport
-    # Not to linger makes the kernel send RST rather than FIN: the client sees a reset, not an end.
+    # With a linger time of 0 the kernel sends RST instead of FIN, so the client sees a connection reset.
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-    # Until uvicorn knows, it would take the missing answer for a bug of ours.
+    # Without this loop uvicorn would report a missing response.
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -125,7 +125,7 @@ def _truncated(send: Send) -> Send:
             return
         if message["type"] == "http.response.body":
             cut = True
-            # Promised more and sent none: uvicorn closes the connection.
+            # uvicorn closes the connection, because the rest of the announced body does not follow.
             message = {**message, "body": message["body"][: len(message["body"]) // 2], "more_body": True}
         await send(message)
 

@@ -1,4 +1,4 @@
-"""The routes by which files come and go: download, upload of large files, commit.
+"""The routes for files: download, upload of large files, commit.
 
 >>> TestClient(app).get("/ann/ner-de/resolve/main/config.json", headers={"Range": "bytes=0-3"}).content
 b'{"ba'
@@ -29,7 +29,7 @@ async def download(request: Request) -> Response:
     commit = repository.at(request.path_params["revision"])
     blob = commit.files.get(request.path_params["path"])
     if blob is None:
-        # With the commit the client remembers that this one lacks the file.
+        # With the commit hash the client caches that the file does not exist at this commit.
         raise Missing("Entry not found", "EntryNotFound", commit.oid)
     headers = {"X-Repo-Commit": commit.oid, "ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
     size = len(blob.content)
@@ -57,11 +57,11 @@ def _is_pull_request(request: Request) -> bool:
 
 
 async def preupload(request: Request) -> Response:
-    """Tells the client which files to upload apart, and which the repository has already."""
-    asked = await request.json()
+    """Tells the client which files to upload separately, and which are in the repository already."""
+    body = await request.json()
     commit = _repository_to_change(request).at(request.path_params["revision"])
     answer = []
-    for file in asked["files"]:
+    for file in body["files"]:
         path = file["path"]
         large = _is_large(commit, path, file["size"], base64.b64decode(file["sample"]))
         known = {"oid": commit.files[path].etag} if path in commit.files else {}
@@ -76,12 +76,12 @@ def _is_large(commit: Commit, path: str, size: int, sample: bytes) -> bool:
 
 
 async def batch(request: Request) -> Response:
-    asked = await request.json()
+    body = await request.json()
     repository = repository_of(request)
     known_user(request)
     answer = []
-    for wanted in asked["objects"]:
-        # Like the Hub, an address that needs no token, as it would belong to another service.
+    for wanted in body["objects"]:
+        # As on the Hub, uploads go to an address that needs no token.
         href = f"{request.base_url}lfs/{repository.kind}s/{repository.id}/{wanted['oid']}"
         actions = {"actions": {"upload": {"href": href}, "verify": {"href": href}}}
         answer.append({**wanted, **({} if wanted["oid"] in repository.large else actions)})
@@ -99,21 +99,21 @@ def _uploads(request: Request) -> dict[str, bytes]:
 async def upload(request: Request) -> Response:
     content = await request.body()
     if sha256(content).hexdigest() != request.path_params["oid"]:
-        raise Invalid("The SHA-256 of the content is another")
+        raise Invalid("The content has a different SHA-256")
     _uploads(request)[request.path_params["oid"]] = content
     return Response()
 
 
 async def verify(request: Request) -> Response:
-    asked = await request.json()
-    if len(_uploads(request).get(asked["oid"], b"")) != asked["size"]:
+    body = await request.json()
+    if len(_uploads(request).get(body["oid"], b"")) != body["size"]:
         raise Missing("Object not found")
     return Response()
 
 
 async def push(request: Request) -> Response:
     lines = [json.loads(line) for line in (await request.body()).splitlines()]
-    # From here on nothing waits, so no other request comes between: a commit is whole.
+    # There is no `await` after this line, so no other request can interfere with the commit.
     repository = _repository_to_change(request)
     header = next(line["value"] for line in lines if line["key"] == "header")
     changes = dict(_change(repository, line["key"], line["value"]) for line in lines if line["key"] != "header")

@@ -1,4 +1,4 @@
-"""Old names of repositories, which the Hub redirects: ``gpt2`` is ``openai-community/gpt2`` today.
+"""Redirects from old names of repositories to new ones, such as from ``gpt2`` to ``openai-community/gpt2``.
 
 >>> renamed = Renamed(app)
 >>> renamed.names["gpt2"] = "ann/gpt2"

@@ -1,4 +1,4 @@
-"""The routes that create, change and delete repositories, and those that tell of them.
+"""The routes that create, change, delete and describe repositories.
 
 >>> TestClient(app).get("/api/models/ann/ner-de/tree/main").json()
 [{'type': 'file', 'path': 'README.md', ...}]
@@ -16,43 +16,43 @@ from .store import Conflict, Repository, Store
 
 
 def web_url(request: Request, repository: Repository) -> str:
-    """The address of a repository's page, on which the client builds."""
+    """The address of a repository's web page, from which the client builds further addresses."""
     prefix = "" if repository.kind == "model" else f"{repository.kind}s/"
     return f"{request.base_url}{prefix}{repository.id}"
 
 
 async def create(request: Request) -> Response:
-    asked = await request.json()
-    owner = asked["organization"] or known_user(request)
+    body = await request.json()
+    owner = body["organization"] or known_user(request)
     require_owner(request, owner)
     store: Store = request.app.state.store
-    kind, id = asked.get("type", "model"), f"{owner}/{asked['name']}"
+    kind, id = body.get("type", "model"), f"{owner}/{body['name']}"
     try:
-        repository = store.create(kind, id, private=asked.get("visibility") == "private")
+        repository = store.create(kind, id, private=body.get("visibility") == "private")
     except Conflict as conflict:
-        # The client goes on with this URL if told that a repository may exist.
+        # With `exist_ok` the client uses this URL.
         url = web_url(request, store.repositories[kind, id])
         return JSONResponse({"error": str(conflict), "url": url}, 409)
     return JSONResponse({"url": web_url(request, repository), "name": id})
 
 
 async def delete(request: Request) -> Response:
-    asked = await request.json()
+    body = await request.json()
     store: Store = request.app.state.store
-    kind, owner = asked.get("type", "model"), asked["organization"] or known_user(request)
-    repository = store.find(kind, f"{owner}/{asked['name']}", user_of(request))
+    kind, owner = body.get("type", "model"), body["organization"] or known_user(request)
+    repository = store.find(kind, f"{owner}/{body['name']}", user_of(request))
     require_owner(request, repository.owner)
     del store.repositories[kind, repository.id]
     return JSONResponse({"success": True})
 
 
 async def settings(request: Request) -> Response:
-    asked = await request.json()
+    body = await request.json()
     repository = repository_of(request)
     require_owner(request, repository.owner)
-    if "visibility" in asked:
-        repository.private = asked["visibility"] == "private"
-    repository.gated = asked.get("gated", repository.gated)
+    if "visibility" in body:
+        repository.private = body["visibility"] == "private"
+    repository.gated = body.get("gated", repository.gated)
     return JSONResponse({"private": repository.private, "gated": repository.gated})
 
 

@@ -1,4 +1,4 @@
-"""The whole Hub as an ASGI application.
+"""The ASGI application of the Hub.
 
 >>> app = application(store, Collections(store), tokens={"hf_ann": "ann"})
 >>> TestClient(app).get("/api/whoami-v2", headers={"Authorization": "Bearer hf_ann"}).json()["name"]
@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from . import collection_routes, file_routes, repository_routes
-from .access import known_user, refused
+from .access import error_response, known_user
 from .cards import errors_and_warnings
 from .collections import Collections
-from .store import Refusal, Store
+from .store import Rejection, Store
 
 
 async def whoami(request: Request) -> Response:
@@ -22,8 +22,8 @@ async def whoami(request: Request) -> Response:
 
 
 async def validate_yaml(request: Request) -> Response:
-    asked = await request.json()
-    errors, warnings = errors_and_warnings(asked["content"])
+    body = await request.json()
+    errors, warnings = errors_and_warnings(body["content"])
     answer = {
         "errors": [{"message": message} for message in errors],
         "warnings": [{"message": message} for message in warnings],
@@ -36,11 +36,11 @@ def _unknown(request: Request, error: Exception) -> Response:
 
 
 def application(store: Store, collections: Collections, tokens: dict[str, str]) -> Starlette:
-    """A Hub over a store, for the users of these tokens."""
+    """Makes the application. ``tokens`` maps each access token to its user."""
     own = [Route("/api/whoami-v2", whoami), Route("/api/validate-yaml", validate_yaml, methods=["POST"])]
     app = Starlette(
         routes=[*own, *collection_routes.ROUTES, *repository_routes.ROUTES, *file_routes.ROUTES],
-        exception_handlers={Refusal: refused, 404: _unknown},
+        exception_handlers={Rejection: error_response, 404: _unknown},
     )
     app.state.store, app.state.collections, app.state.tokens = store, collections, tokens
     return app

@@ -1,4 +1,4 @@
-"""The Hub as a server: uvicorn on a free port of loopback, in a thread.
+"""A Hub server for tests: uvicorn in a thread, on a free local port.
 
 >>> with LocalHub({"hf_ann": "ann"}) as hub:
 ...     HfApi(endpoint=hub.endpoint, token="hf_ann").whoami()["name"]
@@ -21,23 +21,23 @@ from .store import Store
 
 
 class LocalHub:
-    """A Hub that lives as long as its ``with`` block.
+    """A Hub that runs during a ``with`` block.
 
     >>> with LocalHub({"hf_ann": "ann", "hf_ben": "ben"}) as hub:
     ...     hub.fault("HEAD", "/resolve/", 503, times=2)
 
-    The client must not use Xet, which this Hub does not offer: set ``HF_HUB_DISABLE_XET`` in the environment of a process,
-    or ``huggingface_hub.constants.HF_HUB_DISABLE_XET`` where the client is imported already.
+    This Hub does not support Xet. Disable it in the client with the environment variable ``HF_HUB_DISABLE_XET``, or with
+    ``huggingface_hub.constants.HF_HUB_DISABLE_XET`` if the client has been imported already.
 
     Args:
-        tokens: The user of each access token. A user owns the repositories and collections of its name.
+        tokens: Access token to user. A user owns the repositories and collections in the namespace of their name.
 
     Attributes:
-        endpoint: The URL to give to the client.
-        store: The repositories, for what has no route: to grant access to a gated one, to look at commits.
+        endpoint: The URL for the client.
+        store: The repositories, for operations without a route, such as granting access to a gated repository.
         collections: The collections.
         requests: All requests so far, in order.
-        renamed: The new name of each repository that has an old one too.
+        renamed: Old name to new name of renamed repositories.
     """
 
     def __init__(self, tokens: dict[str, str]) -> None:
@@ -47,29 +47,29 @@ class LocalHub:
         self.renamed = self._renamed.names
         self._faults = Faults(self._renamed)
         self._socket = socket.create_server(("127.0.0.1", 0))
-        # uvicorn sends head and body of an answer apart; the kernel would hold the second back for 40 ms.
+        # uvicorn sends the head and the body separately; without TCP_NODELAY the kernel would delay the body by 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.requests: list[Call] = self._faults.calls
         self._server = uvicorn.Server(
-            # Faults end connections on purpose, which uvicorn would report as errors.
+            # Injected faults end connections, which uvicorn would log as errors.
             uvicorn.Config(self._faults, http="h11", ws="none", lifespan="off", proxy_headers=False, log_level="critical")
         )
         self._thread = Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def fault(self, method: str, path: str, kind: Kind, times: int = 1) -> None:
-        """Lets the next requests of a method go wrong whose path contains a match of the regular expression ``path``."""
+        """Injects a fault into the next ``times`` requests whose path contains a match of the regular expression ``path``."""
         self._faults.add(method, path, kind, times)
 
     def clear(self) -> None:
-        """Forgets all repositories, collections, requests and faults."""
+        """Removes all repositories, collections, requests and faults."""
         self.store.repositories.clear()
         self.collections.clear()
         self.renamed.clear()
         self._faults.clear()
 
     def environment(self, token: str, home: Path) -> dict[str, str]:
-        """The variables by which the client in another process uses this Hub, and ``home`` for its cache."""
+        """The environment of another process whose client uses this Hub, with ``home`` for its cache."""
         return {"HF_ENDPOINT": self.endpoint, "HF_TOKEN": token, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
 
     def __enter__(self) -> "LocalHub":

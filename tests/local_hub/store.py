@@ -1,4 +1,4 @@
-"""Repositories, their commits and their files. Nothing here knows of HTTP.
+"""Repositories, their commits and their files. This module is independent of HTTP.
 
 >>> repository = Store().create("model", "ann/ner-de")
 >>> first, _ = repository.commit("main", {"a.txt": Blob(b"1")}, author="ann", title="Add a")
@@ -18,18 +18,18 @@ GITATTRIBUTES = "".join(
     f"*.{suffix} filter=lfs diff=lfs merge=lfs -text\n"
     for suffix in ("bin", "gguf", "npz", "onnx", "parquet", "pt", "pth", "safetensors", "zip")
 )
-"""What the first commit of every repository holds, as on the Hub: which files are stored as large ones."""
+"""The file in the first commit of every repository. As on the Hub, it says which files are stored as large files."""
 
 
-class Refusal(Exception):
-    """Something the Hub turns down.
+class Rejection(Exception):
+    """A request that the Hub rejects.
 
     >>> raise Missing("Repository not found", "RepoNotFound")
 
     Args:
-        message: Why.
-        code: What the client tells such errors apart by.
-        commit: The hash of the commit that lacks the file, if it is a file that is missing.
+        message: The reason.
+        code: The code by which the client distinguishes errors.
+        commit: For a missing file, the hash of the commit.
     """
 
     def __init__(self, message: str, code: str = "", commit: str = "") -> None:
@@ -38,29 +38,29 @@ class Refusal(Exception):
         self.commit = commit
 
 
-class Missing(Refusal):
-    """There is no such thing, or this user may not know of it."""
+class Missing(Rejection):
+    """The object does not exist, or the user is not allowed to see it."""
 
 
-class Denied(Refusal):
-    """The user may see it, but not do this."""
+class Denied(Rejection):
+    """The user is not allowed to do this."""
 
 
-class Conflict(Refusal):
-    """It is there already."""
+class Conflict(Rejection):
+    """The object exists already."""
 
 
-class Outdated(Refusal):
-    """The branch has moved since the caller looked."""
+class Outdated(Rejection):
+    """The branch has a newer commit than the caller expects."""
 
 
-class Invalid(Refusal):
-    """The request makes no sense."""
+class Invalid(Rejection):
+    """The request is invalid."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """The content of one file: in git, or beside it with a pointer in git (``large``).
+    """The content of one file. A ``large`` file is stored outside git, with a pointer in git.
 
     >>> Blob(b"hello").etag
     'b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0'
@@ -75,7 +75,7 @@ class Blob:
 
     @cached_property
     def pointer(self) -> bytes:
-        """The text that git keeps in place of a large file."""
+        """The text that git stores in place of a large file."""
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(self.content)}\n".encode()
 
     @cached_property
@@ -85,13 +85,13 @@ class Blob:
 
     @property
     def etag(self) -> str:
-        """The hash a client knows the file by, in its cache and before an upload."""
+        """The hash by which the client identifies the file, in its cache and before an upload."""
         return self.sha256 if self.large else self.git_oid
 
 
 @dataclass(frozen=True)
 class Commit:
-    """All files at one point in time. Its hash is that of its content and its parent, so a pin cannot change.
+    """A snapshot of all files. Its hash depends on its content and its parent, so a pinned commit cannot change.
 
     >>> Commit(None, {"a.txt": Blob(b"1")}, "ann", "Add a").oid == Commit(None, {"a.txt": Blob(b"2")}, "ann", "Add a").oid
     False
@@ -111,17 +111,17 @@ class Commit:
 
 
 class Repository:
-    """One repository: its commits, the references that point at them, and who may read it.
+    """One repository: its commits, its references and its access rights.
 
     >>> repository = Repository("model", "ann/ner-de")
     >>> repository.private, repository.gated = False, "manual"
     >>> repository.granted.add("ben")
 
     Attributes:
-        commits: Every commit ever made, by hash; none is removed, so every pin stays readable.
-        references: The hash each full reference points at, such as ``refs/heads/main`` and ``refs/pr/1``.
-        large: Uploaded large files by SHA-256, committed or not.
-        granted: Users who may read the files while the repository is gated.
+        commits: Hash to commit. Commits are never removed, so pinned commits stay readable.
+        references: Full reference, such as ``refs/heads/main`` or ``refs/pr/1``, to commit hash.
+        large: SHA-256 to content of all uploaded large files, committed or not.
+        granted: Users with access to the files while the repository is gated.
     """
 
     def __init__(self, kind: str, id: str, private: bool = False) -> None:
@@ -140,7 +140,7 @@ class Repository:
         return not self.private or user == self.owner
 
     def downloadable(self, user: str | None) -> bool:
-        """Gating hides the files, not the repository."""
+        """Whether the user can download files. A gated repository itself stays visible."""
         return not self.gated or user == self.owner or user in self.granted
 
     def at(self, revision: str) -> Commit:
@@ -151,7 +151,7 @@ class Repository:
         return self.commits[oid]
 
     def history(self, revision: str) -> Iterator[Commit]:
-        """The commits that led to a revision, newest first."""
+        """The commits of a revision, newest first."""
         commit = self.at(revision)
         yield commit
         while commit.parent:
@@ -172,16 +172,16 @@ class Repository:
         """Commits all changes or none.
 
         Args:
-            revision: A branch or a full reference; with ``pull_request`` where the request starts from.
-            changes: New content by path; ``None`` deletes the file, or the folder if the path ends with a slash.
-            parent: The commit the caller believes to be the newest, or its first characters.
-            pull_request: Leave ``revision`` as it is and point a new ``refs/pr/N`` at the commit.
+            revision: A branch or a full reference; for a pull request, the revision that it is based on.
+            changes: Path to new content. ``None`` deletes the file, or the folder if the path ends with a slash.
+            parent: The hash of the newest commit that the caller expects, or its first characters.
+            pull_request: Whether to create a new reference ``refs/pr/N`` instead of changing ``revision``.
 
         Returns:
-            The commit and the reference that points at it now.
+            The commit and its reference.
 
         Raises:
-            Missing: There is no such revision, or nothing of the name to delete.
+            Missing: The revision, or a path to delete, does not exist.
             Outdated: The newest commit is not ``parent``.
         """
         base = self.at(parent if pull_request and parent else revision)
@@ -235,6 +235,6 @@ class Store:
     def find(self, kind: str, id: str, user: str | None) -> Repository:
         repository = self.repositories.get((kind, id))
         if repository is None or not repository.readable(user):
-            # A private repository answers like a missing one: its name is a secret too.
+            # The response is the same as for a missing repository, because the name is private as well.
             raise Missing("Repository not found", "RepoNotFound")
         return repository

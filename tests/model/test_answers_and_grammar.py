@@ -1,4 +1,4 @@
-"""Every answer that training writes is one the grammar reads back, and the grammar allows nothing else."""
+"""The grammar accepts every answer of the training data, and only well-formed answers."""
 
 import random
 import unicodedata
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_retrieveall.data.labelled import load_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.answer_format import AnswerFormat
 from modeling_retrieveall.model.entities import Example, Sentence, Span
 from modeling_retrieveall.model.grammar import AnswerGrammar
@@ -36,7 +36,7 @@ def answer_text(answers: AnswerFormat, labelled: Example) -> str:
     return text
 
 
-def test_an_answer_reads_as_documented(answers: AnswerFormat) -> None:
+def test_the_answer_format_is_as_documented(answers: AnswerFormat) -> None:
     labelled = example("Angela Merkel besuchte Nairobi.", (3, 4, "LOC"), (0, 2, "PER"))
     assert answer_text(answers, labelled) == " Angela Merkel = PER; Nairobi = LOC\n"
     assert answer_text(answers, example("Es regnet.")) == "\n"
@@ -44,9 +44,7 @@ def test_an_answer_reads_as_documented(answers: AnswerFormat) -> None:
 
 @given(sentence=sentences)
 @settings(deadline=None)
-def test_every_word_has_tokens_and_none_of_them_is_special_or_holds_a_mark_of_the_format(
-    answers: AnswerFormat, sentence: Sentence
-) -> None:
+def test_every_word_has_tokens_without_special_tokens_or_format_separators(answers: AnswerFormat, sentence: Sentence) -> None:
     words = answers.word_ids(sentence)
     assert len(words) == len(sentence.words)
     assert all(words)
@@ -57,7 +55,7 @@ def test_every_word_has_tokens_and_none_of_them_is_special_or_holds_a_mark_of_th
 
 @given(text=texts)
 @settings(deadline=None)
-def test_a_word_of_the_caller_has_the_tokens_it_has_in_a_text(answers: AnswerFormat, text: str) -> None:
+def test_a_pre_split_word_has_the_tokens_it_has_in_raw_text(answers: AnswerFormat, text: str) -> None:
     word = "".join(character for character in text if not character.isspace() and unicodedata.category(character) != "Cc")
     in_a_text = [token for tokens in answers.word_ids(Sentence.from_text(word)) for token in tokens]
     assert answers.word_ids(Sentence.from_words([word])) == [in_a_text[:128] or answers.ids(" _")]
@@ -82,37 +80,37 @@ def read_tokens(answers: AnswerFormat, sentence: Sentence) -> list[int]:
         (["Bonn\ufeff", "\u2060Graz"], "Bonn Graz"),
     ],
 )
-def test_words_characters_and_raw_text_are_read_as_the_same_tokens(answers: AnswerFormat, words: list[str], text: str) -> None:
+def test_words_characters_and_raw_text_give_the_same_tokens(answers: AnswerFormat, words: list[str], text: str) -> None:
     assert read_tokens(answers, Sentence.from_words(words)) == read_tokens(answers, Sentence.from_text(text))
 
 
-def test_korean_words_are_read_with_their_spaces(answers: AnswerFormat) -> None:
+def test_korean_words_keep_their_spaces(answers: AnswerFormat) -> None:
     in_text = read_tokens(answers, Sentence.from_text("서울에서 만나."))
     assert read_tokens(answers, Sentence.from_words(["서울에서", "만나", "."])) == in_text
     assert read_tokens(answers, Sentence.from_words(["서울에서만나", "."])) != in_text
 
 
-def test_spaces_that_are_known_are_kept(answers: AnswerFormat) -> None:
+def test_known_spaces_are_kept(answers: AnswerFormat) -> None:
     sentence = Sentence.from_words(["New", "York", "s"], glued=[False, False, True])
     assert [word.glued for word in sentence.words] == [False, False, True]
 
 
 @pytest.mark.parametrize("invisible", ["\u00ad", "\u200b", "\u2060\ufeff", "\u200f\u00ad\u200b"])
 @pytest.mark.parametrize("text", ["Donaudampfschiff", "Київ", "القاهرة", "वाराणसी", "서울", "北京"])
-def test_characters_that_cannot_be_seen_are_not_read(answers: AnswerFormat, text: str, invisible: str) -> None:
+def test_invisible_characters_have_no_tokens(answers: AnswerFormat, text: str, invisible: str) -> None:
     sentence = Sentence.from_text(invisible.join(text) + invisible)
     assert read_tokens(answers, sentence) == read_tokens(answers, Sentence.from_text(text))
     assert sentence.words[0].start == 0 and sentence.words[-1].text[-1] == text[-1]
     assert all(sentence.text[word.start : word.end] == word.text for word in sentence.words)
 
 
-def test_a_word_without_end_is_read_by_its_beginning(answers: AnswerFormat) -> None:
+def test_only_the_start_of_a_very_long_word_is_read(answers: AnswerFormat) -> None:
     assert len(answers.word_ids(Sentence.from_words(["Bonn" * 1000]))[0]) == 128
 
 
 @given(labelled=examples)
 @settings(deadline=None)
-def test_the_grammar_reads_back_every_answer(answers: AnswerFormat, labelled: Example) -> None:
+def test_the_grammar_recovers_the_spans_of_every_answer(answers: AnswerFormat, labelled: Example) -> None:
     grammar = AnswerGrammar(answers, labelled.sentence, LABELS)
     assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans))
     assert tuple(grammar.spans) == labelled.spans
@@ -120,7 +118,7 @@ def test_the_grammar_reads_back_every_answer(answers: AnswerFormat, labelled: Ex
 
 @given(labelled=repetitive_examples)
 @settings(deadline=None)
-def test_the_grammar_reads_back_answers_whose_words_stand_in_many_places(answers: AnswerFormat, labelled: Example) -> None:
+def test_the_grammar_recovers_spans_of_repeated_words(answers: AnswerFormat, labelled: Example) -> None:
     grammar = AnswerGrammar(answers, labelled.sentence, LABELS)
     assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans))
     assert tuple(grammar.spans) == labelled.spans
@@ -128,7 +126,7 @@ def test_the_grammar_reads_back_answers_whose_words_stand_in_many_places(answers
 
 @given(sentence=sentences, rng=st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_a_random_walk_ends_with_spans_in_order_that_write_the_same_answer(
+def test_a_random_walk_through_the_grammar_gives_ordered_spans_with_the_same_answer(
     answers: AnswerFormat, sentence: Sentence, rng: random.Random
 ) -> None:
     grammar = AnswerGrammar(answers, sentence, LABELS)
@@ -147,7 +145,7 @@ def test_a_random_walk_ends_with_spans_in_order_that_write_the_same_answer(
     assert answers.answer_ids(sentence, grammar.spans) == walk
 
 
-def test_the_same_name_again_is_its_next_occurrence(answers: AnswerFormat) -> None:
+def test_a_repeated_name_refers_to_its_next_occurrence(answers: AnswerFormat) -> None:
     sentence = Sentence.from_text("Bonn und Bonn und Bonn")
     once, label = answers.ids(" Bonn"), answers.separator + answers.label_ids("LOC")
     grammar = AnswerGrammar(answers, sentence, LABELS)
@@ -163,9 +161,7 @@ def test_the_same_name_again_is_its_next_occurrence(answers: AnswerFormat) -> No
         ("Bonn, Bonn, Bonn =2 LOC", 4, " Bonn =3 LOC\n"),
     ],
 )
-def test_the_occurrence_of_a_mention_is_written_where_it_is_not_the_first(
-    answers: AnswerFormat, text: str, start: int, answer: str
-) -> None:
+def test_the_occurrence_number_is_written_unless_it_is_1(answers: AnswerFormat, text: str, start: int, answer: str) -> None:
     sentence, spans = Sentence.from_text(text), [Span(start, start + 1, "LOC")]
     ids = answers.answer_ids(sentence, spans)
     grammar = AnswerGrammar(answers, sentence, ["LOC"])
@@ -173,7 +169,7 @@ def test_the_occurrence_of_a_mention_is_written_where_it_is_not_the_first(
     assert grammar.accepts(ids) and grammar.spans == spans
 
 
-def test_an_occurrence_that_is_not_there_is_not_accepted(answers: AnswerFormat) -> None:
+def test_a_missing_occurrence_is_not_accepted(answers: AnswerFormat) -> None:
     for answer in (" Bonn =3 LOC\n", " Bonn =1 LOC\n", " Bonn = LOC; Bonn =2 LOC\n", " Bonn =2 LOC; Bonn = LOC\n"):
         assert not AnswerGrammar(answers, Sentence.from_text("Bonn und Bonn"), LABELS).accepts(answers.ids(answer))
 
@@ -186,7 +182,7 @@ def test_advancing_reports_a_mention_with_the_token_that_follows_its_label(answe
 
 
 @pytest.mark.parametrize("label", ["LOC", "LOC-city", "LOC-city-old"])
-def test_a_label_that_begins_another_is_told_from_it(answers: AnswerFormat, label: str) -> None:
+def test_a_label_that_is_a_prefix_of_another_one_is_distinguished(answers: AnswerFormat, label: str) -> None:
     sentence = Sentence.from_text("Bonn, Graz")
     spans = [Span(0, 1, label), Span(2, 3, label)]
     grammar = AnswerGrammar(answers, sentence, ["LOC", "LOC-city", "LOC-city-old"])
@@ -195,11 +191,11 @@ def test_a_label_that_begins_another_is_told_from_it(answers: AnswerFormat, labe
 
 
 @pytest.mark.parametrize("labels", [[], LABELS])
-def test_a_sentence_without_words_can_only_be_ended(answers: AnswerFormat, labels: list[str]) -> None:
+def test_a_sentence_without_words_has_only_the_empty_answer(answers: AnswerFormat, labels: list[str]) -> None:
     assert AnswerGrammar(answers, Sentence.from_text(""), labels).allowed() == answers.end
 
 
-def test_without_labels_an_answer_can_only_end(answers: AnswerFormat) -> None:
+def test_without_labels_only_the_empty_answer_is_allowed(answers: AnswerFormat) -> None:
     grammar = AnswerGrammar(answers, Sentence.from_text("Angela Merkel kam."), [])
     assert grammar.allowed() == answers.end
     assert grammar.accepts(answers.end)
@@ -239,7 +235,7 @@ def test_nothing_may_follow_the_end(answers: AnswerFormat) -> None:
         " Bonn = LOC\n\n",  # goes on after its end
     ],
 )
-def test_an_answer_that_is_wrong_in_form_is_not_accepted(answers: AnswerFormat, answer: str) -> None:
+def test_a_malformed_answer_is_not_accepted(answers: AnswerFormat, answer: str) -> None:
     grammar = AnswerGrammar(answers, Sentence.from_text("Bonn und Graz"), LABELS)
     assert not grammar.accepts(answers.ids(answer))
 

@@ -1,4 +1,4 @@
-"""Files and folders are replaced whole or not at all, whatever ends the work."""
+"""Files and folders are replaced completely or not at all, however the process ends."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_replaces_what_is_there(tmp_path: Path, kind: str) -> None:
+def test_an_existing_file_or_folder_is_replaced(tmp_path: Path, kind: str) -> None:
     target = tmp_path / "deep" / "target"
     for version in ("one", "two"):
         with replacing(target) as path:
@@ -60,7 +60,7 @@ def test_an_error_leaves_the_old_version(tmp_path: Path, kind: str, error: BaseE
     assert read(target) == "old" and names(tmp_path) == ["target"]
 
 
-def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
+def test_a_replacement_killed_between_its_two_renames_is_undone(tmp_path: Path) -> None:
     write(tmp_path / ".target.replaced", "old", "folder")
     with pytest.raises(KeyError), replacing(tmp_path / "target"):
         raise KeyError
@@ -68,7 +68,7 @@ def test_a_kill_between_the_two_renames_is_undone(tmp_path: Path) -> None:
 
 
 def killed_after(tmp_path: Path, renames: int) -> None:
-    """Replaces a folder in a process that is killed after so many renames."""
+    """Replaces a folder in a process that is killed after a given number of renames."""
     code = f"""
 import os, pathlib, signal
 from modeling_retrieveall.model.atomic import replacing
@@ -101,9 +101,7 @@ def test_a_process_that_is_killed_at_any_rename_leaves_one_whole_version(tmp_pat
     assert read(target) == "newer" and ".target.replaced" not in names(tmp_path)
 
 
-def test_an_old_version_that_could_not_be_removed_is_never_taken_for_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_leftover_old_version_is_never_used_as_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "target", "old", "folder")
     write(tmp_path / "new", "new", "folder")
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
@@ -114,7 +112,7 @@ def test_an_old_version_that_could_not_be_removed_is_never_taken_for_the_new_one
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_symbolic_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path, kind: str) -> None:
+def test_a_symbolic_link_is_kept_and_its_target_is_replaced(tmp_path: Path, kind: str) -> None:
     (tmp_path / "disk").mkdir()
     write(tmp_path / "disk" / "real", "old", kind)
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "real")
@@ -134,7 +132,7 @@ def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(tmp_path: Pat
     assert read(target) == "old" and names(tmp_path) == ["target"]
 
 
-def test_a_source_inside_of_the_target_is_refused_however_it_is_written(tmp_path: Path) -> None:
+def test_a_source_inside_the_target_is_refused_in_any_spelling_of_the_path(tmp_path: Path) -> None:
     model, adapters = tmp_path / "model", tmp_path / "model" / "adapters"
     adapters.mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
@@ -161,7 +159,7 @@ def test_a_pipe_is_written_to_directly(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
-def test_what_is_read_only_is_refused_before_the_work_begins(tmp_path: Path) -> None:
+def test_a_read_only_target_is_refused_before_the_work_begins(tmp_path: Path) -> None:
     code = f"""
 import os, pathlib
 from modeling_retrieveall.model.atomic import replacing
@@ -193,14 +191,14 @@ def test_a_mounted_folder_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["x" * 255, "ü" * 127])
-def test_the_longest_names_are_taken(tmp_path: Path, name: str, kind: str) -> None:
+def test_the_longest_possible_names_are_accepted(tmp_path: Path, name: str, kind: str) -> None:
     for version in ("old", "new"):
         with replacing(tmp_path / name) as path:
             write(path, version, kind)
     assert names(tmp_path) == [name] and read(tmp_path / name) == "new"
 
 
-def test_creating_replaces_nothing(tmp_path: Path) -> None:
+def test_creating_never_replaces_existing_content(tmp_path: Path) -> None:
     with creating(tmp_path / "target") as path:
         write(path, "one", "folder")
     with pytest.raises(FileExistsError), creating(tmp_path / "target") as path:
@@ -212,7 +210,7 @@ def test_creating_replaces_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == ["raced", "target"]
 
 
-def test_updating_replaces_what_is_written_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_updating_replaces_the_written_files_and_keeps_the_others(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     write(folder / "kept", "mine", "file")

@@ -1,4 +1,4 @@
-"""All items are worked on, once, whatever the budget and however often memory runs out."""
+"""Every item is processed exactly once, whatever the budget and however often memory runs out."""
 
 import itertools
 import time
@@ -18,7 +18,7 @@ lengths = st.lists(st.integers(0, 50), max_size=30)
 
 
 @given(lengths, st.integers(1, 200), st.integers(1, 8))
-def test_every_item_comes_once_within_budget_and_rows(lengths: list[int], tokens: int, rows: int) -> None:
+def test_every_item_is_processed_once_within_the_limits(lengths: list[int], tokens: int, rows: int) -> None:
     batches: list[list[int]] = []
     TokenBudget(tokens).run(lengths, batches.append, max_rows=rows)
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
@@ -28,7 +28,7 @@ def test_every_item_comes_once_within_budget_and_rows(lengths: list[int], tokens
 
 
 @given(lengths, st.lists(st.sampled_from(["de", "en", "sw", "mul"]), min_size=30, max_size=30), st.integers(1, 3))
-def test_no_batch_needs_more_adapters_than_it_may(lengths: list[int], languages: list[str], most: int) -> None:
+def test_no_batch_needs_more_adapters_than_allowed(lengths: list[int], languages: list[str], most: int) -> None:
     batches: list[list[int]] = []
     adapters = [{language} for language in languages[: len(lengths)]]
     TokenBudget(100).run(lengths, batches.append, adapters=adapters, max_adapters=most)
@@ -50,7 +50,7 @@ def test_running_out_of_memory_halves_the_budget_and_nothing_is_lost(lengths: li
     assert sorted(done) == list(range(len(lengths)))
 
 
-def test_a_halved_budget_comes_back_with_good_batches_and_no_further() -> None:
+def test_a_halved_budget_grows_back_to_its_old_value() -> None:
     failures = iter([True])
 
     def work(batch: list[int]) -> None:
@@ -64,7 +64,7 @@ def test_a_halved_budget_comes_back_with_good_batches_and_no_further() -> None:
     assert budget.tokens == 64
 
 
-def test_a_hundred_thousand_items_take_no_longer_each_than_a_thousand() -> None:
+def test_the_time_per_item_does_not_grow_with_the_number_of_items() -> None:
     def seconds(count: int) -> float:
         lengths, begin = [7 + i % 50 for i in range(count)], time.perf_counter()
         TokenBudget(64).run(lengths, lambda batch: None)
@@ -94,7 +94,7 @@ def test_no_item_is_lost_or_done_twice_when_memory_runs_out_among_adapters(
     assert sorted(done) == list(range(len(lengths)))
 
 
-def test_an_item_that_does_not_fit_alone_is_an_error_with_its_length() -> None:
+def test_an_item_that_does_not_fit_alone_raises_an_error_with_its_length() -> None:
     def work(batch: list[int]) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
 
@@ -102,7 +102,7 @@ def test_an_item_that_does_not_fit_alone_is_an_error_with_its_length() -> None:
         TokenBudget(1000).run([700, 20], work)
 
 
-def test_other_errors_go_through() -> None:
+def test_other_errors_are_raised() -> None:
     def work(batch: list[int]) -> None:
         raise RuntimeError("The size of tensor a must match.")
 
@@ -128,5 +128,5 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
 
     monkeypatch.setattr(model._extractor.backend.decoder, "decode", short_of_memory)
     places = [[(e.start, e.end, e.label) for e in row.entities] for row in model.extract(texts, language="de")]
-    assert places == [[(e.start, e.end, e.label) for e in row] for row in before]
+    assert places == [[(e.start, e.end, e.label) for e in row.entities] for row in before]
     assert sizes[0] == 4 and sizes[-1] == 1

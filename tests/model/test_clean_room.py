@@ -1,4 +1,4 @@
-"""A user who has never seen this package: its declared dependencies alone, a repository on the Hub, and three lines."""
+"""A model repository works with three lines of code if only the declared dependencies are installed, not this package."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from transformers import AutoModel
 model = AutoModel.from_pretrained("ann/retrieveall-panx", trust_remote_code=True)
 found = model.extract(["Angela Merkel besuchte Nairobi.", "Wangari Maathai alizaliwa Nyeri."])
 
-found = [[[e.text, e.label, e.start, e.end] for e in row] for row in found]
+found = [[[e.text, e.label, e.start, e.end] for e in result.entities] for result in found]
 print(json.dumps([dict(model.languages), found]))
 """
 THE_REST = """
@@ -49,7 +49,7 @@ print(json.dumps([config.model_type, model.config.n_sentences, tokenizer.decode(
 
 
 def requirements(folder: Path) -> list[str]:
-    """What the wheel declares that it needs to run, with the embedded LLM."""
+    """The dependencies that the wheel declares, including those of the bundled base LLM."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("*.whl")
@@ -73,7 +73,7 @@ def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, code: str, hub: LocalHub, home: Path, **variables: str) -> list[object]:
-    """Runs code in a process of its own, with a cache of its own; the JSON that it prints last."""
+    """Runs code in a new process with a new cache; returns the JSON that it prints last."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHON"))}
     environment = kept | hub.environment("hf_ben", home) | {"RETRIEVEALL_CACHE": str(cache_dir())} | variables
     home.mkdir(exist_ok=True)
@@ -84,7 +84,7 @@ def run(python: Path, code: str, hub: LocalHub, home: Path, **variables: str) ->
 
 
 @pytest.mark.usefixtures("embedded_base")
-def test_three_lines_find_entities_with_nothing_but_the_declared_dependencies(
+def test_three_lines_extract_entities_with_only_the_declared_dependencies(
     hub: LocalHub, clean_python: Path, tmp_path: Path
 ) -> None:
     slug = "ann/PAN-X"
@@ -109,7 +109,7 @@ def test_three_lines_find_entities_with_nothing_but_the_declared_dependencies(
 
     card = ModelCard.load("ann/retrieveall-panx").text
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if "AutoModel.from_pretrained" in block]
-    (line,) = run(clean_python, f"{code}\nimport json\nprint(json.dumps([str(entities[0])]))", hub, tmp_path / "home")
+    (line,) = run(clean_python, f"{code}\nimport json\nprint(json.dumps([str(result.entities[0])]))", hub, tmp_path / "home")
     assert "text='Wangari Maathai', label='PER', start=0, end=15" in str(line)
 
     kind, n_sentences, answer, saved = run(clean_python, THE_REST, hub, tmp_path / "home")

@@ -1,18 +1,17 @@
-"""Every field of the configuration takes effect when it is set on a loaded model, or says why it cannot."""
+"""A field of the configuration takes effect when it is changed on a loaded model, or an error says why it cannot change."""
 
 import json
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from modeling_retrieveall import InputError, RetrieveAllConfig, RetrieveAllModel, UnknownLanguageError
+from modeling_retrieveall import InputError, InputTypeError, RetrieveAllConfig, RetrieveAllModel, UnknownLanguageError
 from modeling_retrieveall.model import language_adapter
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 
 TEXTS = [
     "Angela Merkel besuchte Nairobi.",
@@ -23,7 +22,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def model(folder: Path) -> RetrieveAllModel:
 
 
 def seen(model: RetrieveAllModel) -> list[Any]:
-    """All that the fields of the configuration can change in what is served."""
+    """Everything in the results that fields of the configuration can change."""
     return [
         [
             (
@@ -76,13 +75,13 @@ FIXED: dict[str, Any] = {
 OTHERWISE = {"when_unknown", "max_rank", "batch_size", "collection"}  # each has a test of its own
 
 
-def test_every_field_is_tested_here() -> None:
-    assert LIVE.keys() | FIXED.keys() | OTHERWISE == set(signature(RetrieveAllConfig.__init__).parameters) - {"self", "kwargs"}
+def test_every_configuration_field_has_a_test() -> None:
+    assert LIVE.keys() | FIXED.keys() | OTHERWISE == RetrieveAllConfig.field_names()
 
 
 @pytest.mark.parametrize("name", LIVE)
 @pytest.mark.parametrize("assign", [True, False])
-def test_a_new_value_takes_effect_at_the_next_call_as_if_it_was_loaded_with(folder: Path, name: str, assign: bool) -> None:
+def test_a_changed_field_acts_like_one_the_model_was_loaded_with(folder: Path, name: str, assign: bool) -> None:
     # Settings under which the value makes a difference for the few examples of the tiny base.
     setting: dict[str, Any] = {"when_unknown": "both", "max_distance": 100.0, "min_weight": 0.0}
     model = RetrieveAllModel.from_pretrained(folder, **setting)
@@ -99,7 +98,7 @@ def test_a_new_value_takes_effect_at_the_next_call_as_if_it_was_loaded_with(fold
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_what_a_model_is_built_from_cannot_be_changed_on_it(model: RetrieveAllModel, name: str) -> None:
+def test_a_field_that_the_model_is_built_from_cannot_be_changed(model: RetrieveAllModel, name: str) -> None:
     before = getattr(model.config, name)
     changes: list[Callable[[], None]] = [
         lambda: setattr(model.config, name, FIXED[name]),
@@ -119,7 +118,9 @@ def test_the_configuration_of_a_model_cannot_be_replaced(model: RetrieveAllModel
         model.config = RetrieveAllConfig()
 
 
-def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_fields_take_effect(
+    model: RetrieveAllModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model.config.max_distance = 0.0
     model.config.when_unknown = "empty"
     assert [result.entities for result in model.extract(TEXTS)] == [[], [], []]
@@ -152,7 +153,7 @@ def test_the_other_fields(model: RetrieveAllModel, folder: Path, tmp_path: Path,
     ("name", "value"),
     [("router", "lda"), ("k_neighbours", 0), ("n_entities", -1), ("n_entities", "6"), ("min_weight", 2), ("when_unknown", None)],
 )
-def test_a_value_that_cannot_be_used_is_refused_when_it_is_set(model: RetrieveAllModel, name: str, value: Any) -> None:
+def test_an_invalid_value_is_refused_when_it_is_set(model: RetrieveAllModel, name: str, value: Any) -> None:
     for config in (model.config, RetrieveAllConfig()):
         before = getattr(config, name)
         with pytest.raises(InputError, match=name):
@@ -160,7 +161,55 @@ def test_a_value_that_cannot_be_used_is_refused_when_it_is_set(model: RetrieveAl
         assert getattr(config, name) == before
 
 
-def test_values_that_need_one_another_are_set_together(model: RetrieveAllModel) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_entities", "6", "n_entities is '6'; give a whole number from 0 to 1,000,000"),
+        ("n_entities", 1.5, "n_entities is 1.5; give a whole number from 0 to 1,000,000"),
+        ("n_entities", True, "n_entities is True; give a whole number"),
+        ("stay_probability", 1.1, "stay_probability is 1.1; give a number from 0 to 1"),
+        ("max_distance", float("nan"), "max_distance is nan; give a number from 0"),
+        ("adapter_slots", 5000, "adapter_slots is 5000; give a whole number from 1 to 4,096"),
+        ("router", "lda", "router is 'lda'; give one of 'discriminant', 'vote', 'combined'"),
+        ("router", [], "router is \\[\\]; give one of"),
+        ("adapters", {"de": 5}, "adapters is .*; give a value of type dict\\[str, str\\]"),
+        ("base_revision", 5, "base_revision is 5; give a value of type str | None"),
+        ("adapters_per_sentence", 17, "may need 17 adapters, but adapter_slots is 16"),
+    ],
+)
+def test_an_error_states_the_value_and_what_the_field_accepts(name: str, value: Any, message: str) -> None:
+    config = RetrieveAllConfig()
+    before = getattr(config, name)
+    changes: list[Callable[[], object]] = [
+        lambda: RetrieveAllConfig(**{name: value}),
+        lambda: setattr(config, name, value),
+        lambda: config.change({"batch_size": 1, name: value}),
+        lambda: RetrieveAllConfig.from_dict({**config.to_dict(), name: value}),
+    ]
+    for change in changes:
+        with pytest.raises(InputError, match=message):
+            change()
+    assert (getattr(config, name), config.batch_size) == (before, RetrieveAllConfig().batch_size)
+
+
+def test_a_whole_number_is_accepted_where_a_fraction_may_be() -> None:
+    assert RetrieveAllConfig(entity_threshold=-1, max_distance=2).entity_threshold == -1
+
+
+def test_a_misspelt_field_cannot_be_changed() -> None:
+    config = RetrieveAllConfig()
+    with pytest.raises(InputTypeError, match="no field 'n_entites'; did you mean 'n_entities'"):
+        config.change({"n_entites": 3})
+    with pytest.raises(InputTypeError, match=r"no field 'colour'\.$"):
+        config.change({"colour": 3})
+
+
+def test_configurations_do_not_share_their_adapters() -> None:
+    RetrieveAllConfig().adapters["de"] = "adapters/de"
+    assert RetrieveAllConfig().adapters == {}
+
+
+def test_fields_that_depend_on_each_other_are_changed_together(model: RetrieveAllModel) -> None:
     config = RetrieveAllConfig()
     with pytest.raises(InputError, match="adapter_slots"):
         config.adapters_per_sentence = 100
@@ -168,14 +217,14 @@ def test_values_that_need_one_another_are_set_together(model: RetrieveAllModel) 
     assert (config.adapters_per_sentence, config.adapter_slots) == (100, 200)
 
 
-def test_a_prompt_that_does_not_fit_the_base_is_refused(model: RetrieveAllModel) -> None:
+def test_a_prompt_too_long_for_the_base_is_refused(model: RetrieveAllModel) -> None:
     model.config.max_sentence_tokens = 100_000
     model.extract(TEXTS[0], language="de")
     with pytest.raises(InputError, match="Lower max_example_tokens or max_sentence_tokens"):
         model.extract("Nairobi " * 2000, language="de")
 
 
-def test_a_loaded_configuration_is_saved_as_it_is(model: RetrieveAllModel, tmp_path: Path) -> None:
+def test_changed_fields_are_saved(model: RetrieveAllModel, tmp_path: Path) -> None:
     model.config.router, model.config.k_neighbours = "vote", 3
     model.save_pretrained(tmp_path)
     data = json.loads((tmp_path / "config.json").read_text())
@@ -184,7 +233,7 @@ def test_a_loaded_configuration_is_saved_as_it_is(model: RetrieveAllModel, tmp_p
     assert RetrieveAllModel.from_pretrained(tmp_path).config.router == "vote"
 
 
-def test_more_examples_than_an_adapter_was_trained_with_are_warned_of(folder: Path) -> None:
+def test_more_examples_than_the_adapter_was_trained_with_cause_a_warning(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, n_entities=10)
     with pytest.warns(UserWarning, match=r"n_entities is 10, but .*: de \(6\), en \(6\), mul \(6\)\.") as caught:
         model.extract(TEXTS)

@@ -1,4 +1,4 @@
-"""Nothing that a user has is lost by an output that lies where it is: models, adapters, base LLMs and notes."""
+"""No output overwrites files of the user: models, adapters, base LLMs and notes."""
 
 import errno
 import json
@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 
 from modeling_retrieveall import InputError, LanguageAdapter, RetrieveAllModel
-from modeling_retrieveall.data.labelled import load_examples
+from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.hub.push import push_model
-from modeling_retrieveall.hub.sharing import share
+from modeling_retrieveall.hub.replace_examples import replace_examples
 from modeling_retrieveall.serving.vllm_export import export
-from modeling_retrieveall.training import trainer
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training import setup
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import ROOT, SENTENCES
 from tests.local_hub import LocalHub
@@ -31,7 +31,7 @@ TINY = Callable[[str], Path]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """All files, by their paths."""
+    """The content of all files, by path."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
@@ -56,7 +56,7 @@ def through_a_link(folder: Path) -> Path:
 
 @pytest.mark.parametrize("load_from", [lambda f: f, lambda f: f / "adapters", through_a_link])
 @pytest.mark.parametrize("save_to", [lambda f: f, lambda f: f / ".." / f.name])
-def test_a_model_is_saved_into_the_folder_that_it_was_loaded_from(
+def test_a_model_can_be_saved_into_the_folder_it_was_loaded_from(
     saved: Path, load_from: Callable[[Path], Path], save_to: Callable[[Path], Path]
 ) -> None:
     before = contents(saved / "adapters")
@@ -66,14 +66,14 @@ def test_a_model_is_saved_into_the_folder_that_it_was_loaded_from(
     assert model.extract(TEXT, language="de") == RetrieveAllModel.from_pretrained(saved).extract(TEXT, language="de")
 
 
-def test_a_part_of_a_model_saved_into_its_folder_leaves_the_other_languages_there(saved: Path) -> None:
+def test_saving_some_languages_into_the_models_folder_keeps_the_others(saved: Path) -> None:
     before = contents(saved / "adapters")
     RetrieveAllModel.from_pretrained(saved, languages=["de"]).save_pretrained(saved)
     assert contents(saved / "adapters") == before
     assert json.loads((saved / "config.json").read_text())["adapters"] == {"de": "adapters/de"}
 
 
-def test_an_adapter_that_another_language_is_read_from_is_not_overwritten(saved: Path) -> None:
+def test_saving_does_not_overwrite_an_adapter_that_another_language_is_read_from(saved: Path) -> None:
     adapters = saved / "adapters"
     (adapters / "de").rename(adapters / "swap")
     (adapters / "en").rename(adapters / "de")
@@ -85,7 +85,7 @@ def test_an_adapter_that_another_language_is_read_from_is_not_overwritten(saved:
     assert contents(saved) == before
 
 
-def test_a_model_is_not_saved_over_its_base(saved: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_a_model_is_not_saved_over_its_base_llm(saved: Path, tiny_base: Path, tmp_path: Path) -> None:
     base = shutil.copytree(tiny_base, tmp_path / "base")
     model = RetrieveAllModel.from_pretrained(saved, base_model=str(base))
     with pytest.raises(FileExistsError, match="model of type 'llama'"):
@@ -94,7 +94,7 @@ def test_a_model_is_not_saved_over_its_base(saved: Path, tiny_base: Path, tmp_pa
 
 
 @pytest.mark.parametrize("fails", ["shutil.copyfile", "modeling_retrieveall.model.modeling_retrieveall.custom_object_save"])
-def test_a_full_disk_leaves_an_earlier_model_as_it_was(
+def test_a_full_disk_leaves_the_earlier_model_unchanged(
     saved: Path, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     model = RetrieveAllModel.from_pretrained(saved)
@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_an_earlier_model_as_it_was(
     RetrieveAllModel.from_pretrained(saved).extract(TEXT)
 
 
-def test_notes_beside_an_adapter_are_not_lost_when_a_model_is_saved_over_it(saved: Path, tiny_adapter: TINY) -> None:
+def test_notes_in_an_adapter_folder_are_not_lost_when_a_model_is_saved_over_it(saved: Path, tiny_adapter: TINY) -> None:
     (saved / "adapters" / "de" / "notes.txt").write_text("mine")
     model = RetrieveAllModel.from_pretrained(saved)
     model.add_language(tiny_adapter("de"))
@@ -121,20 +121,20 @@ def test_notes_beside_an_adapter_are_not_lost_when_a_model_is_saved_over_it(save
     assert (saved / "adapters" / "de" / "notes.txt").read_text() == "mine"
 
 
-def test_a_loaded_model_is_not_changed_by_another_one_saved_over_its_files(saved: Path, tiny_adapter: TINY) -> None:
+def test_a_loaded_model_does_not_change_when_another_is_saved_over_its_files(saved: Path, tiny_adapter: TINY) -> None:
     model = RetrieveAllModel.from_pretrained(saved)
     vectors = model.adapters["de"].index.sentence_vectors.clone()
     other = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     other.adapters["de"].index.sentence_vectors.mul_(0)
-    other.adapters["de"].save_knowledge(saved / "adapters" / "de")
+    other.adapters["de"].save_index(saved / "adapters" / "de")
     assert torch.equal(model.adapters["de"].index.sentence_vectors, vectors)
     model.extract(TEXT, language="de")
 
 
-def test_an_adapter_saves_its_knowledge_into_its_own_folder(saved: Path) -> None:
+def test_an_adapter_can_save_its_index_into_its_own_folder(saved: Path) -> None:
     folder = saved / "adapters" / "de"
     before = {name: tensor.clone() for name, tensor in load_file(folder / "retrieval.safetensors").items()}
-    LanguageAdapter.load(folder).save_knowledge(folder)
+    LanguageAdapter.load(folder).save_index(folder)
     after = load_file(folder / "retrieval.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert len(LanguageAdapter.load(folder).index.examples)
@@ -154,10 +154,12 @@ def test_pushing_a_model_changes_nothing_in_its_folder(hub: LocalHub, saved: Pat
 def sharing(saved: Path) -> Iterator[Callable[[Path], Path]]:
     examples = load_examples(str(SENTENCES / "es.conll"), "train").examples
     model = RetrieveAllModel.from_pretrained(saved)
-    yield lambda output: share(saved / "adapters" / "de", examples, output, model)
+    yield lambda output: replace_examples(saved / "adapters" / "de", examples, output, model)
 
 
-def test_an_adapter_is_not_shared_into_its_own_folder_nor_one_around_it(saved: Path, sharing: Callable[[Path], Path]) -> None:
+def test_an_adapter_with_other_examples_is_not_written_into_or_around_its_own_folder(
+    saved: Path, sharing: Callable[[Path], Path]
+) -> None:
     before = contents(saved)
     for output in (saved / "adapters" / "de", saved / "adapters", saved, through_a_link(saved) / "adapters" / "de"):
         with pytest.raises((InputError, FileExistsError)):
@@ -165,17 +167,17 @@ def test_an_adapter_is_not_shared_into_its_own_folder_nor_one_around_it(saved: P
     assert contents(saved) == before
 
 
-def test_sharing_replaces_an_adapter_and_nothing_else(
+def test_replacing_examples_replaces_an_adapter_but_no_other_files(
     saved: Path, sharing: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("mine")
-    with pytest.raises(FileExistsError, match="no language adapter"):
+    with pytest.raises(FileExistsError, match="not a language adapter"):
         sharing(tmp_path / "home")
     output = sharing(tmp_path / "shared")
     before = contents(output)
     with monkeypatch.context() as patch:
-        patch.setattr("modeling_retrieveall.hub.sharing.write_card", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("modeling_retrieveall.hub.replace_examples.write_card", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             sharing(output)
     assert contents(output) == before
@@ -185,7 +187,7 @@ def test_sharing_replaces_an_adapter_and_nothing_else(
 # export vllm
 
 
-def test_an_export_does_not_replace_the_adapters_that_it_reads(saved: Path) -> None:
+def test_an_export_does_not_replace_its_own_source_adapters(saved: Path) -> None:
     before = contents(saved)
     for source in (saved, saved / "adapters"):
         with pytest.raises(InputError, match="cannot be replaced"):
@@ -197,7 +199,7 @@ def test_an_export_does_not_replace_the_adapters_that_it_reads(saved: Path) -> N
 
 def test_an_export_does_not_replace_the_adapters_of_another_model(saved: Path, tiny_adapter: TINY) -> None:
     before = contents(saved)
-    with pytest.raises(FileExistsError, match="no earlier export"):
+    with pytest.raises(FileExistsError, match="is not an earlier export"):
         export(RetrieveAllModel.from_pretrained(tiny_adapter("en")), saved, overwrite=True)
     assert contents(saved) == before
 
@@ -230,17 +232,17 @@ def test_an_export_that_fails_leaves_the_earlier_one(saved: Path, tmp_path: Path
 # train
 
 
-def test_a_process_killed_while_it_measures_the_new_adapter_leaves_the_old_one(
-    arguments: TrainingArguments, tmp_path: Path
+def test_a_process_killed_while_evaluating_the_new_adapter_leaves_the_old_one(
+    arguments: AdapterTrainingArguments, tmp_path: Path
 ) -> None:
-    folder = train(replace(arguments, epochs=0))
+    folder = train(replace(arguments, num_train_epochs=0))
     before = contents(folder)
     code = f"""
 import os, signal
-from modeling_retrieveall.training import trainer
-from modeling_retrieveall.training.arguments import TrainingArguments
-trainer.write_card = lambda adapter: os.kill(os.getpid(), signal.SIGKILL)
-trainer.train(TrainingArguments(**{replace(arguments, epochs=1, overwrite=True)!r}.__dict__))
+from modeling_retrieveall.training import adapter_writer, trainer
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
+adapter_writer.write_card = lambda adapter: os.kill(os.getpid(), signal.SIGKILL)
+trainer.train(AdapterTrainingArguments(**{replace(arguments, num_train_epochs=1, overwrite=True)!r}.__dict__))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -249,46 +251,46 @@ trainer.train(TrainingArguments(**{replace(arguments, epochs=1, overwrite=True)!
 
 
 @pytest.mark.parametrize("what", ["notes.txt", "sw.conll", "base"])
-def test_what_lies_beside_an_adapter_is_not_trained_over(
-    arguments: TrainingArguments, monkeypatch: pytest.MonkeyPatch, what: str
+def test_training_does_not_replace_other_files_in_an_adapter_folder(
+    arguments: AdapterTrainingArguments, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    folder = train(replace(arguments, epochs=0))
+    folder = train(replace(arguments, num_train_epochs=0))
     again = replace(arguments, overwrite=True)
     if what == "base":
-        again = replace(again, base=str(shutil.copytree(arguments.base, folder / what)))
+        again = replace(again, base_model=str(shutil.copytree(arguments.base_model, folder / what)))
     else:
         shutil.copyfile(arguments.dataset[0], folder / what)
         again = replace(again, dataset=[str(folder / what)]) if what == "sw.conll" else again
     before = contents(folder)
-    monkeypatch.setattr(trainer, "load_base", lambda *_, **__: pytest.fail("the base LLM was loaded"))
+    monkeypatch.setattr(setup, "load_base", lambda *_, **__: pytest.fail("the base LLM was loaded"))
     with pytest.raises((FileExistsError, InputError), match=what):
         train(again)
     assert contents(folder) == before
 
 
-def test_an_adapter_is_trained_further_into_its_own_folder(arguments: TrainingArguments) -> None:
-    folder = train(replace(arguments, epochs=0))
+def test_an_adapter_can_be_trained_further_into_its_own_folder(arguments: AdapterTrainingArguments) -> None:
+    folder = train(replace(arguments, num_train_epochs=0))
     before = load_file(folder / "adapter_model.safetensors")
     before = {name: tensor.clone() for name, tensor in before.items()}
-    train(replace(arguments, epochs=1, init=str(folder), overwrite=True))
+    train(replace(arguments, num_train_epochs=1, init_adapter=str(folder), overwrite=True))
     after = load_file(folder / "adapter_model.safetensors")
     assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_adapter_that_was_between_its_two_names_is_found_again(arguments: TrainingArguments) -> None:
-    folder = train(replace(arguments, epochs=0))
+def test_an_adapter_is_restored_after_a_kill_between_the_two_renames(arguments: AdapterTrainingArguments) -> None:
+    folder = train(replace(arguments, num_train_epochs=0))
     before = contents(folder)
     folder.rename(folder.with_name(f".{folder.name}.replaced"))  # as a kill between the two renames leaves it
-    with pytest.raises(FileExistsError, match="holds an adapter already"):
+    with pytest.raises(FileExistsError, match="already contains an adapter"):
         train(arguments)
     assert contents(folder) == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_output_is_refused_before_the_base_loads(
-    arguments: TrainingArguments, monkeypatch: pytest.MonkeyPatch
+    arguments: AdapterTrainingArguments, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path(arguments.output).parent.chmod(0o555)
-    monkeypatch.setattr(trainer, "load_base", lambda *_, **__: pytest.fail("the base LLM was loaded"))
+    Path(arguments.output_dir).parent.chmod(0o555)
+    monkeypatch.setattr(setup, "load_base", lambda *_, **__: pytest.fail("the base LLM was loaded"))
     with pytest.raises(PermissionError, match="read-only"):
         train(arguments)

@@ -1,4 +1,4 @@
-"""Decoding in batches, with forced tokens and rows that leave, gives what decoding one token at a time gives."""
+"""Batched decoding with forced and drafted tokens equals decoding one token at a time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @torch.no_grad()
 def decoded_by_hand(base: PreTrainedModel, prompt: list[int], grammar: AnswerGrammar) -> tuple[list[int], list[float]]:
-    """Tokens and their log-probabilities: the whole sequence read again for every token, all of the head multiplied."""
+    """Tokens and log-probabilities from a full forward pass and the full LM head for every token."""
     ids: list[int] = []
     log_probabilities: list[float] = []
     while not grammar.finished:
@@ -59,10 +59,10 @@ def decoded_by_hand(base: PreTrainedModel, prompt: list[int], grammar: AnswerGra
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_batch_decodes_what_each_row_decodes_by_hand(folder: Path, seed: int) -> None:
+def test_batched_decoding_equals_decoding_each_row_alone(folder: Path, seed: int) -> None:
     base = AutoModelForCausalLM.from_pretrained(folder).eval()
     torch.manual_seed(seed)
-    # Larger than trained weights: otherwise every row would choose alike.
+    # Larger than trained weights, because otherwise every row would choose the same tokens.
     for parameter in base.parameters():
         parameter.data = 0.3 * torch.randn_like(parameter)
     answers = AnswerFormat(AutoTokenizer.from_pretrained(folder))
@@ -78,12 +78,12 @@ def test_a_batch_decodes_what_each_row_decodes_by_hand(folder: Path, seed: int) 
         probability = torch.tensor(log_probabilities).sum().exp()
         last = torch.tensor(log_probabilities[-len(answers.end) :]).sum().exp()
         product = torch.tensor([scored.score for scored in answer.spans]).prod()
-        # Mentions have all of the answer's probability among them, but that of its end when they do not force it.
+        # The scores of the mentions multiply to the probability of the answer, except for that of its end if it is not forced.
         assert product * last <= probability * 1.001 and product >= probability * 0.999
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_sliding_window_counts_neither_padding_nor_forgotten_tokens(folder: Path, seed: int) -> None:
+def test_a_sliding_window_counts_neither_padding_nor_dropped_tokens(folder: Path, seed: int) -> None:
     answers = AnswerFormat(AutoTokenizer.from_pretrained(folder))
     sizes = {**SIZES, "vocab_size": len(answers.tokenizer), "num_hidden_layers": 2, "head_dim": 8}
     base = random_base(Gemma3TextConfig(**sizes, sliding_window=48, layer_types=["sliding_attention", "full_attention"]))
@@ -98,7 +98,7 @@ def test_a_sliding_window_counts_neither_padding_nor_forgotten_tokens(folder: Pa
         assert answer.ids == decoded_by_hand(base, prompt, AnswerGrammar(answers, Sentence.from_text(text), LABELS))[0]
 
 
-def test_a_base_that_cannot_forget_is_refused() -> None:
+def test_a_base_with_recurrent_layers_is_refused() -> None:
     base = random_base(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
     with pytest.raises(ValueError, match="recurrent"):
         AnswerDecoder(base, LoraBank(base, 1))
@@ -129,7 +129,7 @@ def test_the_order_of_the_prompts_is_kept(folder: Path) -> None:
     assert [[s.span for s in row] for row in forwards] == [[s.span for s in row] for row in backwards[::-1]]
 
 
-def test_infinite_logits_are_an_error_and_leave_the_bank_free(folder: Path) -> None:
+def test_infinite_logits_raise_an_error_and_release_the_bank(folder: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(folder).eval()
     answers = AnswerFormat(AutoTokenizer.from_pretrained(folder))
     bank = LoraBank(base, 1)
@@ -173,7 +173,7 @@ def random_base(config: AutoConfig) -> PreTrainedModel:
 
 @pytest.mark.parametrize("name", list(HEADS))
 @torch.no_grad()
-def test_the_head_gives_the_logits_of_the_base(name: str) -> None:
+def test_the_partial_head_gives_the_logits_of_the_base(name: str) -> None:
     base = random_base(HEADS[name]())
     ids = torch.tensor([[1, 7, 9, 4]])
     theirs = base(ids).logits[0]
@@ -185,7 +185,7 @@ def test_the_head_gives_the_logits_of_the_base(name: str) -> None:
 
 
 @torch.no_grad()
-def test_a_head_with_a_bias_adds_the_bias_of_the_tokens() -> None:
+def test_a_partial_head_adds_the_bias_of_its_tokens() -> None:
     base = random_base(Qwen2Config(**SIZES, tie_word_embeddings=False))
     base.lm_head = torch.nn.Linear(16, 50)
     states: Tensor = torch.randn(2, 16)

@@ -1,4 +1,4 @@
-"""Texts of any length: cut into sentences, routed with their neighbours, put together again, and explained."""
+"""Texts of any length are split into sentences, routed with their neighbours, and merged again, with details on request."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ from modeling_retrieveall.model import extractor
 from modeling_retrieveall.model.documents import DocumentReader, checked_texts
 from modeling_retrieveall.model.entities import Example, Mention, Sentence, Span
 from modeling_retrieveall.model.retrieval import Hit, Retrieved
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 from tests.strategies import texts
 
 GERMAN = "Angela Merkel besuchte Nairobi. Sie flog am 3. Mai nach Bonn."
@@ -34,7 +34,7 @@ ENGLISH = "Ada Lovelace lived in London. She wrote about engines."
 
 @pytest.fixture(scope="module")
 def model(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    return RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+    return RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def reader(model: RetrieveAllModel) -> DocumentReader:
     return DocumentReader(model.answers, model.config)
 
 
-def test_each_sentence_is_served_for_itself_in_the_order_of_the_text(model: RetrieveAllModel) -> None:
+def test_each_sentence_is_processed_separately_and_in_order(model: RetrieveAllModel) -> None:
     result = model.extract(f"{GERMAN}\n\n{ENGLISH}", details=True)
     sentences = [result.text[served.start : served.end] for served in result.sentences]
     assert sentences == [
@@ -57,7 +57,7 @@ def test_each_sentence_is_served_for_itself_in_the_order_of_the_text(model: Retr
         assert list(served.details.posterior.values()) == sorted(served.details.posterior.values(), reverse=True)
 
 
-def test_a_language_that_is_named_is_that_of_every_sentence(model: RetrieveAllModel) -> None:
+def test_a_given_language_is_used_for_every_sentence(model: RetrieveAllModel) -> None:
     result = model.extract(f"{GERMAN} {ENGLISH}", language="en", details=True)
     assert {served.route for served in result.sentences} == {Route.certain("en")}
     assert all(served.details.posterior == {"en": 1.0} for served in result.sentences)
@@ -65,12 +65,12 @@ def test_a_language_that_is_named_is_that_of_every_sentence(model: RetrieveAllMo
 
 @given(text=texts)
 @settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
-def test_no_word_of_a_text_is_dropped_and_none_is_read_twice(reader: DocumentReader, text: str) -> None:
+def test_every_word_of_a_text_is_in_exactly_one_sentence(reader: DocumentReader, text: str) -> None:
     windows = reader.windows(0, text, ["de", "en"])
     assert [word for window in windows for word in window.sentence.words] == list(Sentence.from_text(text).words)
 
 
-def test_the_items_of_a_list_are_windows_whatever_the_languages_are(reader: DocumentReader) -> None:
+def test_the_items_of_a_list_are_windows_in_any_language(reader: DocumentReader) -> None:
     text = "Angela Merkel\r\nOlaf Scholz\r\nBonn"
     for languages in (["de"], ["da", "de", "en", "th", "zh"]):
         assert [window.text for window in reader.windows(0, text, languages)] == ["Angela Merkel", "Olaf Scholz", "Bonn"]
@@ -78,12 +78,12 @@ def test_the_items_of_a_list_are_windows_whatever_the_languages_are(reader: Docu
     assert window.text == "Angela\r\nMerkel besuchte Nairobi."
 
 
-def test_the_words_of_a_sentence_stay_one_sentence(reader: DocumentReader) -> None:
+def test_pre_split_words_stay_one_sentence(reader: DocumentReader) -> None:
     (window,) = reader.windows(0, Sentence.from_words(["Bonn", ".", "Graz", "."]), ["de"])
     assert window.text == "Bonn . Graz ."
 
 
-def test_a_long_sentence_is_read_in_windows_that_overlap_and_its_entities_do_not(model: RetrieveAllModel) -> None:
+def test_a_long_sentence_has_overlapping_windows_but_no_overlapping_entities(model: RetrieveAllModel) -> None:
     text = ", ".join(f"Angela Merkel und Graz {number}" for number in range(60))
     model.config.max_sentence_tokens, before = 48, model.config.max_sentence_tokens
     try:
@@ -98,7 +98,7 @@ def test_a_long_sentence_is_read_in_windows_that_overlap_and_its_entities_do_not
 # What the caller knows beforehand
 
 
-def test_a_prior_rules_out_the_languages_that_it_leaves_out(model: RetrieveAllModel) -> None:
+def test_a_prior_excludes_the_languages_it_does_not_name(model: RetrieveAllModel) -> None:
     results = model.extract([GERMAN, ENGLISH], prior={"en": 1}, details=True)
     assert all(served.details.posterior == {"en": 1.0} for result in results for served in result.sentences)
 
@@ -115,13 +115,13 @@ def test_a_prior_rules_out_the_languages_that_it_leaves_out(model: RetrieveAllMo
         ({"prior": {"de": 1}, "language": "de"}, "Give the language of the texts or a prior, not both"),
     ],
 )
-def test_a_prior_that_cannot_be_meant_is_refused(model: RetrieveAllModel, arguments: dict, message: str) -> None:
+def test_an_invalid_prior_is_refused(model: RetrieveAllModel, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model.extract(GERMAN, **arguments)
 
 
 @pytest.mark.parametrize("prior", [["de"], "de", {"de": "2"}])
-def test_a_prior_that_is_no_mapping_to_numbers_is_refused(model: RetrieveAllModel, prior: object) -> None:
+def test_a_prior_that_does_not_map_languages_to_numbers_is_refused(model: RetrieveAllModel, prior: object) -> None:
     with pytest.raises(TypeError, match="give languages and weights"):
         model.extract(GERMAN, prior=prior)  # type: ignore[arg-type]
 
@@ -129,7 +129,7 @@ def test_a_prior_that_is_no_mapping_to_numbers_is_refused(model: RetrieveAllMode
 # Unknown languages
 
 
-def test_a_sentence_of_an_unknown_language_is_an_error_for_those_who_ask_for_one(
+def test_an_unknown_language_raises_an_error_if_configured(
     tiny_adapter: Callable[[str], Path],
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="error")
@@ -138,14 +138,14 @@ def test_a_sentence_of_an_unknown_language_is_an_error_for_those_who_ask_for_one
     model.extract("我住在北京。", language="de")
 
 
-def test_a_sentence_of_an_unknown_language_is_empty_for_those_who_ask_for_nothing(tiny_adapter: Callable[[str], Path]) -> None:
+def test_an_unknown_language_gives_no_entities_if_configured(tiny_adapter: Callable[[str], Path]) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
     result = model.extract("我住在北京。", details=True)
     assert result.entities == []
     assert (result.route.known, result.route.adapters) == (False, ())
 
 
-def test_an_unsure_sentence_is_served_by_both_languages_and_shown_examples_of_both(model: RetrieveAllModel) -> None:
+def test_an_ambiguous_sentence_uses_adapters_and_examples_of_both_languages(model: RetrieveAllModel) -> None:
     settings = {"adapters_per_sentence": 2, "min_weight": 0.0, "entity_threshold": -9.0, "sentence_threshold": -9.0}
     before = {name: getattr(model.config, name) for name in settings}
     model.config.change(settings)
@@ -184,12 +184,12 @@ def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path
 # What a result tells
 
 
-def test_the_route_of_a_text_is_that_of_most_of_it() -> None:
+def test_the_route_of_a_text_is_the_route_of_its_longest_part() -> None:
     def served(start: int, end: int, language: str) -> SentenceResult:
         return SentenceResult(start, end, Route.certain(language))
 
     assert Extraction("", [], [served(0, 5, "de"), served(6, 30, "en"), served(31, 40, "de")]).route.language == "en"
-    assert Extraction("", [], []).route == Route.nowhere()
+    assert Extraction("", [], []).route == Route.undetermined()
 
 
 def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> None:
@@ -218,7 +218,7 @@ def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> N
     json.dumps(result.to_dict())
 
 
-def test_a_long_text_is_held_by_parts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_text_is_processed_in_parts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     encode, sizes = model.encoder.encode, []
 
     def counted(sentences: list[list[list[int]]]) -> list:
@@ -231,7 +231,7 @@ def test_a_long_text_is_held_by_parts(model: RetrieveAllModel, monkeypatch: pyte
     assert sizes == [1024, 476]
 
 
-def test_texts_are_not_torn_at_the_end_of_a_part(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_ends_between_texts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
     texts = ["Bonn. Graz. Wien."] * 3
     alone = [model.extract(text, batch_size=1, details=True) for text in texts]
@@ -241,7 +241,7 @@ def test_texts_are_not_torn_at_the_end_of_a_part(model: RetrieveAllModel, monkey
     ]
 
 
-def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
+def test_a_sentence_without_an_adapter_does_not_reach_the_llm(
     tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
@@ -249,7 +249,7 @@ def test_a_sentence_that_no_adapter_serves_does_not_reach_the_llm(
     assert model.extract("我住在北京。").entities == []
 
 
-def test_a_short_call_does_not_wait_for_the_whole_of_a_long_one(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_call_does_not_wait_until_a_long_call_ends(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
     order: list[str] = []
     begun = threading.Event()
@@ -271,7 +271,7 @@ def test_a_short_call_does_not_wait_for_the_whole_of_a_long_one(model: RetrieveA
     assert order == ["short", "long"]
 
 
-def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader) -> None:
+def test_a_text_of_one_megabyte_is_split_in_little_memory(reader: DocumentReader) -> None:
     text = "Angela Merkel besuchte Nairobi, und danach flog sie nach Bonn. " * (2**20 // 64)
     tracemalloc.start()
     windows = reader.windows(0, text, ["de", "en"])
@@ -281,7 +281,7 @@ def test_a_megabyte_in_one_string_is_cut_in_little_memory(reader: DocumentReader
     assert peak < 150 * 2**20
 
 
-def test_only_texts_and_lists_of_words_are_read() -> None:
+def test_only_texts_and_lists_of_words_are_accepted() -> None:
     sentence = Sentence.from_text("Bonn")
     assert checked_texts("Bonn", False) == (["Bonn"], True)
     assert checked_texts(sentence, False) == ([sentence], True)

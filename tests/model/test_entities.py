@@ -1,4 +1,4 @@
-"""Words and offsets of any text, and tags of any scheme to spans and back."""
+"""Words and offsets of any text, and conversion between spans and tags of any scheme."""
 
 import random
 import unicodedata
@@ -53,24 +53,24 @@ def test_every_letter_digit_mark_and_symbol_is_in_a_word(text: str) -> None:
 
 
 @given(texts)
-def test_every_word_has_something_visible(text: str) -> None:
+def test_every_word_has_a_visible_character(text: str) -> None:
     invisible = ("Zs", "Zl", "Zp", "Cc", "Cf", "Cs")
     assert all(any(unicodedata.category(character) not in invisible for character in word) for word in words_of(text))
 
 
 @given(texts)
-def test_no_word_holds_white_space_a_control_character_or_a_surrogate(text: str) -> None:
+def test_no_word_contains_white_space_control_characters_or_surrogates(text: str) -> None:
     for word in words_of(text):
         assert not any(character.isspace() or unicodedata.category(character) in ("Cc", "Cs") for character in word)
 
 
 @given(texts)
-def test_a_word_of_a_text_is_its_own_only_piece(text: str) -> None:
+def test_a_word_of_a_text_is_not_split_further(text: str) -> None:
     assert all(pieces(word) == [word] for word in words_of(text))
 
 
 @given(texts)
-def test_the_text_of_any_entity_is_the_text_between_its_offsets(text: str) -> None:
+def test_the_text_of_every_entity_is_the_text_between_its_offsets(text: str) -> None:
     sentence = Sentence.from_text(text)
     for start in range(len(sentence.words)):
         entity = sentence.entity(Span(start, len(sentence.words), "PER"))
@@ -78,7 +78,7 @@ def test_the_text_of_any_entity_is_the_text_between_its_offsets(text: str) -> No
 
 
 @given(word_lists)
-def test_words_of_the_caller_are_kept_with_offsets_into_their_joined_text(words: list[str]) -> None:
+def test_pre_split_words_are_kept_with_offsets_into_the_joined_text(words: list[str]) -> None:
     sentence = Sentence.from_words(words)
     assert sentence.text == " ".join(words)
     assert [word.text for word in sentence.words] == words
@@ -116,19 +116,19 @@ def test_a_slice_keeps_the_offsets_into_the_whole_text(words: list[str]) -> None
         (" \t\n\u200b\u2066\x00", []),
     ],
 )
-def test_known_texts_fall_into_the_words_one_expects(text: str, words: list[str]) -> None:
+def test_texts_are_split_into_the_expected_words(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
-def test_a_lone_joiner_is_no_word() -> None:
+def test_a_lone_joiner_is_not_a_word() -> None:
     assert words_of("Bonn \u200d und \u200c\u200d Graz") == ["Bonn", "und", "Graz"]
 
 
-def test_a_run_of_letters_without_end_is_cut_into_words() -> None:
+def test_a_very_long_run_of_letters_is_split() -> None:
     assert [len(word) for word in words_of("a" * 250)] == [100, 100, 50]
 
 
-def test_a_word_is_glued_when_no_space_or_control_character_lies_before_it() -> None:
+def test_a_word_is_glued_if_no_space_or_control_character_precedes_it() -> None:
     assert [word.glued for word in Sentence.from_text("Bonn, (Graz)\x00北京\u200b!").words] == [
         False,
         True,
@@ -141,7 +141,7 @@ def test_a_word_is_glued_when_no_space_or_control_character_lies_before_it() -> 
     ]
 
 
-def test_words_of_the_caller_are_glued_as_people_write() -> None:
+def test_words_of_the_caller_get_their_usual_spaces() -> None:
     words = ["Sie", "(", "Bonn", ")", "kam", "，", "北", "京", "Graz", "、", ""]
     assert [word.glued for word in Sentence.from_words(words).words] == [
         False,
@@ -158,12 +158,12 @@ def test_words_of_the_caller_are_glued_as_people_write() -> None:
     ]
 
 
-def test_an_entity_is_given_in_the_characters_of_the_caller() -> None:
+def test_an_entity_has_the_characters_of_the_original_text() -> None:
     sentence = Sentence.from_text("👍🏽 Zu\u0308rich  (Schweiz)")
     assert sentence.entity(Span(1, 4, "LOC"), 0.5) == Entity("Zu\u0308rich  (Schweiz", "LOC", 3, 20, 0.5)
 
 
-def test_a_mention_reads_as_in_its_sentence_and_duplicates_share_a_key() -> None:
+def test_a_mention_has_the_text_of_its_sentence_and_duplicates_share_a_key() -> None:
     raw = Example(Sentence.from_text("Angela  Merkel kam."), (Span(0, 2, "PER"),))
     split = Example(Sentence.from_words(["Angela", "Merkel", "kam", "."]), ())
     assert Mention(raw, raw.spans[0]).text == "Angela  Merkel"
@@ -171,7 +171,7 @@ def test_a_mention_reads_as_in_its_sentence_and_duplicates_share_a_key() -> None
 
 
 @given(labelled_lengths, schemes)
-def test_spans_come_back_from_their_tags_without_repair(labelled: tuple[int, list[Span]], scheme: Scheme) -> None:
+def test_spans_are_recovered_from_their_tags_without_repair(labelled: tuple[int, list[Span]], scheme: Scheme) -> None:
     length, spans = labelled
     tags = tags_from_spans(spans, length, scheme)
     assert len(tags) == length
@@ -188,7 +188,7 @@ def test_the_order_in_which_spans_are_given_does_not_matter(
 
 
 @given(any_tags, schemes)
-def test_no_sequence_of_tags_is_beyond_repair(tags: list[str], scheme: Scheme) -> None:
+def test_every_sequence_of_tags_can_be_repaired(tags: list[str], scheme: Scheme) -> None:
     spans, _ = spans_from_tags(tags, scheme)
     covered = {position for span in spans for position in range(span.start, span.end)}
     assert covered == {position for position, tag in enumerate(tags) if tag != "O"}
@@ -216,7 +216,7 @@ def test_only_tags_of_words_in_mentions_are_repaired(tags: list[str], scheme: Sc
         ("B-PER I-PER E-PER S-LOC", "BILOU", [(0, 3, "PER"), (3, 4, "LOC")], []),
     ],
 )
-def test_an_invalid_sequence_is_repaired_and_the_repairs_named(
+def test_an_invalid_sequence_is_repaired_and_the_repairs_are_listed(
     tags: str, scheme: Scheme, spans: list[tuple[int, int, str]], repairs: list[int]
 ) -> None:
     assert spans_from_tags(tags.split(), scheme) == ([Span(*span) for span in spans], repairs)
@@ -244,7 +244,7 @@ def test_a_tag_is_split_into_prefix_and_label(tag: str, parts: tuple[str, str]) 
 
 
 @pytest.mark.parametrize("tag", ["", "PER", "B", "B-", "-PER", "X-PER", "B_PER", "o", "BI-PER", "IL-PER"])
-def test_a_tag_of_another_form_is_an_error_that_names_it(tag: str) -> None:
+def test_a_malformed_tag_is_named_in_the_error(tag: str) -> None:
     with pytest.raises(ValueError, match=r"is not BIO, IOB1 or BILOU") as error:
         spans_from_tags(["O", tag])
     assert repr(tag) in str(error.value)
@@ -262,6 +262,6 @@ def test_a_tag_of_another_form_is_an_error_that_names_it(tag: str) -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_spans_that_cannot_be_tags_are_an_error(spans: list[Span], scheme: Scheme) -> None:
-    with pytest.raises(ValueError, match="is empty, leaves the 3 words or overlaps"):
+def test_spans_that_overlap_or_leave_the_sentence_raise_an_error(spans: list[Span], scheme: Scheme) -> None:
+    with pytest.raises(ValueError, match="is empty, is not within the 3 words, or overlaps"):
         tags_from_spans(spans, 3, scheme)

@@ -1,4 +1,4 @@
-"""Neighbours help a sentence that says little, and do not overrule one that says much."""
+"""Smoothing changes the language of uncertain sentences, but not of certain ones."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from modeling_retrieveall.model.hmm_smoothing import shared
+from modeling_retrieveall.model.hmm_smoothing import smooth_posteriors
 
 
 def posteriors(*rows: list[float]) -> Tensor:
@@ -20,7 +20,7 @@ def even(languages: int) -> Tensor:
 
 
 def by_enumeration(log_likelihoods: Tensor, prior: Tensor, stay: float) -> Tensor:
-    """The same by summing over every sequence of languages there is."""
+    """The posteriors as a sum over all sequences of languages."""
     count, languages = log_likelihoods.shape
     sums = torch.zeros(count, languages, dtype=torch.float64)
     for path in itertools.product(range(languages), repeat=count):
@@ -33,49 +33,53 @@ def by_enumeration(log_likelihoods: Tensor, prior: Tensor, stay: float) -> Tenso
 
 
 @given(st.integers(1, 4), st.integers(2, 3), st.floats(0.05, 0.95), st.integers(0, 1000))
-def test_it_is_the_sum_over_all_sequences_of_languages(count: int, languages: int, stay: float, seed: int) -> None:
+def test_it_equals_the_sum_over_all_sequences_of_languages(count: int, languages: int, stay: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     own = torch.randn(count, languages, generator=generator).double().log_softmax(-1)
     prior = torch.rand(languages, generator=generator).double() + 0.1
     prior = prior / prior.sum()
-    torch.testing.assert_close(shared(own, prior.log(), stay).exp(), by_enumeration(own, prior, stay), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        smooth_posteriors(own, prior.log(), stay).exp(), by_enumeration(own, prior, stay), rtol=1e-4, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 50])
-def test_a_prior_counts_once_however_many_sentences_say_nothing(count: int) -> None:
-    said = shared(torch.zeros(count, 2, dtype=torch.float64), torch.tensor([2 / 3, 1 / 3], dtype=torch.float64).log(), 0.9).exp()
+def test_a_prior_counts_once_however_many_uninformative_sentences_there_are(count: int) -> None:
+    said = smooth_posteriors(
+        torch.zeros(count, 2, dtype=torch.float64), torch.tensor([2 / 3, 1 / 3], dtype=torch.float64).log(), 0.9
+    ).exp()
     torch.testing.assert_close(said, torch.tensor([[2 / 3, 1 / 3]] * count, dtype=torch.float64))
 
 
-def test_what_is_ruled_out_stays_so_and_gives_no_nan() -> None:
+def test_a_ruled_out_language_stays_impossible_without_nan() -> None:
     own = posteriors([0.99, 0.005, 0.005], [0.98, 0.01, 0.01])
-    said = shared(own, torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64).log(), 0.9).exp()
+    said = smooth_posteriors(own, torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64).log(), 0.9).exp()
     torch.testing.assert_close(said, torch.tensor([[0.0, 0.5, 0.5]] * 2, dtype=torch.float64))
-    alone = shared(own, torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).log(), 0.9).exp()
+    alone = smooth_posteriors(own, torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).log(), 0.9).exp()
     assert alone.tolist() == [[0.0, 1.0, 0.0]] * 2
 
 
-def test_a_bare_name_goes_with_the_sentences_around_it() -> None:
+def test_an_uninformative_sentence_takes_the_language_of_its_neighbours() -> None:
     own = posteriors([0.99, 0.01], [0.4, 0.6], [0.99, 0.01])
-    assert shared(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 0, 0]
+    assert smooth_posteriors(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 0, 0]
 
 
-def test_a_document_that_changes_its_language_is_followed() -> None:
+def test_a_change_of_language_within_a_document_is_followed() -> None:
     own = posteriors(*[[0.95, 0.05]] * 3, *[[0.05, 0.95]] * 3)
-    assert shared(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 0, 0, 1, 1, 1]
+    assert smooth_posteriors(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_a_sure_sentence_is_not_overruled() -> None:
+def test_a_certain_sentence_keeps_its_language() -> None:
     own = posteriors([0.97, 0.03], [1e-6, 1 - 1e-6], [0.97, 0.03])
-    assert shared(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 1, 0]
+    assert smooth_posteriors(own, even(own.shape[1]), 0.9).argmax(-1).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 3), (5, 1), (0, 0)])
-def test_nothing_to_share_changes_nothing(shape: tuple[int, int]) -> None:
+def test_a_single_sentence_is_not_smoothed(shape: tuple[int, int]) -> None:
     own = torch.zeros(shape)
-    torch.testing.assert_close(shared(own, torch.zeros(own.shape[1]), 0.9), own.log_softmax(-1))
+    torch.testing.assert_close(smooth_posteriors(own, torch.zeros(own.shape[1]), 0.9), own.log_softmax(-1))
 
 
 def test_a_long_document_stays_finite() -> None:
     own = torch.randn(5000, 17, generator=torch.Generator().manual_seed(0)).log_softmax(-1)
-    assert shared(own, even(own.shape[1]), 0.9).isfinite().all()
+    assert smooth_posteriors(own, even(own.shape[1]), 0.9).isfinite().all()

@@ -1,4 +1,4 @@
-"""Base LLMs on the Hub: at one commit, and without running anything of theirs."""
+"""Base LLMs on the Hub are pinned to a commit, and none of their code is executed."""
 
 import json
 import subprocess
@@ -17,11 +17,11 @@ from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.base_llm import load_base
 from modeling_retrieveall.model.manifest import read_manifest
 from modeling_retrieveall.model.tokenization_retrieveall import RetrieveAllTokenizer
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
+from tests.adapter_folders import copy_adapter
 from tests.conftest import ROOT, SENTENCES
 from tests.local_hub import LocalHub
-from tests.model.test_model_source import copy_adapter
 from tests.published import commit_folder
 
 TEXT = "Angela Merkel besuchte Nairobi."
@@ -39,10 +39,16 @@ def learn(base: str, tmp_path: Path) -> Learn:
     """Trains an adapter of ``ann/base``."""
 
     def learn(language: str, **settings: object) -> Path:
-        fixed = {"init": "none", "epochs": 0, "max_train_examples": 10, "encoder_layer": 1, "mixed_precision": "no"}
+        fixed = {
+            "init_adapter": "none",
+            "num_train_epochs": 0,
+            "max_train_samples": 10,
+            "encoder_layer": 1,
+            "mixed_precision": "no",
+        }
         source, output = str(SENTENCES / f"{language}.conll"), str(tmp_path / f"{language}-{len(settings)}")
-        fixed |= {"base": "ann/base"} | settings
-        return train(TrainingArguments(language=language, dataset=[source], output=output, **fixed))
+        fixed |= {"base_model": "ann/base"} | settings
+        return train(AdapterTrainingArguments(language=[language], dataset=[source], output_dir=output, **fixed))
 
     return learn
 
@@ -51,7 +57,7 @@ def change_base() -> str:
     return str(HfApi().upload_file(path_or_fileobj=b"# Base", path_in_repo="README.md", repo_id="ann/base").oid)
 
 
-def test_an_adapter_records_the_commit_of_its_base_and_so_do_card_and_model(hub: LocalHub, base: str, learn: Learn) -> None:
+def test_adapter_card_and_model_record_the_commit_of_the_base(hub: LocalHub, base: str, learn: Learn) -> None:
     folder = learn("de")
     assert read_manifest(folder).base_revision == base
     pushed = push_adapter(folder, "ann/de")
@@ -64,14 +70,12 @@ def test_an_adapter_records_the_commit_of_its_base_and_so_do_card_and_model(hub:
     assert RetrieveAllModel.from_pretrained("ann/model").config.base_revision == base
 
 
-def test_a_model_keeps_to_the_commit_of_its_base_and_further_languages_to_that_of_their_start(
-    hub: LocalHub, base: str, learn: Learn
-) -> None:
+def test_a_model_and_its_further_languages_stay_at_the_commit_of_their_base(hub: LocalHub, base: str, learn: Learn) -> None:
     folder = learn("de")
     newer = change_base()
     assert newer != base
     model = RetrieveAllModel.from_pretrained(folder)
-    assert model.add_language(learn("en", init=str(folder))) == "en"
+    assert model.add_language(learn("en", init_adapter=str(folder))) == "en"
     alone = learn("sw")
     assert read_manifest(alone).base_revision == newer
     with pytest.raises(AdapterError, match=f"has base revision '{newer}', the model '{base}'"):
@@ -79,9 +83,9 @@ def test_a_model_keeps_to_the_commit_of_its_base_and_further_languages_to_that_o
     assert model.add_language(learn("sw", base_revision=base)) == "sw"
 
 
-def test_a_base_whose_id_has_no_owner_is_pinned_like_any_other(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
+def test_a_base_with_a_hub_id_without_owner_is_pinned(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
     hub.renamed["gpt2"] = "ann/base"
-    folder = learn("de", base="gpt2")
+    folder = learn("de", base_model="gpt2")
     assert (read_manifest(folder).base_model, read_manifest(folder).base_revision) == ("gpt2", base)
     push_adapter(folder, "ann/de")
     card = ModelCard.load("ann/de")
@@ -89,7 +93,7 @@ def test_a_base_whose_id_has_no_owner_is_pinned_like_any_other(hub: LocalHub, ba
     newer = change_base()
     assert RetrieveAllModel.from_pretrained("ann/de").config.base_revision == base
     with pytest.raises(AdapterError, match=f"has base revision '{newer}', the model '{base}'"):
-        RetrieveAllModel.from_pretrained("ann/de").add_language(learn("en", base="gpt2"))
+        RetrieveAllModel.from_pretrained("ann/de").add_language(learn("en", base_model="gpt2"))
     # Adapters of earlier releases did not record the commit of such a base.
     earlier = copy_adapter(folder, tmp_path / "earlier", base_revision=None)
     assert RetrieveAllModel.from_pretrained(earlier).config.base_revision == newer
@@ -97,12 +101,12 @@ def test_a_base_whose_id_has_no_owner_is_pinned_like_any_other(hub: LocalHub, ba
 
 
 @pytest.mark.parametrize("name", ["no-such-base", "ann/no-such-base"])
-def test_a_base_that_is_neither_here_nor_on_the_hub_is_said_so(hub: LocalHub, base: str, learn: Learn, name: str) -> None:
-    with pytest.raises(HubError, match=f"no folder {name} here, and no repository {name} on the Hub"):
+def test_a_base_that_exists_neither_locally_nor_on_the_hub_is_named(hub: LocalHub, base: str, learn: Learn, name: str) -> None:
+    with pytest.raises(HubError, match=f"no local folder {name}, and no repository {name} on the Hub"):
         RetrieveAllModel.from_pretrained(learn("de"), base_model=name)
 
 
-def test_a_base_from_the_hub_serves_adapters_that_were_trained_on_its_folder(
+def test_a_base_from_the_hub_fits_adapters_that_were_trained_on_its_folder(
     hub: LocalHub, base: str, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tiny_adapter("de")
@@ -116,10 +120,10 @@ def test_a_base_from_the_hub_serves_adapters_that_were_trained_on_its_folder(
         again = RetrieveAllModel.from_pretrained(tmp_path / "saved", base_model=substitute)
         assert list(again.languages) == ["de", "en"]
     run = CliRunner().invoke(app, ["extract", "--model", str(folder), "--base", "ann/base", "--json", TEXT])
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 0, run.output_dir
 
 
-def test_a_base_in_a_folder_serves_adapters_that_were_trained_on_the_hubs(
+def test_a_base_in_a_folder_fits_adapters_that_were_trained_on_the_same_base_of_the_hub(
     hub: LocalHub, base: str, learn: Learn, tiny_base: Path
 ) -> None:
     model = RetrieveAllModel.from_pretrained(learn("de"), base_model=str(tiny_base))
@@ -127,9 +131,7 @@ def test_a_base_in_a_folder_serves_adapters_that_were_trained_on_the_hubs(
     assert model.add_language(learn("en")) == "en"
 
 
-def test_a_private_base_is_reached_with_the_token_and_kept_in_the_cache_asked_for(
-    hub: LocalHub, base: str, learn: Learn, tmp_path: Path
-) -> None:
+def test_a_private_base_is_loaded_with_token_and_cache_dir(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
     folder = learn("de")
     HfApi().update_repo_settings("ann/base", private=True)
     cache = str(tmp_path / "cache")
@@ -143,7 +145,7 @@ def test_a_private_base_is_reached_with_the_token_and_kept_in_the_cache_asked_fo
     push_adapter(folder, "ann/de", token="hf_ann")
 
 
-def test_a_base_runs_no_code_even_when_its_user_would_say_yes(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
+def test_a_base_runs_no_code_even_if_the_user_would_confirm(hub: LocalHub, base: str, learn: Learn, tmp_path: Path) -> None:
     mark = tmp_path / "it-ran"
     config = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.Evil"}}
     code = f"open({str(mark)!r}, 'w').close()\nclass EvilConfig: pass\nclass Evil: pass\n"
@@ -155,7 +157,7 @@ def test_a_base_runs_no_code_even_when_its_user_would_say_yes(hub: LocalHub, bas
     command = [sys.executable, "-m", "modeling_retrieveall.cli.app", "extract", "--model", "ann/evil-adapter", TEXT]
     done = subprocess.run(command, input="y\n", capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "'ann/evil' could not be loaded" in done.stderr
-    RetrieveAllConfig("ann/evil", commit).save_pretrained(tmp_path / "model")
+    RetrieveAllConfig(base_model="ann/evil", base_revision=commit).save_pretrained(tmp_path / "model")
     with pytest.raises((ValueError, OSError)):
         RetrieveAllTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=True)
     with pytest.raises(AdapterError, match="its base LLM 'ann/evil' cannot be found"):
@@ -163,8 +165,8 @@ def test_a_base_runs_no_code_even_when_its_user_would_say_yes(hub: LocalHub, bas
     assert not mark.exists()
 
 
-def test_the_tokenizer_of_a_model_is_that_of_its_base_at_its_commit(hub: LocalHub, base: str, tmp_path: Path) -> None:
-    RetrieveAllConfig("ann/base", base).save_pretrained(tmp_path)
+def test_the_tokenizer_of_a_model_is_that_of_its_base_at_the_pinned_commit(hub: LocalHub, base: str, tmp_path: Path) -> None:
+    RetrieveAllConfig(base_model="ann/base", base_revision=base).save_pretrained(tmp_path)
     change_base()
     tokenizer = RetrieveAllTokenizer.from_pretrained(tmp_path, trust_remote_code=True)
     assert tokenizer.decode(tokenizer("Nairobi")["input_ids"]) == "Nairobi"
@@ -172,7 +174,7 @@ def test_the_tokenizer_of_a_model_is_that_of_its_base_at_its_commit(hub: LocalHu
     assert asked == {base}
 
 
-def test_a_base_in_a_pickle_is_not_read(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_base_in_a_pickle_file_is_not_loaded(tiny_base: Path, tmp_path: Path) -> None:
     for file in tiny_base.glob("*.json"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
@@ -181,7 +183,7 @@ def test_a_base_in_a_pickle_is_not_read(tiny_base: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("given", "expected"), [({"dtype": torch.bfloat16}, torch.bfloat16), ({}, torch.float32)])
-def test_precision_and_attention_reach_the_base(
+def test_dtype_and_attention_are_passed_to_the_base(
     hub: LocalHub, learn: Learn, given: dict[str, torch.dtype], expected: torch.dtype
 ) -> None:
     model = RetrieveAllModel.from_pretrained(learn("de"), attn_implementation="eager", **given)

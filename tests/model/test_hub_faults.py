@@ -1,4 +1,4 @@
-"""Every remote call of a load and of a push goes wrong in every way: it succeeds all the same, or says so and harms nothing."""
+"""Every request of a load and of a push fails in every way: the load or push succeeds nevertheless, or fails cleanly."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from modeling_retrieveall import AdapterError, RetrieveAllModel
-from modeling_retrieveall.hub.push import Pushed, push_adapter
+from modeling_retrieveall.hub.push import PushResult, push_adapter
 from modeling_retrieveall.model.entities import Entity
 from modeling_retrieveall.model.hub_files import HubError
 from tests.local_hub import Kind, LocalHub
@@ -47,7 +47,7 @@ PUSH = {
 
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long the client would have waited before it tried again."""
+    """The times that the client would have waited between retries."""
     naps: list[float] = []
     monkeypatch.setattr("time.sleep", naps.append)
     return naps
@@ -55,7 +55,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def extract(hub: LocalHub, tiny_adapter: TINY) -> Callable[[], list[list[Entity]]]:
-    """Loads a model of one pinned adapter and one of the collection, and extracts in the language of the latter."""
+    """Loads a model with one pinned adapter and one of its collection, and extracts in the language of the latter."""
     slug = publish(tiny_adapter, "en", title="Faults")
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     publish(tiny_adapter, "de", title="Faults")
@@ -76,7 +76,7 @@ def asked(hub: LocalHub, method: str, path: str) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("call", LOAD)
-def test_a_fault_while_loading(
+def test_every_hub_fault_while_loading_is_survived_or_reported(
     hub: LocalHub, extract: Callable[[], list[list[Entity]]], naps: list[float], call: str, kind: Kind, tiny_adapter: TINY
 ) -> None:
     hub.fault(*LOAD[call], kind)
@@ -91,7 +91,7 @@ def test_a_fault_while_loading(
             found = None
         except AssertionError:
             # A language is missing, and it is said: its item was refused for good, or the collection could not be asked.
-            expected_word = "Skipped 1" if kind in (401, 403, 404) else "that were seen last"
+            expected_word = "Skipped 1" if kind in (401, 403, 404) else "from the last successful request"
             assert any(expected_word in str(w.message) for w in said)
             found = None
     assert asked(hub, *LOAD[call])
@@ -102,10 +102,10 @@ def test_a_fault_while_loading(
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("call", PUSH)
-def test_a_fault_while_pushing(
+def test_every_hub_fault_while_pushing_is_survived_or_reported(
     hub: LocalHub, tiny_adapter: TINY, naps: list[float], call: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def push() -> Pushed:
+    def push() -> PushResult:
         return push_adapter(tiny_adapter("de"), "ann/tiny-de", collection="ann/Faults")
 
     hub.fault(*PUSH[call], kind)

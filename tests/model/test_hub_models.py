@@ -18,11 +18,11 @@ PIN = re.compile(r"ann/tiny-(de|en|mul)@[0-9a-f]{40}")
 
 
 def fetched(hub: LocalHub, name: str) -> list[str]:
-    """The repositories of which a file was asked for."""
+    """The repositories from which a file was requested."""
     return [call.path.split("/resolve/")[0].strip("/") for call in hub.requests if call.path.endswith(name)]
 
 
-def test_a_collection_is_a_model_of_its_languages_each_at_one_commit(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_collection_is_loaded_as_a_model_with_each_language_pinned(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en", "mul")
     model = RetrieveAllModel.from_pretrained(collection=slug)
     assert list(model.languages) == ["de", "en", "mul"]
@@ -30,13 +30,13 @@ def test_a_collection_is_a_model_of_its_languages_each_at_one_commit(hub: LocalH
     assert RetrieveAllModel.from_pretrained(slug).languages == model.languages
 
 
-def test_it_extracts_as_the_adapters_do_from_their_folders(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_adapters_from_the_hub_extract_the_same_entities_as_from_folders(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
     ours = RetrieveAllModel.from_pretrained(collection=slug).extract([TEXT], language="de")
     assert ours == RetrieveAllModel.from_pretrained(tiny_adapter("de")).extract([TEXT], language="de")
 
 
-def test_weights_are_fetched_when_a_language_is_first_needed_and_once(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_weights_are_downloaded_once_when_a_language_is_first_needed(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en")
     hub.requests.clear()
     model = RetrieveAllModel.from_pretrained(collection=slug)
@@ -49,7 +49,7 @@ def test_weights_are_fetched_when_a_language_is_first_needed_and_once(hub: Local
     assert hub.requests == []
 
 
-def test_only_the_languages_asked_for_are_fetched(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_only_the_requested_languages_are_fetched(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en", "mul")
     hub.requests.clear()
     assert list(RetrieveAllModel.from_pretrained(slug, languages=["de"]).languages) == ["de", "mul"]
@@ -58,7 +58,7 @@ def test_only_the_languages_asked_for_are_fetched(hub: LocalHub, tiny_adapter: T
         RetrieveAllModel.from_pretrained(slug, languages=["sw"])
 
 
-def test_a_saved_model_pins_what_was_loaded_and_takes_new_languages_from_the_collection(
+def test_a_saved_model_pins_its_adapters_and_takes_new_languages_from_the_collection(
     hub: LocalHub, tiny_adapter: TINY, tmp_path: Path
 ) -> None:
     slug = publish(tiny_adapter, "de")
@@ -75,7 +75,7 @@ def test_a_saved_model_pins_what_was_loaded_and_takes_new_languages_from_the_col
     assert list(RetrieveAllModel.from_pretrained(tmp_path / "model", collection=None).languages) == ["de"]
 
 
-def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_adapters_from_folders_are_pushed_inside_the_model_repository(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     slug = publish(tiny_adapter, "de")
     model = RetrieveAllModel.from_pretrained(collection=slug)
     model.add_language(tiny_adapter("en"))
@@ -91,7 +91,7 @@ def test_adapters_of_folders_travel_inside_the_model_repository(hub: LocalHub, t
     assert saved.extract([TEXT], language="en") == model.extract([TEXT], language="en")
 
 
-def test_a_model_repository_is_loaded_at_the_revision_asked_for(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_model_repository_is_loaded_at_the_requested_revision(hub: LocalHub, tiny_adapter: TINY) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     first = model.push_to_hub("ann/tiny-model").commit
     model.add_language(tiny_adapter("en"))
@@ -100,7 +100,7 @@ def test_a_model_repository_is_loaded_at_the_revision_asked_for(hub: LocalHub, t
     assert list(RetrieveAllModel.from_pretrained("ann/tiny-model", revision=first).languages) == ["de"]
 
 
-def test_at_a_commit_hash_a_model_is_its_pins_and_nothing_newer(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_model_at_a_commit_hash_has_only_its_pinned_adapters(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de")
     commit = RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model").commit
     publish(tiny_adapter, "en")
@@ -112,7 +112,7 @@ def test_at_a_commit_hash_a_model_is_its_pins_and_nothing_newer(hub: LocalHub, t
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("language", "languages"), ("n_sentence", "n_sentences"), ("tokens", "token")])
-def test_a_misspelt_argument_is_pointed_out(tiny_adapter: TINY, wrong: str, right: str) -> None:
+def test_a_misspelt_argument_is_named_with_the_right_spelling(tiny_adapter: TINY, wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"got '{wrong}'; did you mean '{right}'"):
         RetrieveAllModel.from_pretrained(tiny_adapter("de"), **{wrong: 1})
 
@@ -126,7 +126,7 @@ def test_an_adapter_repository_is_a_model_of_one_language_and_can_be_added(hub: 
     assert model.add_language(f"ann/tiny-en@{commit}") == "en"
 
 
-def test_items_that_do_not_belong_are_skipped_with_one_warning_that_names_each(
+def test_unusable_items_of_a_collection_are_skipped_with_one_warning_that_names_each(
     hub: LocalHub, tiny_adapter: TINY, tmp_path: Path
 ) -> None:
     slug = publish(tiny_adapter, "de")
@@ -144,15 +144,15 @@ def test_items_that_do_not_belong_are_skipped_with_one_warning_that_names_each(
     assert list(loaded.languages) == ["de"]
     (warning,) = [str(w.message) for w in caught if "Skipped" in str(w.message)]
     empty, data, newer, other = warning.splitlines()[1:]
-    assert "ann/empty is no language adapter: it has no retrieveall.json" in empty
-    assert "the dataset ann/data is no language adapter" in data
+    assert "ann/empty is not a language adapter: it has no retrieveall.json" in empty
+    assert "the dataset ann/data is not a language adapter" in data
     assert "ann/newer@" in newer and "schema 99; this release reads up to 1" in newer
     assert "ann/other-base@" in other and "base LLM 'other/base'" in other
     with pytest.raises((AdapterError, HubError), match="ann/"):
         RetrieveAllModel.from_pretrained("ann/tiny-model", collection=slug, strict=True)
 
 
-def test_a_collection_alone_is_of_the_base_of_most_of_its_adapters(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
+def test_a_model_of_a_collection_has_the_base_of_most_of_its_adapters(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
     slug = publish(tiny_adapter, "mul")
     publish_changed(tiny_adapter, "en", "ann/other-base", slug, tmp_path / "a", base_model="other/base")
     publish(tiny_adapter, "de")
@@ -186,27 +186,29 @@ def test_a_collection_alone_is_of_the_base_of_most_of_its_adapters(hub: LocalHub
     ],
     ids=str,
 )
-def test_a_configuration_of_wrong_types_is_one_clear_error(hub: LocalHub, changes: dict[str, object]) -> None:
+def test_wrong_types_in_a_configuration_raise_one_clear_error(hub: LocalHub, changes: dict[str, object]) -> None:
     config = json.dumps({"model_type": "retrieveall"} | changes).encode()
     HfApi().create_repo("ann/model")
     HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", config)], commit_message="x")
-    with pytest.raises(AdapterError, match=r"ann/model@\w+/config.json is damaged: "):
+    with pytest.raises(AdapterError, match=r"ann/model@\w+/config.json cannot be read: "):
         RetrieveAllModel.from_pretrained("ann/model")
 
 
-def test_of_two_adapters_of_a_language_the_pinned_one_is_taken_and_without_a_pin_both_are_named(
+def test_a_pinned_adapter_takes_precedence_and_two_without_a_pin_are_an_error(
     hub: LocalHub, tiny_adapter: TINY, tmp_path: Path
 ) -> None:
     slug = publish(tiny_adapter, "de")
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     publish_changed(tiny_adapter, "de", "ann/rival", slug, tmp_path / "rival", training={"sentences": 1})
-    with pytest.raises(AdapterError, match=rf"ann/tiny-de@.* and ann/rival@.* are both of 'de'.*remove {slug} ann/rival"):
+    with pytest.raises(
+        AdapterError, match=rf"ann/tiny-de@.* and ann/rival@.* both have the language 'de'.*remove {slug} ann/rival"
+    ):
         RetrieveAllModel.from_pretrained(collection=slug)
     loaded = RetrieveAllModel.from_pretrained("ann/tiny-model", collection=slug)
     assert loaded.languages["de"].startswith("ann/tiny-de@")
 
 
-def test_a_pin_that_leads_nowhere_is_skipped_and_an_error_when_it_is_asked_for(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_pin_without_a_target_is_skipped_and_an_error_if_its_language_is_requested(hub: LocalHub, tiny_adapter: TINY) -> None:
     publish(tiny_adapter, "de", "en")
     model = RetrieveAllModel.from_pretrained("ann/tiny-de")
     model.add_language("ann/tiny-en")
@@ -221,7 +223,7 @@ def test_a_pin_that_leads_nowhere_is_skipped_and_an_error_when_it_is_asked_for(h
         RetrieveAllModel.from_pretrained("ann/tiny-model", languages=["en"])
 
 
-def test_a_private_model_and_its_private_adapters_are_their_owners(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_only_their_owner_can_load_a_private_model_and_its_private_adapters(hub: LocalHub, tiny_adapter: TINY) -> None:
     publish(tiny_adapter, "de")
     RetrieveAllModel.from_pretrained("ann/tiny-de").push_to_hub("ann/tiny-model")
     for repository in ("ann/tiny-de", "ann/tiny-model"):
@@ -232,7 +234,7 @@ def test_a_private_model_and_its_private_adapters_are_their_owners(hub: LocalHub
     assert model.extract([TEXT], language="de") is not None
 
 
-def test_a_gated_adapter_is_skipped_with_the_reason_by_those_without_access(hub: LocalHub, tiny_adapter: TINY) -> None:
+def test_a_gated_adapter_is_skipped_with_the_reason_without_access(hub: LocalHub, tiny_adapter: TINY) -> None:
     slug = publish(tiny_adapter, "de", "en")
     hub.store.find("model", "ann/tiny-en", "ann").gated = "manual"
     with pytest.warns(UserWarning, match="ann/tiny-en is gated, and this user has no access"):
@@ -241,7 +243,7 @@ def test_a_gated_adapter_is_skipped_with_the_reason_by_those_without_access(hub:
 
 
 @pytest.mark.parametrize("how", ["environment", "argument"])
-def test_offline_after_a_first_load_and_use_everything_works(
+def test_everything_works_offline_after_a_first_load_and_use(
     hub: LocalHub, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     slug = publish(tiny_adapter, "de", "en")
@@ -254,12 +256,12 @@ def test_offline_after_a_first_load_and_use_everything_works(
     after = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=how == "argument")
     assert after.languages == before.languages
     assert after.extract([TEXT], language="de") == found
-    with pytest.raises(HubUnreachableError, match=r"ann/tiny-en is neither a folder here nor in the cache.*retrieveall pull"):
+    with pytest.raises(HubUnreachableError, match=r"ann/tiny-en is neither a local folder nor in the cache.*retrieveall pull"):
         after.extract([TEXT], language="en")
     assert hub.requests == []
 
 
-def test_a_repository_that_is_no_model_says_what_it_lacks(hub: LocalHub, tmp_path: Path) -> None:
+def test_a_repository_without_a_model_names_the_missing_file(hub: LocalHub, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     commit_folder(tmp_path, "ann/notes")
     with pytest.raises(HubError, match=r"ann/notes: retrieveall.json is missing"):
@@ -267,7 +269,7 @@ def test_a_repository_that_is_no_model_says_what_it_lacks(hub: LocalHub, tmp_pat
 
 
 @pytest.mark.parametrize("reference", ["../../elsewhere", "/etc", "adapters/../../x", ""])
-def test_a_model_repository_cannot_name_a_folder_outside(hub: LocalHub, reference: str) -> None:
+def test_a_model_repository_cannot_refer_to_a_folder_outside_of_it(hub: LocalHub, reference: str) -> None:
     config = {"model_type": "retrieveall", "adapters": {"de": reference}}
     HfApi().create_repo("ann/model")
     HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", json.dumps(config).encode())], commit_message="x")
@@ -276,7 +278,7 @@ def test_a_model_repository_cannot_name_a_folder_outside(hub: LocalHub, referenc
 
 
 @pytest.mark.parametrize("fault", ["not an adapter", "gated", "deleted"])
-def test_what_was_skipped_online_is_skipped_offline(
+def test_an_adapter_skipped_online_is_skipped_offline(
     hub: LocalHub, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     slug = publish(tiny_adapter, "de", "en")
@@ -301,7 +303,7 @@ def test_what_was_skipped_online_is_skipped_offline(
     [{"num_labels": 10**9}, {"update": 5}, {"attn_implementation": "evil/kernel"}, {"dtype": "evil"}, {"id2label": 5}],
     ids=str,
 )
-def test_of_a_configuration_only_our_own_fields_are_read(hub: LocalHub, tiny_adapter: TINY, changes: dict[str, object]) -> None:
+def test_only_the_own_fields_of_a_configuration_are_read(hub: LocalHub, tiny_adapter: TINY, changes: dict[str, object]) -> None:
     RetrieveAllModel.from_pretrained(tiny_adapter("de")).push_to_hub("ann/model")
     config = json.loads(hub.store.find("model", "ann/model", "ann").at("main").files["config.json"].content) | changes
     HfApi().create_commit("ann/model", [CommitOperationAdd("config.json", json.dumps(config).encode())], commit_message="x")

@@ -1,4 +1,4 @@
-"""One language on disk: what is saved is read back, and what is damaged is refused with a hint."""
+"""A language adapter on disk: a saved adapter can be loaded, and a damaged one is refused with a helpful error."""
 
 import json
 import shutil
@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from modeling_retrieveall.model.entities import Example, Sentence, Span
+from modeling_retrieveall.model.errors import AdapterError
 from modeling_retrieveall.model.language_adapter import LanguageAdapter, hash_sentences, sentence_hash
 from modeling_retrieveall.model.lora_bank import LoraBank
-from modeling_retrieveall.model.lora_files import AdapterError, read_lora
+from modeling_retrieveall.model.lora_files import read_lora
 from modeling_retrieveall.model.manifest import Manifest, read_manifest
 from modeling_retrieveall.model.retrieval import ExampleIndex
-from tests.loud_adapters import loud_copy
+from tests.adapter_folders import edit_json
+from tests.random_adapters import copy_with_random_weights
 
 CONFIG, WEIGHTS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "retrieveall.json"
 EXAMPLES, VECTORS = "examples.parquet", "retrieval.safetensors"
@@ -29,12 +31,8 @@ HINT = "Train|Download|download|pip install"
 
 @pytest.fixture
 def folder(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> Path:
-    """A copy of the German adapter, to be damaged."""
-    return loud_copy(tiny_adapter("de"), tmp_path / "de", seed=0)
-
-
-def edit_json(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+    """A copy of the German adapter, which tests damage."""
+    return copy_with_random_weights(tiny_adapter("de"), tmp_path / "de", seed=0)
 
 
 def edit_tensors(file: Path, **changes: torch.Tensor | None) -> None:
@@ -47,7 +45,7 @@ def truncate(file: Path) -> None:
 
 
 def assert_refused(folder: Path, *mentions: str) -> None:
-    """Loading it with its weights fails with an error that names the folder, says what is wrong and what to do."""
+    """Loading the adapter and its weights fails; the error names the folder, what is wrong and what to do."""
     with pytest.raises(AdapterError, match=HINT) as caught:
         LanguageAdapter.load(folder).lora_weights(torch.float32)
     for mention in (str(folder), *mentions):
@@ -57,7 +55,7 @@ def assert_refused(folder: Path, *mentions: str) -> None:
 # Saving and loading
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
+def test_a_saved_adapter_can_be_loaded(tmp_path: Path, folder: Path) -> None:
     examples = [
         Example(Sentence.from_words(["Angela", "Merkel", "in", "北京", "."]), (Span(0, 2, "PER"), Span(3, 4, "LOC"))),
         Example(Sentence.from_words(["👨‍👩‍👧", "=", "שלום", ""]), ()),
@@ -68,7 +66,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
     saved = LanguageAdapter(manifest, index, torch.randn(3, 32), hashes, tmp_path)
     for name in (CONFIG, WEIGHTS):
         shutil.copy(folder / name, tmp_path / name)
-    saved.save_knowledge(tmp_path)
+    saved.save_index(tmp_path)
     loaded = LanguageAdapter.load(tmp_path)
     assert loaded.manifest == manifest
     assert loaded.language == "de"
@@ -80,13 +78,13 @@ def test_what_is_saved_is_loaded(tmp_path: Path, folder: Path) -> None:
     assert loaded.sentence_vectors().shape == (5, 32)
 
 
-def test_saving_again_what_was_loaded_changes_no_file(folder: Path, tmp_path: Path) -> None:
-    LanguageAdapter.load(folder).save_knowledge(tmp_path / "again")
+def test_saving_a_loaded_adapter_changes_no_file(folder: Path, tmp_path: Path) -> None:
+    LanguageAdapter.load(folder).save_index(tmp_path / "again")
     for name in (MANIFEST, EXAMPLES, VECTORS):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_a_trained_adapter_knows_its_language_labels_and_sentences(loaded_tiny_adapter: LanguageAdapter) -> None:
+def test_a_trained_adapter_has_its_language_labels_and_examples(loaded_tiny_adapter: LanguageAdapter) -> None:
     assert loaded_tiny_adapter.language == "de"
     assert loaded_tiny_adapter.manifest.entity_types == ["LOC", "ORG", "PER"]
     assert len(loaded_tiny_adapter.index.examples) == 20
@@ -97,16 +95,16 @@ def test_a_trained_adapter_knows_its_language_labels_and_sentences(loaded_tiny_a
 def test_an_adapter_without_examples_or_mentions_is_saved_and_loaded(folder: Path) -> None:
     adapter = LanguageAdapter.load(folder)
     empty = ExampleIndex([], torch.zeros(0, 32), torch.zeros(0, 32))
-    LanguageAdapter(adapter.manifest, empty, adapter.routing_vectors, adapter.training_hashes, folder).save_knowledge(folder)
+    LanguageAdapter(adapter.manifest, empty, adapter.routing_vectors, adapter.training_hashes, folder).save_index(folder)
     assert LanguageAdapter.load(folder).index.examples == []
 
 
-def test_a_field_of_the_manifest_that_this_release_does_not_know_is_passed_over(folder: Path) -> None:
+def test_unknown_fields_of_the_manifest_are_ignored(folder: Path) -> None:
     edit_json(folder / MANIFEST, colour="blue")
     assert LanguageAdapter.load(folder).language == "de"
 
 
-def test_the_weights_are_read_in_the_asked_precision(folder: Path) -> None:
+def test_the_weights_are_read_in_the_requested_dtype(folder: Path) -> None:
     weights = LanguageAdapter.load(folder).lora_weights(torch.bfloat16)
     assert {tensor.dtype for tensor in (*weights.a.values(), *weights.b.values())} == {torch.bfloat16}
     assert set(weights.scaling.values()) == {2.0}
@@ -133,14 +131,14 @@ def test_the_folder_loads_in_bare_peft_and_gives_the_logits_of_the_bank(folder: 
 
 
 @pytest.mark.parametrize("name", [MANIFEST, CONFIG, WEIGHTS, EXAMPLES, VECTORS])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_a_missing_file_is_named_in_the_error(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(AdapterError, match=name) as caught:
         LanguageAdapter.load(folder)
     assert str(folder) in str(caught.value)
 
 
-def test_a_folder_that_does_not_exist_is_no_adapter(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=f"not a language adapter: it has no {MANIFEST}"):
         LanguageAdapter.load(tmp_path / "nowhere")
 
@@ -173,20 +171,20 @@ def test_an_empty_file_is_refused(folder: Path, name: str) -> None:
     assert_refused(folder)
 
 
-def test_a_newer_schema_asks_for_an_upgrade(folder: Path) -> None:
+def test_a_newer_schema_is_refused_with_advice_to_upgrade(folder: Path) -> None:
     edit_json(folder / MANIFEST, schema_version=2)
     with pytest.raises(AdapterError, match=r"has schema 2; this release reads up to 1\. Run: pip install -U retrieveall"):
         read_manifest(folder)
 
 
 @pytest.mark.parametrize("version", ["two", None, [1]])
-def test_a_schema_that_is_no_number_is_refused(folder: Path, version: Any) -> None:
+def test_a_schema_version_that_is_not_an_integer_is_refused(folder: Path, version: Any) -> None:
     edit_json(folder / MANIFEST, schema_version=version)
     assert_refused(folder, MANIFEST)
 
 
 @pytest.mark.parametrize("name", ["language", "entity_types", "base_model", "base_revision", "hidden_size", "encoder_layer"])
-def test_a_manifest_without_a_field_is_refused_and_the_field_named(folder: Path, name: str) -> None:
+def test_a_missing_field_of_the_manifest_is_named_in_the_error(folder: Path, name: str) -> None:
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     del manifest[name]
     (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
@@ -201,9 +199,9 @@ def write_examples(file: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 3), (-1, 1), (1, 1), (2, 1), (5, 6)])
-def test_a_span_that_leaves_its_words_is_refused(folder: Path, start: int, end: int) -> None:
+def test_a_span_outside_of_its_sentence_is_refused(folder: Path, start: int, end: int) -> None:
     write_examples(folder / EXAMPLES, [{"tokens": ["Bonn", "."], "spans": [{"start": start, "end": end, "label": "LOC"}]}])
-    assert_refused(folder, "leaves its 2 words")
+    assert_refused(folder, "outside of its 2 words")
 
 
 @pytest.mark.parametrize(
@@ -217,7 +215,7 @@ def test_a_span_that_leaves_its_words_is_refused(folder: Path, start: int, end: 
         {"tokens": ["Bonn"], "spans": [{"start": 0, "end": None, "label": "LOC"}]},
     ],
 )
-def test_a_row_of_examples_that_lacks_something_is_refused(folder: Path, row: dict[str, Any]) -> None:
+def test_an_incomplete_row_of_examples_is_refused(folder: Path, row: dict[str, Any]) -> None:
     write_examples(folder / EXAMPLES, [row])
     assert_refused(folder)
 
@@ -235,7 +233,7 @@ def test_more_vectors_than_examples_or_mentions_are_refused(folder: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["sentences", "mentions", "routing"])
-def test_vectors_of_another_width_than_the_manifest_says_are_refused(folder: Path, name: str) -> None:
+def test_vectors_whose_width_differs_from_the_manifest_are_refused(folder: Path, name: str) -> None:
     rows = len(load_file(folder / VECTORS)[name])
     edit_tensors(folder / VECTORS, **{name: torch.zeros(rows, 31)})
     assert_refused(folder, "31")
@@ -245,7 +243,7 @@ def test_vectors_of_another_width_than_the_manifest_says_are_refused(folder: Pat
 
 
 @pytest.mark.parametrize("changes", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}, {"peft_type": "IA3"}])
-def test_another_kind_of_adapter_than_plain_lora_is_refused(folder: Path, changes: dict[str, Any]) -> None:
+def test_an_adapter_that_is_not_a_plain_lora_is_refused(folder: Path, changes: dict[str, Any]) -> None:
     edit_json(folder / CONFIG, **changes)
     assert_refused(folder, "not a plain LoRA")
 
@@ -267,17 +265,17 @@ def test_a_lora_config_without_its_alpha_is_refused(folder: Path) -> None:
         "strange",
     ],
 )
-def test_a_tensor_that_plain_lora_does_not_have_is_named(folder: Path, name: str) -> None:
+def test_a_tensor_that_is_not_plain_lora_is_named_in_the_error(folder: Path, name: str) -> None:
     edit_tensors(folder / WEIGHTS, **{name: torch.zeros(2)})
     assert_refused(folder, name)
 
 
-def test_an_a_without_its_b_is_named(folder: Path) -> None:
+def test_a_lora_a_without_its_lora_b_is_named_in_the_error(folder: Path) -> None:
     edit_tensors(folder / WEIGHTS, **{"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight": None})
     assert_refused(folder, "model.layers.0.mlp.up_proj")
 
 
-def test_a_dora_that_peft_itself_wrote_is_refused(folder: Path, tiny_base: Path) -> None:
+def test_a_dora_adapter_written_by_peft_is_refused(folder: Path, tiny_base: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(tiny_base)
     get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], use_dora=True)).save_pretrained(folder)
     assert_refused(folder, "no DoRA")
@@ -286,7 +284,7 @@ def test_a_dora_that_peft_itself_wrote_is_refused(folder: Path, tiny_base: Path)
 # Hashes of sentences
 
 
-def test_a_hash_is_of_64_bits_with_sign_and_stays_the_same_for_ever() -> None:
+def test_sentence_hashes_are_signed_64_bit_integers_that_never_change() -> None:
     assert sentence_hash("Angela Merkel besuchte Nairobi .") == 3191551876936172128
     assert -(2**63) <= sentence_hash("\ud800") < 2**63
     assert len({sentence_hash(str(number)) for number in range(1000)}) == 1000
@@ -298,7 +296,7 @@ def test_hashes_are_sorted_and_distinct() -> None:
     assert hash_sentences([]).dtype == torch.int64
 
 
-def test_an_adapter_of_a_relative_folder_is_found_after_the_process_has_moved(
+def test_an_adapter_in_a_relative_folder_is_found_after_the_working_directory_changes(
     tiny_adapter: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny_adapter("de")

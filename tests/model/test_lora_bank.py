@@ -1,4 +1,4 @@
-"""The bank computes what PEFT computes, row by row, and leaves the base alone otherwise."""
+"""The bank computes the same as PEFT for every row, and does not change the base LLM otherwise."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ IDS = torch.tensor([[1, 10, 20, 30, 40], [1, 11, 21, 31, 41], [1, 12, 22, 32, 42
 
 
 class Pair(NamedTuple):
-    """The same adapters twice: in PEFT, and in a bank over a base of its own."""
+    """The same adapters twice: in PEFT, and in a bank over another copy of the base LLM."""
 
     peft: PeftModel
     base: PreTrainedModel
@@ -65,7 +65,7 @@ def pair(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 @torch.no_grad()
 def peft_logits(peft: PeftModel, mixture: dict[str, float], ids: Tensor) -> Tensor:
-    """What PEFT gives for one row; a mixture is concatenated into one adapter, which PEFT defines as their weighted sum."""
+    """The output of PEFT for one row. PEFT concatenates a mixture into one adapter, which is the weighted sum of its adapters."""
     if not mixture:
         with peft.disable_adapter():
             return peft(ids[None]).logits[0]
@@ -124,7 +124,7 @@ def test_an_alpha_pattern_is_a_regular_expression_and_the_first_match_counts(tin
 
 
 class TwoLayers(nn.Module):
-    """The smallest base that has two linear layers of different shapes."""
+    """A minimal base LLM with two linear layers of different shapes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ def batches(draw: st.DrawFn) -> tuple[dict[str, LoraWeights], list[dict[str, flo
 
 
 def merged_output(base: TwoLayers, loaded: dict[str, LoraWeights], mixture: dict[str, float], x: Tensor) -> Tensor:
-    """What a base gives into whose weights the mixture has been multiplied."""
+    """The output of a base LLM with the mixture merged into its weights."""
     merged = TwoLayers()
     merged.load_state_dict(base.state_dict())
     for name, share in mixture.items():
@@ -186,7 +186,7 @@ def test_rows_equal_merged_weights_for_any_ranks_and_rows(
 
 
 def weights(rank: int = 2, value: float = 1.0) -> LoraWeights:
-    """An adapter of the two layers."""
+    """An adapter for both layers."""
     return LoraWeights(
         {m: torch.full((rank, i), value) for m, (i, _) in SHAPES.items()},
         {m: torch.full((o, rank), value) for m, (_, o) in SHAPES.items()},
@@ -201,7 +201,7 @@ def base() -> Iterator[TwoLayers]:
         yield TwoLayers()
 
 
-def test_the_least_recently_used_adapter_leaves_first(base: TwoLayers) -> None:
+def test_the_least_recently_used_adapter_is_evicted_first(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("de", weights())
     bank.load("en", weights())
@@ -221,7 +221,7 @@ def test_loading_a_name_again_replaces_its_weights(base: TwoLayers) -> None:
     assert bank.resident == ["de"]
 
 
-def test_an_unloaded_adapter_is_gone_and_unloading_it_again_is_no_error(base: TwoLayers) -> None:
+def test_unloading_an_adapter_twice_is_not_an_error(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("de", weights())
     bank.unload("de")
@@ -230,7 +230,7 @@ def test_an_unloaded_adapter_is_gone_and_unloading_it_again_is_no_error(base: Tw
         pass
 
 
-def test_outside_of_rows_the_base_computes_bit_for_bit_as_without_a_bank(base: TwoLayers) -> None:
+def test_outside_of_rows_the_base_is_bit_for_bit_unchanged(base: TwoLayers) -> None:
     x = torch.ones(2, 3, 6)
     bare = base(x)
     bank = LoraBank(base, slots=1)
@@ -240,7 +240,7 @@ def test_outside_of_rows_the_base_computes_bit_for_bit_as_without_a_bank(base: T
     assert torch.equal(base(x), bare)
 
 
-def test_after_an_exception_inside_rows_the_base_computes_as_before(base: TwoLayers) -> None:
+def test_after_an_exception_inside_rows_the_base_is_unchanged(base: TwoLayers) -> None:
     x = torch.ones(2, 3, 6)
     bare = base(x)
     bank = LoraBank(base, slots=1)
@@ -253,10 +253,10 @@ def test_after_an_exception_inside_rows_the_base_computes_as_before(base: TwoLay
 
 
 @pytest.mark.parametrize("outer", [{"de": 1.0}, {}], ids=["an adapter", "the bare base"])
-def test_rows_within_rows_are_refused(base: TwoLayers, outer: dict[str, float]) -> None:
+def test_nested_rows_are_refused(base: TwoLayers, outer: dict[str, float]) -> None:
     bank = LoraBank(base, slots=1)
     bank.load("de", weights())
-    with bank.rows([outer]), pytest.raises(RuntimeError, match="in force"), bank.rows([{"de": 1.0}]):
+    with bank.rows([outer]), pytest.raises(RuntimeError, match="is active"), bank.rows([{"de": 1.0}]):
         pass
 
 
@@ -271,7 +271,7 @@ def test_rows_within_rows_are_refused(base: TwoLayers, outer: dict[str, float]) 
         ("", (2, 6), (9, 2)),
     ],
 )
-def test_weights_that_do_not_fit_are_refused_and_nothing_changes(
+def test_weights_that_do_not_fit_are_refused_without_any_change(
     base: TwoLayers, module: str, a: tuple[int, ...], b: tuple[int, ...]
 ) -> None:
     x = torch.ones(1, 1, 6)
@@ -294,7 +294,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_changes(
 # Slots
 
 
-def test_a_pinned_adapter_stays_and_the_next_oldest_leaves(base: TwoLayers) -> None:
+def test_a_pinned_adapter_is_not_evicted(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("mul", weights())
     bank.pin("mul")
@@ -310,7 +310,7 @@ def test_a_pinned_adapter_stays_and_the_next_oldest_leaves(base: TwoLayers) -> N
     assert bank.resident == ["en", "sw"]
 
 
-def test_one_slot_always_stays_free_of_pins(base: TwoLayers) -> None:
+def test_one_slot_is_never_pinned(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("mul", weights())
     bank.load("de", weights())
@@ -323,18 +323,18 @@ def test_one_slot_always_stays_free_of_pins(base: TwoLayers) -> None:
         LoraBank(base, slots=0)
 
 
-def test_adapters_do_not_come_or_go_while_rows_are_in_force(base: TwoLayers) -> None:
+def test_adapters_cannot_be_loaded_or_unloaded_while_rows_are_active(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("de", weights())
     with bank.rows([{"de": 1.0}]):
-        with pytest.raises(RuntimeError, match="in force"):
+        with pytest.raises(RuntimeError, match="is active"):
             bank.load("en", weights())
-        with pytest.raises(RuntimeError, match="in force"):
+        with pytest.raises(RuntimeError, match="is active"):
             bank.unload("de")
     assert bank.resident == ["de"]
 
 
-def test_what_was_in_a_slot_before_leaves_no_trace(base: TwoLayers) -> None:
+def test_the_previous_adapter_of_a_slot_leaves_no_trace(base: TwoLayers) -> None:
     x = torch.randn(2, 3, 6)
     bank = LoraBank(base, slots=1)
     only_up = LoraWeights({"up": torch.ones(1, 6)}, {"up": torch.ones(9, 1)}, {"up": 1.0})
@@ -347,7 +347,7 @@ def test_what_was_in_a_slot_before_leaves_no_trace(base: TwoLayers) -> None:
         assert torch.equal(base(x), fresh)
 
 
-def test_an_adapter_of_a_higher_rank_changes_no_bit_of_the_others(base: TwoLayers) -> None:
+def test_an_adapter_of_a_higher_rank_does_not_change_the_others_by_one_bit(base: TwoLayers) -> None:
     x = torch.randn(1, 3, 6)
     bank = LoraBank(base, slots=2)
     torch.manual_seed(4)
@@ -360,7 +360,7 @@ def test_an_adapter_of_a_higher_rank_changes_no_bit_of_the_others(base: TwoLayer
         assert torch.equal(base(x), before)
 
 
-def test_loading_that_fails_half_way_leaves_the_others_as_they_were(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_load_does_not_change_the_other_adapters(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(1, 3, 6)
     bank = LoraBank(base, slots=2)
     bank.load("de", weights())
@@ -381,7 +381,7 @@ def test_loading_that_fails_half_way_leaves_the_others_as_they_were(base: TwoLay
     assert bank.resident == ["de", "en"]
 
 
-def test_what_an_adapter_left_whose_copying_failed_is_not_inherited(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_an_adapter_that_failed_to_load_are_cleared(base: TwoLayers, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(1, 3, 6)
     only_down = LoraWeights({"down": torch.ones(1, 9)}, {"down": torch.ones(4, 1)}, {"down": 1.0})
     bank = LoraBank(base, slots=1)
@@ -404,7 +404,7 @@ def test_what_an_adapter_left_whose_copying_failed_is_not_inherited(base: TwoLay
     torch.testing.assert_close(ours, merged_output(base, {"ru": only_down}, {"ru": 1.0}, x))
 
 
-def test_more_adapters_than_slots_at_once_are_an_error_before_any_is_loaded(base: TwoLayers) -> None:
+def test_more_adapters_than_slots_are_refused_before_any_is_loaded(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("mul", weights())
     bank.pin("mul")
@@ -417,7 +417,7 @@ def test_more_adapters_than_slots_at_once_are_an_error_before_any_is_loaded(base
 # Rows
 
 
-def test_rows_that_stay_keep_their_adapters(base: TwoLayers) -> None:
+def test_remaining_rows_keep_their_adapters(base: TwoLayers) -> None:
     x = torch.randn(3, 2, 6)
     bank = LoraBank(base, slots=2)
     bank.load("de", weights(value=1.0))
@@ -431,7 +431,7 @@ def test_rows_that_stay_keep_their_adapters(base: TwoLayers) -> None:
 def test_a_batch_of_another_size_than_the_rows_is_an_error(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=1)
     bank.load("de", weights())
-    with bank.rows([{"de": 1.0}] * 2), pytest.raises(ValueError, match="2 rows in force"):
+    with bank.rows([{"de": 1.0}] * 2), pytest.raises(ValueError, match=r"bank\.rows has 2 rows"):
         base(torch.ones(3, 1, 6))
 
 
@@ -439,7 +439,7 @@ def test_a_batch_of_another_size_than_the_rows_is_an_error(base: TwoLayers) -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_as_near_as_it_can_be(base: TwoLayers, dtype: torch.dtype) -> None:
+def test_half_precision_is_close_to_full_precision(base: TwoLayers, dtype: torch.dtype) -> None:
     torch.manual_seed(5)
     loaded = {"de": LoraWeights({"up": torch.randn(3, 6)}, {"up": torch.randn(9, 3)}, {"up": 0.5})}
     x = torch.randn(2, 3, 6)
@@ -454,7 +454,7 @@ def test_half_precision_is_as_near_as_it_can_be(base: TwoLayers, dtype: torch.dt
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_quantised_layers_give_what_peft_gives_over_them(tmp_path: Path, bits: int) -> None:
+def test_quantised_layers_give_the_output_of_peft(tmp_path: Path, bits: int) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install -e '.[quantization]'")
     wide_base = write_tiny_base(tmp_path / "base", hidden=64)  # bitsandbytes quantises in blocks of 64
     arguments: dict[str, Any] = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
@@ -480,7 +480,9 @@ def test_quantised_layers_give_what_peft_gives_over_them(tmp_path: Path, bits: i
 
 
 @pytest.mark.parametrize("place", ["cpu", "disk"])
-def test_a_split_and_offloaded_base_gives_what_a_whole_one_gives(tiny_base: Path, tmp_path: Path, pair: Pair, place: str) -> None:
+def test_a_split_and_offloaded_base_gives_the_output_of_a_whole_one(
+    tiny_base: Path, tmp_path: Path, pair: Pair, place: str
+) -> None:
     device_map = {
         "model.embed_tokens": "cpu",
         "model.layers.0": "cpu",

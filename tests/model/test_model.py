@@ -1,4 +1,4 @@
-"""Extraction: whatever is given, the entities are runs of its own characters, or the error says what to give."""
+"""Extraction: entities are substrings of the text for any input, and invalid input raises a helpful error."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from transformers import BitsAndBytesConfig
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
 from modeling_retrieveall.model.entities import Sentence, Span
 from modeling_retrieveall.model.grammar import AnswerGrammar
-from tests.loud_adapters import loud_copy, write_loud_adapters
+from tests.random_adapters import copy_with_random_weights, write_random_adapters
 from tests.strategies import texts, word_lists
 
 LABELS = {"LOC", "ORG", "PER"}
@@ -45,11 +45,11 @@ ODD = {
 
 @pytest.fixture(scope="module")
 def model(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    return RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+    return RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter))
 
 
 def assert_lie_in(text: str, entities: list[Entity]) -> None:
-    """Entities are in order, do not overlap, and are the text's own characters."""
+    """Entities are in order, do not overlap, and have the characters of the text."""
     end = 0
     for entity in entities:
         assert end <= entity.start <= entity.end <= len(text)
@@ -72,7 +72,7 @@ def test_a_string_has_one_result_and_a_list_a_list_of_results(model: RetrieveAll
     assert [model.extract(sentence)] == model.extract([sentence])
 
 
-def test_there_is_one_answer_for_each_text_in_the_order_of_the_texts(model: RetrieveAllModel) -> None:
+def test_there_is_one_result_per_text_in_order(model: RetrieveAllModel) -> None:
     found = model.extract(MIXED)
     assert len(found) == len(MIXED)
     assert any(result.entities for result in found)
@@ -89,7 +89,7 @@ def test_an_empty_list_gives_an_empty_list(model: RetrieveAllModel) -> None:
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
-def test_odd_text_is_answered_in_its_own_characters(model: RetrieveAllModel, text: str) -> None:
+def test_entities_of_unusual_texts_have_the_characters_of_the_text(model: RetrieveAllModel, text: str) -> None:
     assert_lie_in(text, model.extract(text).entities)
 
 
@@ -109,7 +109,7 @@ def test_a_text_of_any_length_is_read_to_its_end(model: RetrieveAllModel) -> Non
     assert_lie_in(text, result.entities)
 
 
-def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
+def test_windows_are_not_longer_than_configured(
     tiny_adapter: Callable[[str], Path],
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
@@ -125,7 +125,7 @@ def test_windows_of_a_text_are_no_longer_than_the_configuration_says(
         assert max(map(len, prompts)) <= len(model.tokenizer(frame)["input_ids"]) + copies * 24
 
 
-def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveAllModel) -> None:
+def test_entities_of_pre_split_words_consist_of_whole_words(model: RetrieveAllModel) -> None:
     words = [["Angela", "Merkel", "besuchte", "Nairobi-West", "."], ["St. Gallen", "liegt", "hier"], []]
     for row, result in zip(words, model.extract(words, is_split_into_words=True), strict=True):
         entities = result.entities
@@ -135,7 +135,7 @@ def test_words_are_answered_in_whole_words_of_their_joined_text(model: RetrieveA
         assert all(entity.start in starts and entity.end in ends for entity in entities)
 
 
-def test_words_are_read_as_the_text_they_make(model: RetrieveAllModel) -> None:
+def test_pre_split_words_give_the_prompt_of_their_text(model: RetrieveAllModel) -> None:
     from_words = model.extract(
         [["Angela", "Merkel", "besuchte", "Nairobi", "."]], language="de", is_split_into_words=True, details=True
     )[0]
@@ -145,10 +145,8 @@ def test_words_are_read_as_the_text_they_make(model: RetrieveAllModel) -> None:
     assert read_words.details.answer_ids == read_text.details.answer_ids
 
 
-def test_labels_of_which_one_begins_with_another_give_one_entity_each(
-    tiny_adapter: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = loud_copy(tiny_adapter("de"), tmp_path / "de", seed=0)
+def test_labels_with_a_common_prefix_give_one_entity_each(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = copy_with_random_weights(tiny_adapter("de"), tmp_path / "de", seed=0)
     manifest = json.loads((folder / "retrieveall.json").read_text(encoding="utf-8"))
     (folder / "retrieveall.json").write_text(json.dumps({**manifest, "entity_types": ["LOC", "LOCderiv", "ORG", "PER"]}))
     model = RetrieveAllModel.from_pretrained(folder)
@@ -161,19 +159,19 @@ def test_labels_of_which_one_begins_with_another_give_one_entity_each(
 
 
 @pytest.mark.parametrize("texts", [None, 5, 3.14, b"Bonn"], ids=str)
-def test_what_is_no_text_is_a_type_error_that_says_what_to_give(model: RetrieveAllModel, texts: Any) -> None:
+def test_an_input_of_a_wrong_type_raises_a_helpful_type_error(model: RetrieveAllModel, texts: Any) -> None:
     with pytest.raises(TypeError, match=r"Give .*(string|texts)"):
         model.extract(texts)
 
 
 @pytest.mark.parametrize("bad", [None, 5, ["nested"], b"Bonn"], ids=str)
-def test_a_text_that_is_no_string_is_named_by_its_position(model: RetrieveAllModel, bad: Any) -> None:
+def test_a_text_of_a_wrong_type_is_named_by_its_position(model: RetrieveAllModel, bad: Any) -> None:
     with pytest.raises(TypeError, match=r"texts\[1\] .* not a string"):
         model.extract(["Bonn", bad])
 
 
 @pytest.mark.parametrize("bad", ["Bonn liegt hier", [5], [None], [["nested"]], None, 5], ids=str)
-def test_words_that_are_no_list_of_strings_are_named_by_their_position(model: RetrieveAllModel, bad: Any) -> None:
+def test_words_of_a_wrong_type_are_named_by_their_position(model: RetrieveAllModel, bad: Any) -> None:
     with pytest.raises(TypeError, match=r"texts\[1\] .* not a list of strings"):
         model.extract([["Bonn"], bad], is_split_into_words=True)
 
@@ -186,7 +184,7 @@ def test_words_without_is_split_into_words_are_refused_with_a_hint(model: Retrie
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-def test_a_batch_of_no_sentences_is_refused(model: RetrieveAllModel, batch_size: int) -> None:
+def test_a_batch_size_of_zero_is_refused(model: RetrieveAllModel, batch_size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size is {batch_size}; give at least 1"):
         model.extract("Bonn", batch_size=batch_size)
 
@@ -194,7 +192,7 @@ def test_a_batch_of_no_sentences_is_refused(model: RetrieveAllModel, batch_size:
 # Batches
 
 
-def test_a_batch_of_mixed_languages_gives_what_each_gives_alone(model: RetrieveAllModel) -> None:
+def test_a_batch_of_mixed_languages_gives_the_results_of_each_text_alone(model: RetrieveAllModel) -> None:
     languages = ["de", "en", "mul"] * 3
     together = model.extract(MIXED, language=languages, batch_size=8)
     alone = model.extract(MIXED, language=languages, batch_size=1)
@@ -210,11 +208,11 @@ def test_the_batch_size_does_not_change_routes(model: RetrieveAllModel) -> None:
     assert list(map(places, together)) == list(map(places, alone))
 
 
-def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
+def test_a_batch_may_have_more_languages_than_slots(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
     narrow = RetrieveAllModel.from_pretrained(
-        write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=1, adapters_per_sentence=1
+        write_random_adapters(tmp_path, tiny_adapter), adapter_slots=1, adapters_per_sentence=1
     )
     languages = ["de", "en", "mul"] * 3
     assert list(map(places, narrow.extract(MIXED, language=languages))) == list(
@@ -223,13 +221,13 @@ def test_more_languages_in_a_batch_than_slots_are_served_all_the_same(
 
 
 def test_no_more_adapters_are_resident_than_there_are_slots(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
-    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
+    narrow = RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path, tiny_adapter), adapter_slots=2)
     narrow.extract(MIXED, language=["de", "en", "mul"] * 3)
     assert len(narrow.bank.resident) == 2
 
 
-def test_a_pinned_adapter_leaves_the_others_room(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
-    narrow = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path, tiny_adapter), adapter_slots=2)
+def test_a_pinned_adapter_leaves_slots_for_the_others(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    narrow = RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path, tiny_adapter), adapter_slots=2)
     languages = ["de", "en", "mul"] * 3
     before = list(map(places, narrow.extract(MIXED, language=languages)))
     narrow.extract("Bonn", language="mul")
@@ -238,7 +236,7 @@ def test_a_pinned_adapter_leaves_the_others_room(tiny_adapter: Callable[[str], P
     assert "mul" in narrow.bank
 
 
-def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
+def test_a_threshold_drops_less_probable_entities(model: RetrieveAllModel) -> None:
     every = [entity for result in model.extract(MIXED) for entity in result.entities]
     middle = sorted(entity.score for entity in every)[len(every) // 2]
     kept = [entity for result in model.extract(MIXED, threshold=middle) for entity in result.entities]
@@ -247,7 +245,7 @@ def test_a_threshold_drops_what_is_less_likely(model: RetrieveAllModel) -> None:
         model.extract(MIXED, threshold=1.5)
 
 
-def test_threads_that_extract_at_once_get_what_each_gets_alone(model: RetrieveAllModel) -> None:
+def test_concurrent_threads_get_the_results_of_a_single_thread(model: RetrieveAllModel) -> None:
     before = model.extract(MIXED)
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: model.extract(MIXED), range(8)))
@@ -258,12 +256,12 @@ def test_threads_that_extract_at_once_get_what_each_gets_alone(model: RetrieveAl
 
 
 @pytest.mark.parametrize("offloaded", ["model.layers.1", "model.embed_tokens", "lm_head"])
-def test_a_model_split_over_cpu_and_disk_extracts_what_a_whole_one_does(
+def test_a_model_split_over_cpu_and_disk_gives_the_same_entities(
     model: RetrieveAllModel, tiny_adapter: Callable[[str], Path], tmp_path: Path, offloaded: str
 ) -> None:
     parts = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
     split = RetrieveAllModel.from_pretrained(
-        write_loud_adapters(tmp_path / "adapters", tiny_adapter),
+        write_random_adapters(tmp_path / "adapters", tiny_adapter),
         device_map={part: "disk" if part == offloaded else "cpu" for part in parts},
         offload_folder=str(tmp_path / "offload"),
     )
@@ -271,7 +269,7 @@ def test_a_model_split_over_cpu_and_disk_extracts_what_a_whole_one_does(
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_a_quantised_embedded_llm_extracts(embedded_base: str, bits: int) -> None:
+def test_a_quantised_bundled_llm_extracts_entities(embedded_base: str, bits: int) -> None:
     pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: pip install -e '.[quantization]'")
     config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8, bnb_4bit_quant_type="nf4")
     model = RetrieveAllModel.from_pretrained("shipped", languages=["de"], quantization_config=config, dtype=torch.bfloat16)
@@ -292,7 +290,7 @@ def word_spans(sentence: Sentence, entities: list[Entity]) -> list[Span]:
 
 
 def assert_parsable(model: RetrieveAllModel, whole: Sentence, result: Extraction) -> None:
-    """The answer of each sentence is word for word the one that training would write for its entities."""
+    """The answer of each sentence is exactly the answer that training would write for its entities."""
     assert_lie_in(whole.text, result.entities)
     for served in result.sentences:
         # By both ends: the last word may be empty.
@@ -305,8 +303,8 @@ def assert_parsable(model: RetrieveAllModel, whole: Sentence, result: Extraction
 
 @pytest.fixture(scope="module")
 def windowless(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    """A model that reads every sentence in one window, so that it has one answer."""
-    model = RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+    """A model in which every sentence fits into one window, so that it has one answer."""
+    model = RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
     model.config.max_sentence_tokens = 100_000
     return model
 

@@ -1,4 +1,4 @@
-"""Tensors in, tensors out: ``generate`` gives the answers of ``extract``, ``forward`` the loss that a language is learned by."""
+"""The tensor interface: ``generate`` gives the answers of ``extract``, and ``forward`` the training loss."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +10,14 @@ from transformers import AutoModelForCausalLM
 
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel, RetrieveAllOutput
 from modeling_retrieveall.model.base_llm import load_base
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 
 TEXTS = ["Angela Merkel besuchte Nairobi.", "Bonn", "The United Nations met in New York; Wangari Maathai spoke.", "Nobody"]
 
 
 @pytest.fixture(scope="module")
 def model(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    return RetrieveAllModel.from_pretrained(write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter))
+    return RetrieveAllModel.from_pretrained(write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter))
 
 
 def tensors(model: RetrieveAllModel, texts: list[str], side: str = "right") -> dict[str, Tensor]:
@@ -46,18 +46,18 @@ def test_generate_gives_the_answers_of_extract(model: RetrieveAllModel, side: st
             assert f"{entity.text} = {entity.label}" in answer
 
 
-def test_generate_takes_one_sentence_without_a_mask(model: RetrieveAllModel) -> None:
+def test_generate_accepts_one_sentence_without_a_mask(model: RetrieveAllModel) -> None:
     ids = tensors(model, TEXTS[:1])["input_ids"]
     assert unpadded(model, model.generate(ids)) == [model.extract(TEXTS[0], details=True).sentences[0].details.answer_ids]
 
 
-def test_generate_reads_no_token_that_the_mask_hides(model: RetrieveAllModel) -> None:
+def test_generate_ignores_masked_tokens(model: RetrieveAllModel) -> None:
     batch = tensors(model, [TEXTS[0] + " Bonn"])
     batch["attention_mask"][:, len(model.tokenizer(TEXTS[0])["input_ids"]) :] = 0
     assert unpadded(model, model.generate(**batch)) == [model.extract(TEXTS[0], details=True).sentences[0].details.answer_ids]
 
 
-def test_generate_returns_all_that_was_found_when_asked_to(model: RetrieveAllModel) -> None:
+def test_generate_returns_details_on_request(model: RetrieveAllModel) -> None:
     output = model.generate(**tensors(model, TEXTS), return_dict_in_generate=True)
     results = model.extract(TEXTS, details=True)
     assert isinstance(output, RetrieveAllOutput)
@@ -81,7 +81,7 @@ def test_generate_refuses_an_unknown_language(model: RetrieveAllModel) -> None:
         model.generate(**tensors(model, TEXTS), language="xx")
 
 
-def test_a_row_without_words_is_answered_by_the_end_alone(model: RetrieveAllModel) -> None:
+def test_a_row_without_words_gives_only_the_end_token(model: RetrieveAllModel) -> None:
     output = model.generate(**tensors(model, ["", TEXTS[0], "  "]), return_dict_in_generate=True)
     assert unpadded(model, output.sequences)[0] == unpadded(model, output.sequences)[2] == model.answers.end
     assert output.entities[0] == output.entities[2] == []
@@ -94,7 +94,7 @@ def test_an_empty_batch_has_no_answers(model: RetrieveAllModel) -> None:
 
 
 @pytest.mark.parametrize("argument", [{"num_beams": 4}, {"do_sample": True}, {"max_new_tokens": 10}, {"temperature": 0.7}])
-def test_generate_refuses_what_the_grammar_rules_out(model: RetrieveAllModel, argument: dict[str, float]) -> None:
+def test_generate_refuses_arguments_that_the_grammar_does_not_allow(model: RetrieveAllModel, argument: dict[str, float]) -> None:
     with pytest.raises(TypeError, match=rf"got {next(iter(argument))}: answers are decoded greedily .* Call generate\("):
         model.generate(**tensors(model, TEXTS), **argument)
 
@@ -103,7 +103,7 @@ def test_generate_refuses_what_the_grammar_rules_out(model: RetrieveAllModel, ar
 
 
 def lesson(model: RetrieveAllModel) -> dict[str, Tensor]:
-    """Two sequences of unequal length, padded on the right, with labels on their last tokens."""
+    """Two sequences of different lengths, padded on the right, with labels for their last tokens."""
     ids = torch.tensor([[1, 10, 20, 30, 40, 50, 60], [1, 11, 21, 31, 41, 0, 0]])
     labels = torch.tensor([[-100, -100, -100, -100, 40, 50, 60], [-100, -100, -100, 31, 41, -100, -100]])
     return {"input_ids": ids, "attention_mask": torch.tensor([[1] * 7, [1] * 5 + [0] * 2]), "labels": labels}
@@ -132,7 +132,7 @@ def test_without_labels_there_are_logits_and_with_labels_the_loss_alone(model: R
     assert model(batch["input_ids"], batch["attention_mask"]).loss is None
 
 
-def test_the_loss_can_be_descended(model: RetrieveAllModel) -> None:
+def test_gradient_descent_reduces_the_loss(model: RetrieveAllModel) -> None:
     weight = model.base.get_input_embeddings().weight
     (gradient,) = torch.autograd.grad(model(**lesson(model)).loss, weight)
     assert gradient.isfinite().all() and gradient.abs().sum() > 0
@@ -141,9 +141,9 @@ def test_the_loss_can_be_descended(model: RetrieveAllModel) -> None:
 # embeddings
 
 
-def test_embeddings_are_those_of_the_base_and_grow_with_its_output_layer(tiny_base: Path) -> None:
+def test_embeddings_belong_to_the_base_and_are_resized_with_its_output_layer(tiny_base: Path) -> None:
     base, tokenizer = load_base(str(tiny_base))
-    model = RetrieveAllModel(RetrieveAllConfig(str(tiny_base), encoder_layer=1), base, tokenizer)
+    model = RetrieveAllModel(RetrieveAllConfig(base_model=str(tiny_base), encoder_layer=1), base, tokenizer)
     model.resize_token_embeddings(512)
     assert model.get_input_embeddings() is base.get_input_embeddings()
     assert model.get_output_embeddings() is base.get_output_embeddings()

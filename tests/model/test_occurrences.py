@@ -1,4 +1,4 @@
-"""Mentions whose words stand in a sentence more than once."""
+"""Mentions whose words are in the sentence more than once."""
 
 import itertools
 import random
@@ -15,7 +15,7 @@ from tests.strategies import spans_within
 
 
 class RandomDecoder:
-    """Finds each occurrence as probable as a random number says."""
+    """A decoder that gives each occurrence a random probability."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
@@ -37,7 +37,7 @@ def decoded(answers: AnswerFormat, sentence: Sentence, spans: list[Span]) -> Ans
 
 @given(drawn=labelled, rng=st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_chosen_mentions_keep_their_words_and_their_order(answers: AnswerFormat, drawn, rng) -> None:
+def test_reassigned_mentions_keep_their_words_and_order(answers: AnswerFormat, drawn, rng) -> None:
     sentence, spans = Sentence.from_words(drawn[0]), drawn[1]
     before = decoded(answers, sentence, spans)
     (after,) = OccurrenceChooser(RandomDecoder(rng), answers).choose([sentence], [before], [{"de": 1.0}])
@@ -48,7 +48,7 @@ def test_chosen_mentions_keep_their_words_and_their_order(answers: AnswerFormat,
     assert grammar.accepts(after.ids) and grammar.spans == moved
 
 
-def test_a_sentence_without_repeated_mentions_is_not_asked_about(answers: AnswerFormat) -> None:
+def test_the_llm_is_not_run_for_sentences_without_repeated_mentions(answers: AnswerFormat) -> None:
     decoder = RandomDecoder(random.Random(0))
     sentences = [Sentence.from_text("Bonn und Graz und in"), Sentence.from_text("Bonn und Bonn")]
     before = [
@@ -59,7 +59,7 @@ def test_a_sentence_without_repeated_mentions_is_not_asked_about(answers: Answer
     assert decoder.asked == []
 
 
-def test_a_word_repeated_without_end_is_asked_about_a_few_times(answers: AnswerFormat) -> None:
+def test_only_a_few_occurrences_of_a_word_are_compared(answers: AnswerFormat) -> None:
     decoder = RandomDecoder(random.Random(0))
     sentence = Sentence.from_words(["Bonn"] * 100)
     before = decoded(answers, sentence, [Span(0, 1, "LOC")])
@@ -67,6 +67,6 @@ def test_a_word_repeated_without_end_is_asked_about_a_few_times(answers: AnswerF
     assert len(decoder.asked) == 4
 
 
-def test_occurrences_are_told_by_their_tokens(answers: AnswerFormat) -> None:
+def test_occurrences_are_compared_by_their_tokens(answers: AnswerFormat) -> None:
     ids = answers.word_ids(Sentence.from_words(["Bonn", "-", "Bonn", "x", "Bonn-Bonn"]))
     assert occurrences(ids, Span(4, 5, "LOC"), 0) in ([Span(0, 3, "LOC"), Span(4, 5, "LOC")], [Span(4, 5, "LOC")])

@@ -1,4 +1,4 @@
-"""A published adapter in other people's loaders: bare PEFT, and vLLM's documented rules."""
+"""A published adapter loads in plain PEFT and follows the documented rules of vLLM."""
 
 import json
 import re
@@ -13,10 +13,10 @@ from safetensors import safe_open
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.base_llm import load_base
-from modeling_retrieveall.model.model_source import SHIPPED, resolve
+from modeling_retrieveall.model.model_source import SHIPPED, resolve_model
 from tests.local_hub import LocalHub
 
-ADAPTERS = resolve(SHIPPED).adapters
+ADAPTERS = resolve_model(SHIPPED).adapters
 TENSOR = re.compile(
     r"base_model\.model\.model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)\.lora_[AB]\.weight"
 )
@@ -25,7 +25,7 @@ MUST_BE_FALSE = ("use_dora", "lora_bias", "alora_invocation_tokens", "layer_repl
 HIGHEST_RANK = 512
 
 
-def test_the_same_adapter_in_bare_peft_gives_the_same_logits(hub: LocalHub, embedded_base: str) -> None:
+def test_an_adapter_in_bare_peft_gives_the_same_logits(hub: LocalHub, embedded_base: str) -> None:
     commit = push_adapter(ADAPTERS["de"], "ann/retrieveall-de").commit
     model = RetrieveAllModel.from_pretrained("ann/retrieveall-de")
     prompt = model.extract("Angela Merkel besuchte Nairobi.", language="de", details=True).sentences[0].details.prompt_ids
@@ -40,7 +40,7 @@ def test_the_same_adapter_in_bare_peft_gives_the_same_logits(hub: LocalHub, embe
 
 
 @pytest.mark.parametrize("language", sorted(ADAPTERS))
-def test_an_adapter_keeps_to_what_vllm_loads(language: str) -> None:
+def test_an_adapter_follows_the_rules_of_vllm(language: str) -> None:
     folder = ADAPTERS[language]
     assert isinstance(folder, Path)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Models that are copied, pickled, given to other processes and forked: each copy answers as the model does, and none hangs."""
+"""Copied, pickled and forked models give the results of the original, and no process hangs."""
 
 import copy
 import os
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.model.hub_files import Hub
-from tests.loud_adapters import loud_copy, write_loud_adapters
+from tests.random_adapters import copy_with_random_weights, write_random_adapters
 from tests.scripts import run_script
 
 TEXTS = ["Angela Merkel besuchte Nairobi.", "Ada Lovelace lived in London. Graz liegt an der Mur."]
@@ -20,7 +20,7 @@ TEXTS = ["Angela Merkel besuchte Nairobi.", "Ada Lovelace lived in London. Graz 
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def saved_by_torch(model: RetrieveAllModel, folder: Path) -> RetrieveAllModel:
 
 
 @pytest.mark.parametrize("how", ["pickle", "deepcopy", "torch"])
-def test_a_copy_answers_as_the_model_and_is_independent_of_it(model: RetrieveAllModel, how: str, tmp_path: Path) -> None:
+def test_a_copy_gives_the_same_results_and_is_independent(model: RetrieveAllModel, how: str, tmp_path: Path) -> None:
     ways = {
         "pickle": lambda: pickle.loads(pickle.dumps(model)),
         "deepcopy": lambda: copy.deepcopy(model),
@@ -48,12 +48,12 @@ def test_a_copy_answers_as_the_model_and_is_independent_of_it(model: RetrieveAll
     assert "en" in model.languages
 
 
-def test_a_copy_has_what_was_changed_after_loading(
+def test_a_copy_has_the_changes_made_after_loading(
     folder: Path, tiny_adapter: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     model = RetrieveAllModel.from_pretrained(".", languages=["de"], dtype="bfloat16")
-    model.add_language(loud_copy(tiny_adapter("en"), tmp_path / "en", 7))
+    model.add_language(copy_with_random_weights(tiny_adapter("en"), tmp_path / "en", 7))
     model.config.change({"max_distance": 1.5})
     expected, stored = model.extract(TEXTS), pickle.dumps(model)
     assert len(stored) < 10_000
@@ -64,7 +64,7 @@ def test_a_copy_has_what_was_changed_after_loading(
     assert pickle.loads(pickle.dumps(again.to(torch.float32))).base.dtype == torch.float32
 
 
-def test_a_model_of_remote_code_goes_to_another_process(model: RetrieveAllModel, tmp_path: Path) -> None:
+def test_a_model_of_remote_code_can_be_sent_to_another_process(model: RetrieveAllModel, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "saved")
     script = """
         import multiprocessing, sys
@@ -81,17 +81,17 @@ def test_a_model_of_remote_code_goes_to_another_process(model: RetrieveAllModel,
     run_script(script, tmp_path, tmp_path / "saved")
 
 
-def test_what_cannot_be_loaded_again_says_what_to_do(model: RetrieveAllModel, folder: Path, tiny_base: Path) -> None:
+def test_a_model_that_cannot_be_reloaded_raises_a_helpful_error(model: RetrieveAllModel, folder: Path, tiny_base: Path) -> None:
     base, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_base), AutoTokenizer.from_pretrained(tiny_base)
     with pytest.raises(TypeError, match=r"built from a base LLM in memory.*RetrieveAllModel\.from_pretrained"):
         copy.deepcopy(RetrieveAllModel(RetrieveAllConfig(encoder_layer=1), base, tokenizer))
     served = copy.deepcopy(model)
     served.use_backend(object())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="call answer_with there"):
+    with pytest.raises(TypeError, match="choose the backend there"):
         pickle.dumps(served)
 
 
-def test_a_token_is_not_stored() -> None:
+def test_a_token_is_not_pickled() -> None:
     hub = Hub(token="hf_secret", local_files_only=True)
     assert b"hf_secret" not in pickle.dumps(hub)
     assert pickle.loads(pickle.dumps(hub)) == Hub(local_files_only=True)
@@ -100,7 +100,7 @@ def test_a_token_is_not_stored() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_forked_processes_and_workers_of_a_data_loader_extract(folder: Path, tmp_path: Path) -> None:
+def test_forked_processes_and_data_loader_workers_can_extract(folder: Path, tmp_path: Path) -> None:
     script = """
         import os, sys
         import torch

@@ -1,4 +1,4 @@
-"""The pipeline of transformers, from a model's folder alone: what goes in streams, and comes out in order."""
+"""The transformers pipeline, loaded from a model's folder: inputs may be streams, and results are in order."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from transformers.pipelines.pt_utils import KeyDataset
 from transformers.pipelines.token_classification import AggregationStrategy
 
 from modeling_retrieveall import RetrieveAllModel
-from tests.loud_adapters import write_loud_adapters
+from tests.random_adapters import write_random_adapters
 
 TEXTS = ["Angela Merkel besuchte Nairobi.", "", "Ada Lovelace lived in London. Graz liegt an der Mur."] * 7
 
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    adapters = write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    adapters = write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
     RetrieveAllModel.from_pretrained(adapters).save_pretrained(saved := tmp_path_factory.mktemp("saved"))
     return saved
 
@@ -48,7 +48,7 @@ def assert_alike(found: list[list[dict[str, Any]]], expected: list[list[dict[str
         assert [group["score"] for group in groups] == pytest.approx([group["score"] for group in same], abs=1e-4)
 
 
-def test_a_text_gives_its_groups_and_their_languages(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
+def test_a_text_gives_entity_groups_with_their_languages(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
     groups = extractor(TEXTS[2])
     assert_alike([groups], [expected[2]])
     assert {group["language"] for group in groups} <= {"de", "en"}
@@ -57,18 +57,20 @@ def test_a_text_gives_its_groups_and_their_languages(extractor: Any, expected: l
 
 
 @pytest.mark.parametrize("task", ["token-classification", "ner"])
-def test_the_example_that_the_hub_shows_works(folder: Path, expected: list[list[dict[str, Any]]], task: str) -> None:
+def test_the_code_snippet_of_the_hub_works(folder: Path, expected: list[list[dict[str, Any]]], task: str) -> None:
     assert_alike([pipeline(task, model=str(folder), trust_remote_code=True)(TEXTS[2])], [expected[2]])
 
 
-def test_lists_generators_and_datasets_give_the_same_in_order(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
+def test_lists_generators_and_datasets_give_the_same_results_in_order(
+    extractor: Any, expected: list[list[dict[str, Any]]]
+) -> None:
     assert_alike(extractor(TEXTS, batch_size=4), expected)
     assert_alike(list(extractor(text for text in TEXTS)), expected)
     assert_alike(list(extractor(KeyDataset(Dataset.from_dict({"text": TEXTS}), "text"))), expected)
     assert extractor([]) == []
 
 
-def test_a_stream_is_read_as_its_results_are(extractor: Any) -> None:
+def test_a_stream_is_read_lazily(extractor: Any) -> None:
     read = 0
 
     def endless() -> Iterator[str]:
@@ -84,14 +86,16 @@ def test_a_stream_is_read_as_its_results_are(extractor: Any) -> None:
 
 
 @pytest.mark.parametrize("task", ["ner", "token-classification", "retrieveall-ner"])
-def test_what_examples_of_other_models_pass_is_taken(task: str, folder: Path, expected: list[list[dict[str, Any]]]) -> None:
+def test_arguments_of_other_token_classification_models_are_accepted(
+    task: str, folder: Path, expected: list[list[dict[str, Any]]]
+) -> None:
     arguments = {"aggregation_strategy": "simple", "device": "cpu", "batch_size": 2, "num_workers": 0, "stride": 8}
     extractor = pipeline(task, model=str(folder), trust_remote_code=True, **arguments)
     assert_alike(extractor(TEXTS), expected)
     assert list(extractor(TEXTS[2])[0]) == ["entity_group", "score", "word", "start", "end", "language"]
 
 
-def test_every_way_to_ask_for_groups_gives_the_same(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
+def test_every_supported_aggregation_strategy_gives_the_same_groups(extractor: Any, expected: list[list[dict[str, Any]]]) -> None:
     for name in ("simple", "first", "average", "max"):
         assert_alike([extractor(TEXTS[2], aggregation_strategy=name)], [expected[2]])
         assert_alike([extractor(TEXTS[2], aggregation_strategy=AggregationStrategy(name))], [expected[2]])
@@ -110,7 +114,7 @@ def test_labels_are_ignored(extractor: Any, expected: list[list[dict[str, Any]]]
     assert_alike(list(extractor(iter(TEXTS), ignore_labels=label)), left)
 
 
-def test_words_are_taken(extractor: Any, folder: Path) -> None:
+def test_pre_split_words_are_accepted(extractor: Any, folder: Path) -> None:
     words = [text.split() for text in TEXTS[2:4]]
     results = RetrieveAllModel.from_pretrained(folder).extract(words, is_split_into_words=True)
     places = [[(entity.start, entity.end, entity.label) for entity in result.entities] for result in results]
@@ -125,15 +129,15 @@ def test_words_are_taken(extractor: Any, folder: Path) -> None:
         extractor(words, is_split_into_words=True, delimiter="_")
 
 
-def test_a_loaded_model_is_taken(folder: Path, expected: list[list[dict[str, Any]]]) -> None:
+def test_a_loaded_model_is_accepted(folder: Path, expected: list[list[dict[str, Any]]]) -> None:
     assert_alike(pipeline("retrieveall-ner", model=RetrieveAllModel.from_pretrained(folder))(TEXTS), expected)
 
 
-def test_an_argument_that_it_does_not_take_is_named(extractor: Any) -> None:
+def test_an_unsupported_argument_is_named_in_the_error(extractor: Any) -> None:
     with pytest.raises(TypeError, match="The pipeline got offset_mapping, top_k; it takes aggregation_strategy, batch_size"):
         extractor(TEXTS[0], top_k=3, offset_mapping=[])
 
 
-def test_the_code_is_not_run_without_trust(folder: Path) -> None:
+def test_remote_code_is_not_run_without_trust(folder: Path) -> None:
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         pipeline("retrieveall-ner", model=str(folder))

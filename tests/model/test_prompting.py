@@ -1,4 +1,4 @@
-"""The prompt reads as documented, keeps to its budget, and no text can imitate its lines."""
+"""The prompt has the documented format and stays within its budget, and no text can imitate its lines."""
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ def mentions_of(*found: Example) -> list[Mention]:
 
 
 def text_of(answers: AnswerFormat, prompt: Prompt) -> str:
-    """The prompt as text, after its beginning-of-sequence token."""
+    """The prompt as text, without its beginning-of-sequence token."""
     assert prompt.ids[0] == answers.tokenizer.bos_token_id
     text: str = answers.tokenizer.decode(prompt.ids[1:])
     return text
@@ -36,11 +36,11 @@ def text_of(answers: AnswerFormat, prompt: Prompt) -> str:
 
 @pytest.fixture(scope="module")
 def writer(answers: AnswerFormat) -> PromptWriter:
-    """A writer whose budget everything here finds room in."""
+    """A writer whose budget is large enough for all examples of this file."""
     return PromptWriter(answers, max_example_tokens=10_000)
 
 
-def test_the_prompt_reads_as_documented_with_the_nearest_last(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_the_prompt_is_as_documented_with_the_nearest_examples_last(answers: AnswerFormat, writer: PromptWriter) -> None:
     prompt = writer.write(QUESTION, mentions_of(MERKEL, LUSAKA), [MERKEL, LUSAKA])
     assert text_of(answers, prompt) == (
         "Known entities: Lusaka = LOC; Nairobi = LOC; Angela Merkel = PER\n"
@@ -55,25 +55,25 @@ def test_the_prompt_reads_as_documented_with_the_nearest_last(answers: AnswerFor
     assert prompt.examples == (LUSAKA, MERKEL)
 
 
-def test_a_sentence_alone_is_a_prompt_of_two_lines(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_a_sentence_without_examples_gives_a_prompt_of_two_lines(answers: AnswerFormat, writer: PromptWriter) -> None:
     prompt = writer.write(QUESTION)
     assert text_of(answers, prompt) == "Text: Angela Müller kam aus Sambia.\nEntities:"
     assert (prompt.mentions, prompt.examples) == ((), ())
 
 
-def test_an_example_without_entities_is_answered_by_the_line_break(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_an_example_without_entities_has_an_empty_answer(answers: AnswerFormat, writer: PromptWriter) -> None:
     text = text_of(answers, writer.write(QUESTION, examples=[RAIN]))
     assert text.startswith("Text: Es regnet.\nEntities:\nText: Angela")
 
 
-def test_mentions_without_sentences_and_sentences_without_mentions_are_shown(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_mentions_alone_and_sentences_alone_are_included_in_the_prompt(answers: AnswerFormat, writer: PromptWriter) -> None:
     with_mentions = writer.write(QUESTION, mentions_of(LUSAKA))
     assert text_of(answers, with_mentions).startswith("Known entities: Lusaka = LOC\nText: Angela Müller")
     with_examples = writer.write(QUESTION, examples=[LUSAKA])
     assert text_of(answers, with_examples).startswith("Text: Der Kanzler reiste")
 
 
-def test_raw_and_split_text_are_prompted_alike_as_people_write(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_raw_and_pre_split_text_give_the_same_prompt(answers: AnswerFormat, writer: PromptWriter) -> None:
     raw = Sentence.from_text("Er kam (spät) nach 北京, heute.")
     split = Sentence.from_words(["Er", "kam", "(", "spät", ")", "nach", "北", "京", ",", "heute", "."])
     assert writer.write(raw).ids == writer.write(split).ids
@@ -82,7 +82,7 @@ def test_raw_and_split_text_are_prompted_alike_as_people_write(answers: AnswerFo
 
 @given(found=st.lists(examples, max_size=3), sentence=sentences, budget=st.integers(0, 120))
 @settings(deadline=None)
-def test_the_retrieved_part_keeps_to_its_budget(
+def test_the_retrieved_part_stays_within_its_budget(
     answers: AnswerFormat, found: list[Example], sentence: Sentence, budget: int
 ) -> None:
     writer = PromptWriter(answers, budget)
@@ -92,7 +92,7 @@ def test_the_retrieved_part_keeps_to_its_budget(
 
 @given(found=st.lists(examples, max_size=3), sentence=sentences, budget=st.integers(0, 120))
 @settings(deadline=None)
-def test_over_the_budget_the_farthest_are_dropped_first_and_never_the_sentence(
+def test_the_farthest_examples_are_dropped_first_and_never_the_sentence(
     answers: AnswerFormat, found: list[Example], sentence: Sentence, budget: int
 ) -> None:
     writer = PromptWriter(answers, budget)
@@ -104,12 +104,12 @@ def test_over_the_budget_the_farthest_are_dropped_first_and_never_the_sentence(
     assert prompt.ids[len(prompt.ids) - len(alone) :] == alone
 
 
-def test_when_the_nearest_sentence_has_no_room_no_farther_one_takes_its_place(answers: AnswerFormat) -> None:
+def test_if_the_most_similar_sentence_does_not_fit_no_other_one_is_included(answers: AnswerFormat) -> None:
     long = example("Angela Merkel besuchte " + "sehr " * 60 + "oft Nairobi.", (0, 2, "PER"))
     assert PromptWriter(answers, max_example_tokens=60).write(QUESTION, examples=[long, RAIN]).examples == ()
 
 
-def test_mentions_and_sentences_take_turns_for_the_budget(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_mentions_and_sentences_fill_the_budget_alternately(answers: AnswerFormat, writer: PromptWriter) -> None:
     far = example("Die Internationale Arbeitsorganisation der Vereinten Nationen tagt.", (1, 6, "ORG"))
     mentions, found = mentions_of(LUSAKA, far), [LUSAKA, far]
     one_of_each = len(writer.write(QUESTION, mentions[:1], found[:1]).ids) - len(writer.write(QUESTION).ids)
@@ -117,14 +117,14 @@ def test_mentions_and_sentences_take_turns_for_the_budget(answers: AnswerFormat,
     assert (prompt.mentions, prompt.examples) == ((mentions[0],), (LUSAKA,))
 
 
-def test_without_a_budget_nothing_is_retrieved_into_the_prompt(answers: AnswerFormat, writer: PromptWriter) -> None:
+def test_with_a_budget_of_zero_the_prompt_has_no_examples(answers: AnswerFormat, writer: PromptWriter) -> None:
     prompt = PromptWriter(answers, 0).write(QUESTION, mentions_of(MERKEL), [MERKEL, RAIN])
     assert prompt == writer.write(QUESTION)
 
 
 @given(found=st.lists(examples, max_size=3), sentence=sentences)
 @settings(deadline=None)
-def test_no_text_brings_lines_separators_or_special_tokens_of_its_own(
+def test_no_text_can_add_lines_separators_or_special_tokens(
     answers: AnswerFormat, writer: PromptWriter, found: list[Example], sentence: Sentence
 ) -> None:
     mentions = mentions_of(*found)

@@ -1,4 +1,4 @@
-"""The nearest distinct mentions and sentences over the threshold, and never the sentence itself."""
+"""Retrieval returns the most similar distinct mentions and sentences above the threshold, never the sentence itself."""
 
 import math
 
@@ -19,7 +19,7 @@ CITIES = ("Bonn", "Graz", "Lima", "Oslo", "Riga", "Rom")
 
 
 def at(*degrees: float) -> Tensor:
-    """Points on the unit circle, far from the origin as hidden states are."""
+    """Points on a unit circle far from the origin, like hidden states."""
     return torch.tensor([[5.0 + math.cos(math.radians(d)), 5.0 + math.sin(math.radians(d))] for d in degrees])
 
 
@@ -53,7 +53,7 @@ def sentences_of(found: Retrieved) -> list[str]:
 FOUR_CORNERS = index_of([city(name) for name in CITIES[:4]], 0, 90, 180, 270)
 
 
-def test_the_nearest_come_first_with_their_cosine_around_the_centre() -> None:
+def test_hits_are_sorted_by_their_centred_cosine() -> None:
     found = search(FOUR_CORNERS, query(10))
     assert mentions_of(found) == sentences_of(found) == ["Bonn", "Graz", "Oslo", "Lima"]
     expected = [math.cos(math.radians(d)) for d in (10, 80, 100, 170)]
@@ -61,14 +61,14 @@ def test_the_nearest_come_first_with_their_cosine_around_the_centre() -> None:
     assert [hit.similarity for hit in found.examples] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_mention_is_as_near_as_the_word_nearest_to_it() -> None:
+def test_the_similarity_of_a_mention_is_that_of_the_most_similar_word() -> None:
     found = search(FOUR_CORNERS, query(10, 95, 175), limit=2)
     assert mentions_of(found) == ["Graz", "Lima"]
     assert sentences_of(found) == ["Bonn", "Graz"]
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
-def test_no_more_are_returned_than_asked_for(n_entities: int, n_sentences: int) -> None:
+def test_not_more_than_n_results_are_returned(n_entities: int, n_sentences: int) -> None:
     found = FOUR_CORNERS.search(query(10), n_entities, n_sentences, NO_THRESHOLD, NO_THRESHOLD)
     assert (len(found.mentions), len(found.examples)) == (min(n_entities, 4), min(n_sentences, 4))
 
@@ -78,9 +78,7 @@ def test_no_more_are_returned_than_asked_for(n_entities: int, n_sentences: int) 
     st.floats(0, 359),
     st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]),
 )
-def test_all_and_only_those_over_mean_plus_factor_times_deviation_are_returned(
-    degrees: list[float], asked: float, factor: float
-) -> None:
+def test_exactly_the_results_over_the_threshold_are_returned(degrees: list[float], asked: float, factor: float) -> None:
     vectors = at(*degrees)
     centre = vectors.mean(0)
     similarities = normalize(vectors - centre, dim=-1) @ normalize(at(asked)[0] - centre, dim=0)
@@ -92,33 +90,33 @@ def test_all_and_only_those_over_mean_plus_factor_times_deviation_are_returned(
                 assert (name in names) == (similarity > threshold)
 
 
-def test_the_two_levels_have_thresholds_of_their_own() -> None:
+def test_mentions_and_sentences_have_separate_thresholds() -> None:
     found = FOUR_CORNERS.search(query(10), 4, 4, entity_threshold=1.0, sentence_threshold=NO_THRESHOLD)
     assert (len(found.mentions), len(found.examples)) == (1, 4)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_nearer_of_two_is_exactly_one_deviation_over_the_mean_and_so_returned(seed: int) -> None:
+def test_the_better_of_two_is_exactly_at_the_threshold_and_returned(seed: int) -> None:
     vectors = torch.randn(3, 64, generator=torch.Generator().manual_seed(seed))
     index = ExampleIndex([city("Bonn"), city("Graz")], vectors[:2], vectors[:2])
     found = search(index, SentenceVectors(vectors[2], vectors[2:]), factor=1.0)
     assert (len(found.mentions), len(found.examples)) == (1, 1)
 
 
-def test_a_mention_is_returned_once_however_many_sentences_have_it() -> None:
+def test_a_mention_of_several_sentences_is_returned_once() -> None:
     examples = [example("Bonn ruht.", (0, 1, "LOC")), example("Bonn wacht.", (0, 1, "LOC")), city("Bonn", "ORG"), city("Graz")]
     found = search(index_of(examples, 0, 5, 20, 180), query(0))
     assert [(hit.item.text, hit.item.span.label) for hit in found.mentions] == [("Bonn", "LOC"), ("Bonn", "ORG"), ("Graz", "LOC")]
     assert found.mentions[0].item.example.sentence.text == "Bonn ruht."
 
 
-def test_a_sentence_is_returned_once_however_often_it_is_in_the_index() -> None:
+def test_a_sentence_that_is_several_times_in_the_index_is_returned_once() -> None:
     found = search(index_of([city("Bonn"), city("Bonn"), city("Graz")], 0, 5, 180), query(0))
     assert sentences_of(found) == ["Bonn", "Graz"]
 
 
 @pytest.mark.parametrize("copies", [3, 8, 40])
-def test_many_duplicates_of_the_nearest_leave_room_for_the_next(copies: int) -> None:
+def test_duplicates_of_the_nearest_do_not_displace_the_next(copies: int) -> None:
     examples = [example(f"Bonn ruht {i} Tage.", (0, 1, "LOC")) for i in range(copies)] + [city("Graz"), city("Lima")]
     index = ExampleIndex(examples, at(*[0.0] * copies, 10, 180), at(*[0.0] * copies, 10, 180))
     assert mentions_of(search(index, query(0), limit=2)) == ["Bonn", "Graz"]
@@ -142,12 +140,12 @@ def test_excluding_the_only_example_leaves_nothing() -> None:
     assert search(index, query(0), exclude=city("Bonn").key) == Retrieved([], [])
 
 
-def test_a_key_that_is_not_in_the_index_excludes_nothing() -> None:
+def test_an_unknown_key_excludes_nothing() -> None:
     assert search(FOUR_CORNERS, query(10), exclude="Rom ist fern .") == search(FOUR_CORNERS, query(10))
 
 
-def test_an_excluded_example_does_not_move_the_threshold() -> None:
-    # By its own similarity of 1 or left out altogether, it leaves the threshold over 1: nothing stands out from such an index.
+def test_an_excluded_example_does_not_affect_the_threshold() -> None:
+    # With or without the excluded example, the threshold is above 1, so nothing is returned.
     examples = [city(name) for name in CITIES]
     index = index_of(examples, 0, 0, 30, 350, 150, 150)
     assert search(index, query(0), factor=1.0) == Retrieved([], [])
@@ -167,7 +165,7 @@ def test_an_index_without_mentions_still_finds_sentences() -> None:
     assert [hit.item.sentence.text for hit in found.examples] == ["Es regnet.", "Es schneit."]
 
 
-def test_a_sentence_without_words_has_no_mentions_near_it() -> None:
+def test_a_sentence_without_words_retrieves_no_mentions() -> None:
     found = search(FOUR_CORNERS, SentenceVectors(at(10)[0], torch.zeros(0, 2)))
     assert found.mentions == []
     assert len(found.examples) == 4
@@ -189,17 +187,17 @@ def test_half_precision_vectors_are_searched_in_full_precision() -> None:
 
 
 @pytest.mark.parametrize(("sentences", "mentions"), [(1, 2), (3, 2), (2, 1), (2, 3), (0, 0)])
-def test_vectors_that_do_not_match_the_examples_are_an_error(sentences: int, mentions: int) -> None:
+def test_vectors_that_do_not_match_the_examples_raise_an_error(sentences: int, mentions: int) -> None:
     with pytest.raises(ValueError, match=f"2 examples with 2 mentions, but {sentences} sentence and {mentions} mention vectors"):
         ExampleIndex([city("Bonn"), city("Graz")], torch.zeros(sentences, 2), torch.zeros(mentions, 2))
 
 
-def test_building_from_fewer_vectors_than_examples_is_an_error() -> None:
+def test_building_from_fewer_vectors_than_examples_raises_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ExampleIndex.build([city("Bonn"), city("Graz")], [query(0)])
 
 
-def test_the_threshold_is_that_of_an_index_without_the_excluded_example() -> None:
+def test_the_threshold_equals_that_of_an_index_without_the_excluded_example() -> None:
     names, degrees = CITIES[:4], (0, 20, 40, 180)
     with_it, without_it = index_of([city(n) for n in names], *degrees), index_of([city(n) for n in names[1:]], *degrees[1:])
     for index in (with_it, without_it):  # the centre of both, so that only the threshold can differ
@@ -212,7 +210,7 @@ def test_the_threshold_is_that_of_an_index_without_the_excluded_example() -> Non
         assert sentences_of(excluding) == sentences_of(search(without_it, query(5), factor=factor))
 
 
-def test_an_index_of_the_excluded_example_alone_gives_nothing() -> None:
+def test_an_index_with_only_the_excluded_example_returns_nothing() -> None:
     index = index_of([city("Bonn")], 0)
     found = search(index, query(0), exclude=index.examples[0].key)
     assert not found.mentions and not found.examples

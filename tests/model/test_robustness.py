@@ -1,4 +1,4 @@
-"""Texts of all scripts, and texts that imitate prompt and answer, through the real tokenizer and grammar with a random LLM."""
+"""Texts in all scripts, and texts that imitate prompt and answer, with the real tokenizer and grammar and a random LLM."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.embedded_llm import embedded_path
 from modeling_retrieveall.model.grammar import AnswerGrammar
-from modeling_retrieveall.training.arguments import TrainingArguments
+from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests.conftest import SENTENCES
 from tests.strategies import AWKWARD, any_character
@@ -35,7 +35,7 @@ batches = st.lists(st.lists(piece, max_size=8).map("".join), min_size=40, max_si
 
 @pytest.fixture(scope="module")
 def model(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> RetrieveAllModel:
-    """A random Llama with the vocabulary of the embedded LLM, and an adapter of it."""
+    """A random Llama with the vocabulary of the bundled LLM, and an adapter for it."""
     folder = tmp_path_factory.mktemp("random")
     tokenizer = AutoTokenizer.from_pretrained(embedded_path())
     tokenizer.save_pretrained(folder / "base")
@@ -50,13 +50,13 @@ def model(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> Retri
     )
     LlamaForCausalLM(config).save_pretrained(folder / "base")
     adapter = train(
-        TrainingArguments(
-            language="de",
+        AdapterTrainingArguments(
+            language=["de"],
             dataset=[str(SENTENCES / "de.conll")],
-            output=str(folder / "de"),
-            base=str(folder / "base"),
-            init="none",
-            epochs=0,
+            output_dir=str(folder / "de"),
+            base_model=str(folder / "base"),
+            init_adapter="none",
+            num_train_epochs=0,
             encoder_layer=1,
             mixed_precision="no",
         )

@@ -1,4 +1,4 @@
-"""Sentences go to the language whose examples lie nearest, whatever came or went before."""
+"""A sentence is routed to the nearest language, whatever languages were added or removed before."""
 
 import random
 from typing import Any
@@ -17,7 +17,7 @@ LANGUAGES = ("de", "es", "ru", "sw", "ta")
 
 
 def cluster(language: str, count: int = 30, spread: float = 0.2) -> Tensor:
-    """Points around the language's own corner, with the large common component that hidden states of an LLM have."""
+    """Points around a corner per language, with a large common component as in the hidden states of an LLM."""
     generator = torch.Generator().manual_seed(LANGUAGES.index(language))
     centre = torch.full((HIDDEN,), 10.0)
     centre[LANGUAGES.index(language)] += 1.0
@@ -32,7 +32,7 @@ KINDS = ("discriminant", "vote", "combined")
 
 
 def empty_router(kind: str = "discriminant", fallback: str | None = None, **fields: Any) -> Router:
-    # The clusters have 8 dimensions, in which the discriminant is not too sure of itself.
+    # The clusters have only 8 dimensions, so LDA is not overconfident at temperature 1.
     router = Router(RetrieveAllConfig(router=kind, **{"routing_temperature": 1.0, **fields}))
     router.fallback = fallback
     return router
@@ -60,14 +60,14 @@ def known(router: Router, sentences: Tensor, texts: list[str] | None = None) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_sentence_goes_to_the_language_of_its_cluster(language: str, kind: str) -> None:
+def test_a_sentence_is_routed_to_the_language_of_its_cluster(language: str, kind: str) -> None:
     for route in routes(router_of(*LANGUAGES, kind=kind), queries(language)):
         assert (route.language, route.mixture, route.known) == (language, {language: 1.0}, True)
         assert 0.8 < route.confidence <= 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_language_of_many_examples_does_not_swallow_the_others(kind: str) -> None:
+def test_a_language_with_many_examples_does_not_attract_sentences_of_others(kind: str) -> None:
     router = empty_router(kind)
     router.add("de", cluster("de", count=3000))
     router.add("es", cluster("es", count=30))
@@ -92,7 +92,7 @@ def test_the_posterior_is_a_distribution_over_the_sorted_languages(kind: str, la
     detours=st.lists(st.tuples(st.sampled_from(["add", "remove"]), st.sampled_from(LANGUAGES)), max_size=10),
     rng=st.randoms(use_true_random=False),
 )
-def test_adding_and_removing_in_any_order_gives_the_routes_of_a_fresh_router(
+def test_any_order_of_adding_and_removing_gives_the_routes_of_a_fresh_router(
     kind: str, kept: list[str], detours: list[tuple[str, str]], rng: random.Random
 ) -> None:
     sentences = torch.cat([queries(language) for language in LANGUAGES])
@@ -121,7 +121,7 @@ def test_a_tie_goes_to_the_language_of_the_nearer_example() -> None:
     assert 0.5 < float(posterior[0, 1]) < 0.6
 
 
-def test_a_clear_vote_is_not_outweighed_by_near_examples() -> None:
+def test_the_tie_break_does_not_outweigh_a_vote() -> None:
     router = empty_router("vote", k_neighbours=3)
     router.add("de", torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     router.add("es", torch.tensor([[1.0, 0.5], [1.0, -0.5], [-2.0, 0.0]]))
@@ -135,20 +135,20 @@ FAR = torch.full((1, HIDDEN), 50.0)
     ("when_unknown", "mixture"),
     [("nearest", {"es": 1.0}), ("mul", {"mul": 1.0}), ("both", {"es": 0.5, "mul": 0.5}), ("empty", {})],
 )
-def test_what_is_far_from_every_language_is_served_as_configured(when_unknown: str, mixture: dict[str, float]) -> None:
+def test_a_sentence_in_an_unknown_language_is_routed_as_configured(when_unknown: str, mixture: dict[str, float]) -> None:
     far = queries("es")[:1] + 20 * (queries("es")[:1] - cluster("de").mean(0))
     (route,) = routes(router_of("de", "es", fallback="mul", when_unknown=when_unknown), far)
     assert (route.known, route.language, route.mixture) == (False, "es", mixture)
 
 
 @pytest.mark.parametrize("when_unknown", ["nearest", "mul", "both"])
-def test_without_a_shared_adapter_the_nearest_language_serves_what_is_unknown(when_unknown: str) -> None:
+def test_without_a_multilingual_adapter_the_nearest_language_is_used_for_unknown_ones(when_unknown: str) -> None:
     (route,) = routes(router_of("de", "es", when_unknown=when_unknown), FAR)
     assert not route.known
     assert route.mixture == {route.language: 1.0}
 
 
-def test_a_script_that_no_language_is_written_in_is_unknown() -> None:
+def test_a_sentence_in_a_script_of_no_language_is_unknown() -> None:
     router = empty_router()
     router.add("de", cluster("de"), frozenset({"LATIN"}))
     router.add("ru", cluster("ru"), frozenset({"CYRILLIC", "LATIN"}))
@@ -158,7 +158,7 @@ def test_a_script_that_no_language_is_written_in_is_unknown() -> None:
     assert known(router, middles[:1], ["波恩"]) == [True], "of what Tamil is written in nothing is said"
 
 
-def test_one_odd_sentence_among_others_of_its_language_is_no_unknown_language() -> None:
+def test_one_unusual_sentence_of_a_document_is_not_unknown() -> None:
     router = router_of("de", "es")
     middle = cluster("de").mean(0)
     sentences = torch.stack([middle, middle, middle + 3 * (middle - cluster("es").mean(0)), middle, middle])
@@ -166,12 +166,12 @@ def test_one_odd_sentence_among_others_of_its_language_is_no_unknown_language() 
     assert all(route.known for route in router.route(sentences, documents=[0] * 5)[1])
 
 
-def test_what_the_router_knows_does_not_touch_the_fallback() -> None:
+def test_adding_and_removing_languages_keeps_the_fallback() -> None:
     (route,) = routes(router_of("de", "es", fallback="mul", when_unknown="mul"), cluster("de").mean(0, keepdim=True))
     assert (route.known, route.mixture) == (True, {"de": 1.0})
 
 
-def test_an_unsure_sentence_is_served_by_several_languages_and_a_sure_one_by_one() -> None:
+def test_only_uncertain_sentences_get_several_adapters() -> None:
     router = router_of("de", "es", "ru", adapters_per_sentence=2, min_weight=0.2)
     between = (cluster("de").mean(0) + cluster("es").mean(0))[None] / 2
     (unsure,) = routes(router, between)
@@ -181,7 +181,7 @@ def test_an_unsure_sentence_is_served_by_several_languages_and_a_sure_one_by_one
     assert all(route.mixture == {"ru": 1.0} for route in routes(router, cluster("ru").mean(0, keepdim=True)))
 
 
-def test_sentences_of_one_text_share_their_evidence_and_others_do_not() -> None:
+def test_only_sentences_of_one_document_are_smoothed_together() -> None:
     router = router_of("de", "es", routing_temperature=4.0)
     between = (0.45 * cluster("de").mean(0) + 0.55 * cluster("es").mean(0))[None]
     sentences = torch.cat([queries("de")[:2], between, queries("de")[2:4]])
@@ -193,7 +193,7 @@ def test_sentences_of_one_text_share_their_evidence_and_others_do_not() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_prior_decides_between_languages_and_rules_out_those_it_leaves_out(kind: str) -> None:
+def test_a_prior_weights_languages_and_rules_out_those_without_weight(kind: str) -> None:
     router = router_of(*LANGUAGES, kind=kind)
     posterior = posterior_of(router, queries("de"), prior={"es": 1.0, "ru": 3.0})
     assert set(posterior.nonzero()[:, 1].tolist()) == {1, 2}
@@ -201,7 +201,7 @@ def test_a_prior_decides_between_languages_and_rules_out_those_it_leaves_out(kin
     torch.testing.assert_close(posterior[:, 2] / posterior[:, 1], 3 * odds[:, 2] / odds[:, 1])
 
 
-def test_who_gives_a_prior_vouches_for_its_languages() -> None:
+def test_with_a_prior_no_sentence_is_unknown() -> None:
     router = router_of(*LANGUAGES, fallback="mul", when_unknown="mul")
     far = 1000 * queries("de")
     assert {route.adapters for route in router.route(far)[1]} == {("mul",)}
@@ -210,7 +210,7 @@ def test_who_gives_a_prior_vouches_for_its_languages() -> None:
     )
 
 
-def test_calibration_finds_the_temperature_of_the_sentences_and_the_distance_of_their_last_hundredth() -> None:
+def test_calibration_finds_the_temperature_and_the_99th_percentile_of_the_distances() -> None:
     router = router_of("de", "es", spread=1.0)
     held_out = {language: cluster(language, count=530, spread=1.0)[30:] for language in ("de", "es")}
     fitted = router.calibrate(held_out)
@@ -223,7 +223,7 @@ def test_calibration_finds_the_temperature_of_the_sentences_and_the_distance_of_
     assert router_of("de", kind="vote").calibrate({"de": queries("de")}) == {}
 
 
-def test_languages_that_are_easily_told_apart_and_one_alone_are_calibrated_too() -> None:
+def test_well_separated_languages_and_a_single_language_are_calibrated() -> None:
     apart = router_of("de", "es")
     assert apart.calibrate({"de": queries("de"), "es": queries("es")})["routing_temperature"] == 1
     alone = router_of("de", routing_temperature=3.0)
@@ -231,13 +231,13 @@ def test_languages_that_are_easily_told_apart_and_one_alone_are_calibrated_too()
     assert alone.config.routing_temperature == 3
 
 
-def test_a_language_of_many_held_out_sentences_does_not_decide_the_calibration() -> None:
+def test_every_language_has_the_same_weight_in_the_calibration() -> None:
     held_out = {"de": cluster("de", 430)[30:], "es": cluster("es", 430)[30:]}
     repeated = {"de": held_out["de"], "es": held_out["es"].repeat(9, 1)}
     assert router_of("de", "es").calibrate(repeated) == router_of("de", "es").calibrate(held_out)
 
 
-def test_a_prior_counts_once_in_a_text_and_leaves_no_nan() -> None:
+def test_a_prior_counts_once_per_document_and_gives_no_nan() -> None:
     router = router_of("de", "es", "ru")
     between = ((cluster("de").mean(0) + cluster("es").mean(0)) / 2)[None].expand(20, HIDDEN)
     one = posterior_of(router, between[:1], prior={"de": 2.0, "es": 1.0})
@@ -261,25 +261,25 @@ def test_no_sentences_have_no_routes() -> None:
     assert routes(router_of(), torch.zeros(0, HIDDEN)) == []
 
 
-def test_one_language_alone_gets_every_sentence() -> None:
+def test_a_single_language_gets_every_sentence() -> None:
     assert all(route.mixture == {"de": 1.0} for route in routes(router_of("de"), queries("ta")))
 
 
-def test_removing_a_language_that_is_not_there_changes_nothing() -> None:
+def test_removing_an_unknown_language_changes_nothing() -> None:
     router = router_of("de", "es")
     before = routes(router, queries("de"))
     router.remove("ta")
     assert routes(router, queries("de")) == before
 
 
-def test_a_language_without_examples_has_no_vote_and_leaves_the_others_theirs() -> None:
+def test_a_language_without_examples_is_not_routed_to() -> None:
     router = router_of("de", "es")
     router.add("ta", torch.zeros(0, HIDDEN))
     assert {route.language for route in routes(router, queries("de"))} == {"de"}
     assert {route.language for route in routes(router, queries("es"))} == {"es"}
 
 
-def test_a_language_named_by_the_caller_is_certain_and_an_empty_text_goes_nowhere() -> None:
+def test_a_given_language_is_certain_and_an_empty_text_has_no_adapter() -> None:
     assert Route.certain("de").mixture == {"de": 1.0}
     assert Route.certain("de").known
-    assert Route.nowhere() == Route(UNDETERMINED, (), (), 0.0, False)
+    assert Route.undetermined() == Route(UNDETERMINED, (), (), 0.0, False)

@@ -1,4 +1,4 @@
-"""Texts fall into sentences that are all of the text; no name is cut, whatever the language is."""
+"""The sentences cover the whole text, and no name is split, in any language."""
 
 import time
 
@@ -19,7 +19,7 @@ def cut(text: str, *languages: str) -> list[str]:
 
 
 @given(odd_text, st.lists(st.sampled_from(LANGUAGES)))
-def test_the_sentences_of_any_text_are_all_of_it_in_order(text: str, languages: list[str]) -> None:
+def test_the_sentences_cover_the_whole_text_in_order(text: str, languages: list[str]) -> None:
     bounds = sentence_bounds(text, languages)
     assert "".join(text[start:end] for start, end in bounds) == text
     assert [start for start, _ in bounds] == [0, *(end for _, end in bounds[:-1])]
@@ -34,7 +34,7 @@ def test_no_sentence_begins_inside_a_word(text: str) -> None:
 
 
 @given(odd_text, odd_text)
-def test_paragraphs_are_cut_independently_of_one_another(first: str, second: str) -> None:
+def test_paragraphs_are_split_independently(first: str, second: str) -> None:
     text = f"{first}\n\n{second}"
     before = [end for _, end in sentence_bounds(first, ["de"])][:-1]
     after = [end + len(first) + 2 for _, end in sentence_bounds(second, ["de"])][:-1]
@@ -70,7 +70,7 @@ def test_paragraphs_are_cut_independently_of_one_another(first: str, second: str
         ("de", ["Er fragte: „Wohin gehen wir denn heute Abend?“ ", "Niemand antwortete."]),
     ],
 )
-def test_every_language_has_its_own_stops(language: str, sentences: list[str]) -> None:
+def test_every_language_has_its_own_sentence_ends(language: str, sentences: list[str]) -> None:
     text = "".join(sentences)
     assert cut(text, language) == cut(text, *SHIPPED) == sentences
 
@@ -141,7 +141,7 @@ def test_every_language_has_its_own_stops(language: str, sentences: list[str]) -
         "He said ... nothing more.",
     ],
 )
-def test_names_are_not_cut_whether_the_language_is_known_or_not(text: str) -> None:
+def test_names_are_not_split_whether_the_language_is_known_or_not(text: str) -> None:
     for languages in (SHIPPED, ("de",), ("en",), ("ru",), ("ta",), ("xx",)):
         assert cut(text, *languages) == [text]
 
@@ -154,26 +154,26 @@ def test_names_are_not_cut_whether_the_language_is_known_or_not(text: str) -> No
         "Wir riefen die 30 65 09. Niemand kam.",
     ],
 )
-def test_a_number_ends_a_sentence_where_it_is_no_ordinal(text: str) -> None:
+def test_a_number_that_is_not_an_ordinal_can_end_a_sentence(text: str) -> None:
     assert len(cut(text, "de")) == len(cut(text, *SHIPPED)) == 2
 
 
-def test_named_english_is_cut_before_a_word_in_lower_case() -> None:
+def test_english_text_is_split_before_a_lower_case_word() -> None:
     text = "i have never been there. well, i do not know."
     assert cut(text, "en") == ["i have never been there. ", "well, i do not know."]
     assert cut(text, *SHIPPED) == [text]
 
 
-def test_what_a_language_makes_of_its_ordinals_holds_where_it_may_be_the_language() -> None:
+def test_ordinals_of_every_possible_language_are_respected() -> None:
     text = "Komutasındaki 42. Tümen geldi."
     assert cut(text, "tr") == cut(text, "en", "tr") == [text]
 
 
-def test_single_words_in_a_row_are_sentences() -> None:
+def test_consecutive_single_words_are_sentences() -> None:
     assert cut("Bonn. Graz. Wien.", "de") == ["Bonn. ", "Graz. ", "Wien."]
 
 
-def test_blank_lines_end_sentences_and_without_languages_nothing_does() -> None:
+def test_blank_lines_end_sentences_unless_there_are_no_languages() -> None:
     assert cut("Bonn\n\nGraz", "de") == ["Bonn", "\n\n", "Graz"]
     assert cut("Bonn\r\n \t\r\nGraz", "de") == ["Bonn", "\r\n \t\r\n", "Graz"]
     assert cut("Bonn\u2029Graz", "de") == ["Bonn", "\u2029", "Graz"]
@@ -241,7 +241,7 @@ def test_items_of_a_list_and_fields_of_a_form_are_sentences(text: str) -> None:
         "He lives in\nbonn and works.",
     ],
 )
-def test_a_name_that_is_wrapped_at_a_line_end_stays_one(text: str) -> None:
+def test_a_name_that_is_wrapped_stays_together(text: str) -> None:
     assert cut(text, *SHIPPED) == cut(text, "de") == [text]
 
 
@@ -253,7 +253,7 @@ PROSE = (
 
 
 @given(st.integers(18, 120), st.sampled_from(["\n", "\r\n", "\u2028", "\n> "]))
-def test_a_text_that_is_wrapped_is_cut_as_if_it_were_not(width: int, line_end: str) -> None:
+def test_wrapped_text_is_split_like_unwrapped_text(width: int, line_end: str) -> None:
     lines, line = [], ""
     for word in PROSE.split():
         if line and len(line) + 1 + len(word) > width:
@@ -268,7 +268,7 @@ def test_a_text_that_is_wrapped_is_cut_as_if_it_were_not(width: int, line_end: s
     ]
 
 
-def test_a_lone_surrogate_is_a_character_like_others() -> None:
+def test_a_lone_surrogate_is_treated_like_any_character() -> None:
     assert cut("Er wohnt in Bo\ud800nn. Sie wohnt in Graz.", "de") == ["Er wohnt in Bo\ud800nn. ", "Sie wohnt in Graz."]
 
 
@@ -286,7 +286,7 @@ def test_time_is_linear_in_the_text(piece: str) -> None:
     assert seconds(60_000) < 45 * max(seconds(3_000), 0.005)
 
 
-def test_danish_is_cut_as_fast_as_german() -> None:
+def test_danish_is_split_as_fast_as_german() -> None:
     def seconds(language: str) -> float:
         start = time.process_time()
         sentence_bounds(SENTENCE * 1000, [language])

@@ -1,4 +1,4 @@
-"""Tags read in one pass: their tokens, the best valid sequence, and the same answer in training, in a batch and alone."""
+"""Tagging: the tokens of tags, Viterbi, and equal results in training, in a batch and alone."""
 
 import itertools
 from pathlib import Path
@@ -13,14 +13,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from modeling_retrieveall import RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.model.answer_format import AnswerFormat
+from modeling_retrieveall.model.decoding import LMHead
 from modeling_retrieveall.model.encoder import SentenceVectors
 from modeling_retrieveall.model.entities import Example, Sentence, Span
 from modeling_retrieveall.model.lora_bank import LoraBank, LoraWeights
+from modeling_retrieveall.model.loss import hidden_states, labelled_logits
 from modeling_retrieveall.model.prompting import PromptWriter
 from modeling_retrieveall.model.retrieval import ExampleIndex
-from modeling_retrieveall.model.tagging import TagFormat, Tagger, best_tags, tag_numbers
+from modeling_retrieveall.model.tagging import TagFormat, Tagger, tag_ids, viterbi
 from modeling_retrieveall.training.loop import collate
-from modeling_retrieveall.training.prompt_sampling import KnowledgeSampler, Sample
+from modeling_retrieveall.training.prompt_sampling import PromptSampler, Sample
 from tests.conftest import write_tiny_base
 from tests.strategies import spans_within
 
@@ -57,27 +59,27 @@ def test_the_best_tags_are_the_most_probable_valid_sequence(labels: int, words: 
         return float(log_probabilities[range(words), list(tags)].sum())
 
     valid = [tags for tags in itertools.product(range(1 + 2 * labels), repeat=words) if is_valid(tags, labels)]
-    (found,) = best_tags([log_probabilities])
+    (found,) = viterbi([log_probabilities])
     assert is_valid(tuple(found), labels)
     assert probability(tuple(found)) == pytest.approx(max(map(probability, valid)), abs=1e-5)
 
 
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 10_000))
-def test_sentences_of_a_batch_do_not_change_one_another(lengths: list[int], seed: int) -> None:
+def test_sentences_of_a_batch_do_not_affect_one_another(lengths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randn(length, 5, generator=generator).log_softmax(-1) for length in lengths]
-    assert best_tags(rows) == [best_tags([row])[0] for row in rows]
+    assert viterbi(rows) == [viterbi([row])[0] for row in rows]
 
 
 @given(data=st.data())
-def test_tags_say_what_the_spans_were(data: st.DataObject) -> None:
+def test_spans_are_recovered_from_their_tags(data: st.DataObject) -> None:
     words = data.draw(st.integers(1, 9))
     spans = data.draw(spans_within(words))
     labels = sorted({span.label for span in spans} | {"PER"})
-    numbers = tag_numbers(spans, words, labels)
+    numbers = tag_ids(spans, words, labels)
     certain = torch.full((words, 1 + 2 * len(labels)), -50.0)
     certain[range(words), numbers] = 0
-    assert best_tags([certain]) == [numbers]
+    assert viterbi([certain]) == [numbers]
     assert is_valid(tuple(numbers), len(labels))
 
 
@@ -88,7 +90,7 @@ def test_every_tag_has_a_token_of_its_own(answers: AnswerFormat, labels: list[st
     assert max(tokens) < len(answers.tokenizer)
 
 
-def test_a_prompt_for_tags_has_the_sentence_before_and_after_its_examples(answers: AnswerFormat) -> None:
+def test_a_tagging_prompt_has_the_sentence_before_and_after_its_examples(answers: AnswerFormat) -> None:
     sentence = Sentence.from_text(TEXTS[0])
     shown = [Example(Sentence.from_text("Bonn"), (Span(0, 1, "LOC"),))]
     prompt = PromptWriter(answers, 1000).write(sentence, examples=shown, decoding="tags")
@@ -100,7 +102,7 @@ def test_a_prompt_for_tags_has_the_sentence_before_and_after_its_examples(answer
 
 
 def random_lora(model: RetrieveAllModel) -> tuple[dict[str, Tensor], LoraWeights]:
-    """Puts a random LoRA into the base; its tensors, and what the bank takes."""
+    """Adds a random LoRA to the base LLM; returns its tensors, and the same weights for the bank."""
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
     lora = get_peft_model(model.base, config)
     for name, parameter in lora.named_parameters():
@@ -113,7 +115,7 @@ def random_lora(model: RetrieveAllModel) -> tuple[dict[str, Tensor], LoraWeights
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_training_and_use_see_the_same_logits(folder: Path, answers: AnswerFormat, seed: int) -> None:
+def test_training_and_inference_compute_the_same_logits(folder: Path, answers: AnswerFormat, seed: int) -> None:
     torch.manual_seed(seed)
     in_training = RetrieveAllModel(
         RetrieveAllConfig(encoder_layer=1), AutoModelForCausalLM.from_pretrained(folder), answers.tokenizer
@@ -131,18 +133,21 @@ def test_training_and_use_see_the_same_logits(folder: Path, answers: AnswerForma
         for end in prompt.word_ends:
             labels[end + 1] = candidates[0]
         samples.append(Sample([*prompt.ids, *answers.end], labels, candidates, prompt.prefix))
-    logits = in_training(**collate(samples)).logits.log_softmax(-1)  # [words of all, candidates]
+    batch = collate(samples)
+    with_labels = {name: batch.pop(name) for name in ("labels", "candidates")}
+    states = hidden_states(in_training.base, **batch)
+    logits = labelled_logits(LMHead(in_training.base), states, **with_labels)[0].log_softmax(-1)  # [words of all, candidates]
     tagger = Tagger(base, bank, answers)
     order = torch.tensor([candidates.index(token) for token in TagFormat(answers).tokens(LABELS)])
-    expected = best_tags(list(torch.split(logits[:, order], [len(prompt.word_ends) for prompt in prompts])))
+    expected = viterbi(list(torch.split(logits[:, order], [len(prompt.word_ends) for prompt in prompts])))
     found = tagger.tag(prompts, sentences, [LABELS] * len(TEXTS), [{"de": 1.0}] * len(TEXTS))
     for sentence, tags, answer in zip(sentences, expected, found, strict=True):
-        assert tag_numbers([scored.span for scored in answer.spans], len(sentence.words), LABELS) == tags
+        assert tag_ids([scored.span for scored in answer.spans], len(sentence.words), LABELS) == tags
         assert all(0 <= scored.score <= 1 for scored in answer.spans)
         assert answer.ids == answers.answer_ids(sentence, [scored.span for scored in answer.spans])
 
 
-def test_a_row_is_tagged_alike_alone_and_in_a_batch_of_other_labels(folder: Path, answers: AnswerFormat) -> None:
+def test_a_row_is_tagged_alike_alone_and_in_a_batch_with_other_labels(folder: Path, answers: AnswerFormat) -> None:
     base = AutoModelForCausalLM.from_pretrained(folder).eval()
     for parameter in base.parameters():
         parameter.data = 0.3 * torch.randn_like(parameter)
@@ -157,9 +162,9 @@ def test_a_row_is_tagged_alike_alone_and_in_a_batch_of_other_labels(folder: Path
         assert {scored.span.label for scored in alone.spans} <= set(labels[row])
 
 
-def test_the_sampler_asks_for_the_tag_of_every_word(answers: AnswerFormat) -> None:
+def test_a_tagging_sample_has_a_target_for_every_word(answers: AnswerFormat) -> None:
     example = Example(Sentence.from_text(TEXTS[0]), (Span(0, 2, "PER"), Span(3, 4, "LOC")))
-    sampler = KnowledgeSampler(answers, RetrieveAllConfig(), 0.0, 1.0, LABELS, 0)
+    sampler = PromptSampler(answers, RetrieveAllConfig(), 0.0, 1.0, LABELS, 0)
     vectors, index = _no_vectors([example])
     sampler.add([example], vectors, index)
     ((sample,),) = sampler.epoch(0, 8)
@@ -173,7 +178,7 @@ def test_a_share_of_the_samples_is_tagged_and_no_step_mixes(
     answers: AnswerFormat, share: float, count: int, size: int, together: int
 ) -> None:
     examples = [Example(Sentence.from_text(f"Bonn {n}"), (Span(0, 1, "LOC"),)) for n in range(count)]
-    sampler = KnowledgeSampler(answers, RetrieveAllConfig(), 0.0, share, ["LOC"], 0)
+    sampler = PromptSampler(answers, RetrieveAllConfig(), 0.0, share, ["LOC"], 0)
     sampler.add(examples, *_no_vectors(examples))
     batches = sampler.epoch(0, size, together)
     assert len(batches) == together * sampler.count_steps(size, together)

@@ -1,4 +1,4 @@
-"""Long texts fall into windows that lose no word, keep to the budget and end where people pause."""
+"""Long texts are split into windows that contain every word, keep to the token budget and end at punctuation."""
 
 import random
 from itertools import pairwise
@@ -29,7 +29,7 @@ def end_of_what_fits(counts: list[int], start: int, budget: int) -> int:
 
 
 @given(counted_words, budgets)
-def test_windows_hold_every_word_in_order_and_overlap_by_an_eighth_at_most(counted: list[tuple[str, int]], budget: int) -> None:
+def test_windows_contain_every_word_and_overlap_by_an_eighth_at_most(counted: list[tuple[str, int]], budget: int) -> None:
     windows = split(counted, budget)
     assert {position for start, end in windows for position in range(start, end)} == set(range(len(counted)))
     for (start, end), (next_start, next_end) in pairwise(windows):
@@ -43,7 +43,7 @@ def test_a_window_is_within_the_budget_unless_it_is_a_single_word(counted: list[
     assert all(sum(counts[start:end]) <= budget or end == start + 1 for start, end in split(counted, budget))
 
 
-def test_what_is_left_after_a_pause_is_cut_again_when_the_next_word_does_not_fit() -> None:
+def test_the_rest_after_a_pause_is_split_again_if_the_next_word_does_not_fit() -> None:
     assert split([("Bonn", 1), (".", 1), ("Graz", 6), ("Wien", 8)], budget=8) == [(0, 2), (2, 3), (3, 4)]
 
 
@@ -62,7 +62,7 @@ def test_the_end_of_a_sentence_is_preferred_to_a_full_window(mark: str) -> None:
     assert split(counted, budget=6) == [(0, 4), (4, 8)]
 
 
-def test_a_pause_in_the_first_half_is_passed_over() -> None:
+def test_a_pause_in_the_first_half_is_ignored() -> None:
     counted = [(word, 1) for word in ["Ja", ".", "Graz", "liegt", "an", "der", "Mur", "in", "Österreich"]]
     assert split(counted, budget=6) == [(0, 6), (6, 9)]
 
@@ -76,7 +76,7 @@ def test_a_word_over_the_budget_has_a_window_of_its_own() -> None:
     assert split([("Bonn", 1), ("Graz", 20), ("Wien", 1)], budget=8) == [(0, 1), (1, 2), (2, 3)]
 
 
-def test_a_window_that_ends_amid_a_sentence_is_followed_by_one_that_begins_before_its_end() -> None:
+def test_a_window_that_ends_inside_a_sentence_overlaps_the_next() -> None:
     assert split([("Bonn", 1)] * 40, budget=16) == [(0, 16), (14, 30), (28, 40)]
 
 
@@ -84,7 +84,7 @@ def entity(text: str, start: int, end: int, label: str = "LOC") -> Entity:
     return Entity(text[start:end], label, start, end)
 
 
-def test_where_windows_overlap_a_name_is_taken_from_the_one_that_has_it_in_its_middle() -> None:
+def test_in_an_overlap_a_name_is_taken_from_the_window_with_more_context() -> None:
     text = "a b c New York d e f Rio g"
     sentence = Sentence.from_text(text)
     first, second = sentence.slice(0, 6), sentence.slice(3, 10)
@@ -94,7 +94,7 @@ def test_where_windows_overlap_a_name_is_taken_from_the_one_that_has_it_in_its_m
     assert merged_entities([(first, [new_york, d]), (second, [new_york, rio])]) == [new_york, d, rio], "found by one window alone"
 
 
-def test_a_name_that_each_of_two_windows_leaves_to_the_other_is_not_lost() -> None:
+def test_a_name_at_the_border_of_two_windows_is_not_lost() -> None:
     text = "a b c New York d e f"
     sentence = Sentence.from_text(text)
     new_york, new, york = entity(text, 6, 14), entity(text, 6, 9), entity(text, 10, 14)
@@ -104,7 +104,7 @@ def test_a_name_that_each_of_two_windows_leaves_to_the_other_is_not_lost() -> No
 
 
 @given(counted_words, st.integers(2, 12), st.integers(0, 10**6))
-def test_merged_entities_are_in_order_do_not_overlap_and_are_those_of_windows(
+def test_merged_entities_come_from_windows_in_order_without_overlaps(
     counted: list[tuple[str, int]], budget: int, seed: int
 ) -> None:
     sentence = Sentence.from_words([word for word, _ in counted])
@@ -127,7 +127,7 @@ def test_merged_entities_are_in_order_do_not_overlap_and_are_those_of_windows(
         assert entities == windows[0][1]
 
 
-def test_what_every_window_finds_alike_is_found_once() -> None:
+def test_an_entity_found_in_several_windows_is_returned_once() -> None:
     sentence = Sentence.from_words(["w"] * 40)
     bounds = split_windows(sentence, [1] * 40, 16)
     found = [

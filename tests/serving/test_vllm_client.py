@@ -1,4 +1,4 @@
-"""Answers from a server that stands in for vLLM are those of the base LLM here."""
+"""Decoding on a stand-in for vLLM gives the results of local decoding."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.cli.app import app
 from modeling_retrieveall.model.outputs import Extraction
-from modeling_retrieveall.serving.ebnf_grammar import SpelledFormat
+from modeling_retrieveall.serving.ebnf_grammar import CharacterFormat
 from modeling_retrieveall.serving.vllm_client import ServerError
 from modeling_retrieveall.serving.vllm_export import export, request_body
 from tests.conftest import ROOT
-from tests.loud_adapters import write_loud_adapters
-from tests.vllm_standin import StandIn
+from tests.fake_vllm_server import FakeVLLMServer
+from tests.random_adapters import write_random_adapters
 
 TEXTS = [
     "Angela Merkel besuchte Nairobi.",
@@ -35,55 +35,55 @@ LANGUAGES = ["bg", "de", "en", "es", "ru", "ta"]
 
 @pytest.fixture(scope="module")
 def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_loud_adapters(tmp_path_factory.mktemp("loud"), tiny_adapter)
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
 
 
 @pytest.fixture(scope="module")
-def served(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    served = tmp_path_factory.mktemp("served")
-    done = CliRunner().invoke(app, ["export", "vllm", str(served), "--model", str(folder), *TEXTS])
+def exported(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    exported = tmp_path_factory.mktemp("exported")
+    done = CliRunner().invoke(app, ["export", "vllm", str(exported), "--model", str(folder), *TEXTS])
     assert done.exit_code == 0, done.output
-    assert f"3 adapters and 4 requests in {served}" in done.stdout
-    return served
+    assert f"3 adapters and 4 requests in {exported}" in done.stdout
+    return exported
 
 
 @pytest.fixture(scope="module")
-def stand_in(served: Path, tiny_base: Path) -> StandIn:
-    return StandIn(tiny_base, {language: served / "adapters" / language for language in ("de", "en", "mul")})
+def stand_in(exported: Path, tiny_base: Path) -> FakeVLLMServer:
+    return FakeVLLMServer(tiny_base, {language: exported / "adapters" / language for language in ("de", "en", "mul")})
 
 
 @pytest.fixture(scope="module")
-def url(stand_in: StandIn) -> Iterator[str]:
+def url(stand_in: FakeVLLMServer) -> Iterator[str]:
     with stand_in.running() as url:
         yield url
 
 
 @pytest.fixture
 def model(folder: Path, url: str) -> RetrieveAllModel:
-    """Answered by the server."""
+    """A model that decodes on the server."""
     model = RetrieveAllModel.from_pretrained(folder)
     model.use_server(url)
     return model
 
 
-def requests(served: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (served / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
+def requests(exported: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (exported / "requests.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-# What is written
+# Export
 
 
-def test_the_adapters_are_copied_as_they_are(served: Path, folder: Path) -> None:
+def test_the_adapters_are_copied_unchanged(exported: Path, folder: Path) -> None:
     for language in ("de", "en", "mul"):
-        copied = {file.name: file.read_bytes() for file in (served / "adapters" / language).iterdir()}
+        copied = {file.name: file.read_bytes() for file in (exported / "adapters" / language).iterdir()}
         names = ("adapter_config.json", "adapter_model.safetensors")
         assert copied == {name: (folder / language / name).read_bytes() for name in names}
 
 
-def test_the_launch_line_names_base_and_adapters(served: Path, tiny_base: Path, tmp_path: Path) -> None:
+def test_the_launch_script_names_base_and_adapters(exported: Path, tiny_base: Path, tmp_path: Path) -> None:
     environment = with_vllm(tmp_path, 'printf "%s\\n" "$@"')
-    shown = subprocess.run([served / "serve.sh", "--port", "9"], env=environment, capture_output=True, text=True, check=True)
-    line = shown.stdout.splitlines()
+    printed = subprocess.run([exported / "serve.sh", "--port", "9"], env=environment, capture_output=True, text=True, check=True)
+    line = printed.stdout.splitlines()
     assert line[:2] == ["serve", str(tiny_base)]
     modules = ["de=adapters/de", "en=adapters/en", "mul=adapters/mul"]
     assert line[line.index("--lora-modules") + 1 :] == [*modules, "--port", "9"]
@@ -92,14 +92,14 @@ def test_the_launch_line_names_base_and_adapters(served: Path, tiny_base: Path, 
 
 
 def with_vllm(folder: Path, command: str) -> dict[str, str]:
-    """The environment of a shell whose ``vllm`` is a command of ours."""
+    """An environment in which ``vllm`` runs the given command."""
     (folder / "vllm").write_text(f"#!/bin/sh\n{command}\n")
     (folder / "vllm").chmod(0o755)
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
 
 
-def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Path, folder: Path) -> None:
-    rows = requests(served)
+def test_there_is_a_request_for_each_sentence(exported: Path, folder: Path) -> None:
+    rows = requests(exported)
     assert [row["custom_id"] for row in rows] == ["0-0", "2-0", "2-1", "3-0"]
     local = RetrieveAllModel.from_pretrained(folder, decoding="generation")
     sentences = [sentence for result in local.extract(TEXTS, details=True) for sentence in result.sentences]
@@ -110,11 +110,13 @@ def test_there_is_a_request_for_each_sentence_that_an_adapter_serves(served: Pat
         assert row["body"]["max_tokens"] >= len(sentence.details.answer_ids)
 
 
-def test_of_several_adapters_the_heaviest_answers(folder: Path) -> None:
+def test_a_request_names_the_adapter_with_the_largest_weight(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder, adapters_per_sentence=2, min_weight=0.0, when_unknown="nearest")
     window = model.prepare([TEXTS[0]], decoding="generation")[0][0]
     assert len(window.route.mixture) == 2
-    assert request_body(SpelledFormat(model.answers), window)["model"] == max(window.route.mixture.items(), key=lambda m: m[1])[0]
+    assert (
+        request_body(CharacterFormat(model.answers), window)["model"] == max(window.route.mixture.items(), key=lambda m: m[1])[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,16 +127,18 @@ def test_of_several_adapters_the_heaviest_answers(folder: Path) -> None:
         (["--language", "xx", "Bonn"], "There are: de, en, mul."),
     ],
 )
-def test_an_error_is_one_message_and_exit_code_2(folder: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_an_error_of_the_command_is_one_message_and_exit_code_2(
+    folder: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
     done = CliRunner().invoke(app, ["export", "vllm", str(tmp_path / "out"), "--model", str(folder), *arguments])
     assert done.exit_code == 2
     assert message in done.stderr
 
 
-# What is answered
+# Decoding
 
 
-def test_answers_are_read_from_the_server_and_no_adapter_is_loaded_here(model: RetrieveAllModel, stand_in: StandIn) -> None:
+def test_decoding_on_the_server_loads_no_adapter_locally(model: RetrieveAllModel, stand_in: FakeVLLMServer) -> None:
     stand_in.requests.clear()
     results = model.extract(TEXTS, details=True)
     assert model.bank.resident == []
@@ -145,41 +149,41 @@ def test_answers_are_read_from_the_server_and_no_adapter_is_loaded_here(model: R
     for result in results:
         assert all(result.text[e.start : e.end] == e.text and 0 <= e.score <= 1 for e in result.entities)
     assert [result.entities for result in model.extract(TEXTS)] == [result.entities for result in results]
-    assert model.extract(TEXTS, language="en") != model.extract(TEXTS, language="de")  # each adapter answers in its own way
+    assert model.extract(TEXTS, language="en") != model.extract(TEXTS, language="de")  # the adapters give different results
 
 
 def requests_of(model: RetrieveAllModel) -> list[dict[str, Any]]:
-    spelled = SpelledFormat(model.answers)
-    return [{"body": request_body(spelled, window)} for windows in model.prepare(TEXTS) for window in windows]
+    characters = CharacterFormat(model.answers)
+    return [{"body": request_body(characters, window)} for windows in model.prepare(TEXTS) for window in windows]
 
 
-def test_a_request_of_the_file_has_the_answer_that_the_client_reads(served: Path, url: str, model: RetrieveAllModel) -> None:
+def test_an_exported_request_has_the_output_that_the_client_gets(exported: Path, url: str, model: RetrieveAllModel) -> None:
     client = OpenAI(base_url=url, api_key="none")
     sentences = [sentence for result in model.extract(TEXTS, details=True) for sentence in result.sentences]
-    for row, sentence in zip(requests(served), sentences, strict=True):
+    for row, sentence in zip(requests(exported), sentences, strict=True):
         completion: Any = client.post("/completions", cast_to=object, body=row["body"])
         assert completion["choices"][0]["token_ids"] == sentence.details.answer_ids
 
 
-def test_requests_are_sent_together(model: RetrieveAllModel, stand_in: StandIn) -> None:
-    stand_in.waiting = 0
+def test_requests_are_sent_concurrently(model: RetrieveAllModel, stand_in: FakeVLLMServer) -> None:
+    stand_in.most_concurrent = 0
     model.extract(["Angela Merkel besuchte Nairobi."] * 12, language="de", batch_size=4)
-    assert 1 < stand_in.waiting <= 4
+    assert 1 < stand_in.most_concurrent <= 4
 
 
-def test_an_adapter_that_is_not_served_is_named(folder: Path, served: Path, tiny_base: Path) -> None:
+def test_a_missing_adapter_of_the_server_is_named(folder: Path, exported: Path, tiny_base: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder)
-    with StandIn(tiny_base, {"en": served / "adapters" / "en"}).running() as url:
+    with FakeVLLMServer(tiny_base, {"en": exported / "adapters" / "en"}).running() as url:
         model.use_server(url)
-        with pytest.raises(ServerError, match=r"has no adapter 'de', only en\. Start it with the serve.sh"):
+        with pytest.raises(ServerError, match=r"has no adapter 'de'\. It has: en\. Start it with the serve.sh"):
             model.extract(TEXTS[0], language="de")
         assert "de" in model.languages
 
 
-def test_a_server_that_is_not_there_is_told(folder: Path) -> None:
+def test_an_unreachable_server_is_reported(folder: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folder)
     model.use_server("http://127.0.0.1:9/v1")
-    with pytest.raises(ServerError, match=r"http://127.0.0.1:9/v1 did not do as asked: Connection error"):
+    with pytest.raises(ServerError, match=r"The request to the server http://127.0.0.1:9/v1 failed: Connection error"):
         model.extract(TEXTS[0])
 
 
@@ -195,33 +199,33 @@ def test_a_server_that_is_not_there_is_told(folder: Path) -> None:
         {"choices": [{"token_ids": [], "logprobs": {"token_logprobs": []}}]},
     ],
 )
-def test_an_answer_that_is_none_is_told_and_nothing_more_is_asked(
-    model: RetrieveAllModel, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, completion: dict[str, Any]
+def test_an_invalid_response_is_reported_and_stops_further_requests(
+    model: RetrieveAllModel, stand_in: FakeVLLMServer, monkeypatch: pytest.MonkeyPatch, completion: dict[str, Any]
 ) -> None:
     stand_in.requests.clear()
     monkeypatch.setattr(stand_in, "complete", lambda body: completion)
-    with pytest.raises(ServerError, match="Does the server know `structured_outputs`"):
+    with pytest.raises(ServerError, match="The server must support `structured_outputs`"):
         model.extract(TEXTS[:1] * 100, batch_size=2)
     assert len(stand_in.requests) < 50
 
 
-# The real LLM, started by the launch line
+# The real LLM, started by the launch script
 
 
 @pytest.fixture(scope="module")
 def shipped(embedded_base: str) -> RetrieveAllModel:
-    # A server answers with one adapter a sentence.
+    # A server decodes each sentence with one adapter.
     return RetrieveAllModel.from_pretrained("shipped", languages=LANGUAGES, adapters_per_sentence=1)
 
 
 @pytest.fixture(scope="module")
 def shipped_url(shipped: RetrieveAllModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    served = tmp_path_factory.mktemp("shipped")
-    assert export(shipped, served).adapters == len(shipped.adapters)
-    environment = with_vllm(tmp_path_factory.mktemp("bin"), f'exec {sys.executable} -m tests.vllm_standin "$@"')
+    exported = tmp_path_factory.mktemp("shipped")
+    assert export(shipped, exported).adapters == len(shipped.adapters)
+    environment = with_vllm(tmp_path_factory.mktemp("bin"), f'exec {sys.executable} -m tests.fake_vllm_server "$@"')
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [served / "serve.sh", "--dtype", "float32", "--port", str(port)]
+    command = [exported / "serve.sh", "--dtype", "float32", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     while server.poll() is None and socket.socket().connect_ex(("127.0.0.1", port)):
         time.sleep(0.1)
@@ -230,7 +234,7 @@ def shipped_url(shipped: RetrieveAllModel, tmp_path_factory: pytest.TempPathFact
     server.wait()
 
 
-def test_the_shipped_adapters_answer_over_http_as_they_do_here(shipped: RetrieveAllModel, shipped_url: str) -> None:
+def test_the_shipped_adapters_give_the_same_results_on_the_server(shipped: RetrieveAllModel, shipped_url: str) -> None:
     texts = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()[: len(LANGUAGES)]
     texts += [shipped.adapters[language].index.examples[0].sentence.text for language in LANGUAGES]
     here = shipped.extract(texts, details=True)
@@ -240,7 +244,7 @@ def test_the_shipped_adapters_answer_over_http_as_they_do_here(shipped: Retrieve
     assert list(map(places, there)) == list(map(places, here))
     for ours, theirs in zip(here, there, strict=True):
         assert [e.score for e in theirs.entities] == pytest.approx([e.score for e in ours.entities], abs=0.02)
-        assert [s.answer_ids for s in theirs.sentences] == [s.answer_ids for s in ours.sentences]
+        assert [s.details.answer_ids for s in theirs.sentences] == [s.details.answer_ids for s in ours.sentences]
 
 
 def places(result: Extraction) -> list[tuple[int, int, str]]:

@@ -1,0 +1,89 @@
+"""The columns that annotation adds to a record, and the function that computes them.
+
+>>> annotate_records(model, [Record({"text": "Bonn"}, "Bonn")])
+[{'entities': [{'text': 'Bonn', 'label': 'LOC', 'start': 0, 'end': 4, 'score': 0.99}], 'language': 'de', 'known': True}]
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ..model.outputs import Extraction, entity_dict
+from .readers import Record, RecordError, Row
+
+ADDED_COLUMNS = pa.schema(
+    {
+        "entities": pa.list_(
+            pa.struct({"text": pa.string(), "label": pa.string(), "start": pa.int64(), "end": pa.int64(), "score": pa.float64()})
+        ),
+        "language": pa.string(),
+        "known": pa.bool_(),
+    }
+)
+"""Names and parquet types of the added columns."""
+
+
+class AnnotationModel(Protocol):
+    """The part of :class:`RetrieveAllModel` that annotation uses."""
+
+    @property
+    def languages(self) -> dict[str, str]:
+        """Language code to the source of its adapter."""
+
+    def extract(self, texts: Any, **options: Any) -> Any:
+        """Extracts the entities of a list of texts; see :meth:`RetrieveAllModel.extract`."""
+
+
+def annotate_records(
+    model: AnnotationModel, records: Sequence[Record], batch_size: int | None = None, **settings: Any
+) -> list[Row]:
+    """Computes the added columns of each record.
+
+    Args:
+        model: The model.
+        records: The records. One without text has no entities.
+        batch_size: Number of sentences decoded together.
+        **settings: Further arguments of :meth:`RetrieveAllModel.extract`.
+
+    Returns:
+        For each record the values of ``entities``, ``language`` and ``known``.
+    """
+    added = [_columns(_NO_TEXT)] * len(records)
+    texts = [i for i, record in enumerate(records) if record.text and isinstance(record.text, str)]
+    words = [i for i, record in enumerate(records) if record.text and not isinstance(record.text, str)]
+    for positions, is_split in ((texts, False), (words, True)):
+        if positions:
+            inputs = [records[i].text for i in positions]
+            results = model.extract(inputs, is_split_into_words=is_split, batch_size=batch_size, **settings)
+            for i, result in zip(positions, results, strict=True):
+                added[i] = _columns(result)
+    return added
+
+
+_NO_TEXT = Extraction("", [], [])
+
+
+def _columns(result: Extraction) -> Row:
+    return {
+        "entities": [entity_dict(entity) for entity in result.entities],
+        "language": result.language,
+        "known": result.known,
+    }
+
+
+def check_added_columns(names: Iterable[str], prefix: str, source: str) -> None:
+    """Checks that no column of the source has the name of an added column.
+
+    Args:
+        names: The columns of the source.
+        prefix: The prefix of the added columns.
+        source: How the error message calls the source.
+
+    Raises:
+        RecordError: A column has the name of an added column.
+    """
+    present = set(names)
+    if taken := [name for name in (f"{prefix}{added}" for added in ADDED_COLUMNS.names) if name in present]:
+        advice = "Choose another `prefix`." if prefix else "Set `prefix`, for example to 'retrieveall_'."
+        raise RecordError(f"{source} already has {', '.join(map(repr, taken))}, which annotation would overwrite. {advice}")

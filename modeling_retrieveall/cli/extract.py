@@ -1,0 +1,58 @@
+"""``retrieveall extract``: the entities of texts, as a table, JSON lines or CoNLL."""
+
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import plain_errors
+from .input_texts import input_texts
+from .options import Add, Base, Device, Dtype, Language, Model, Prior, Quantization, Revision, Threshold, load, parse_prior
+from .views import view
+
+_TEXTS_PER_CALL = 256
+
+
+@plain_errors
+def extract(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts. Without any, the lines of --file or of standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Read one text per line from this file; `-` is standard input.")] = None,
+    model: Model = "shipped",
+    revision: Revision = None,
+    add: Add = None,
+    base: Base = None,
+    language: Language = None,
+    prior: Prior = None,
+    document: Annotated[bool, typer.Option("--document", help="Read the file as one text instead of one per line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
+    conll: Annotated[bool, typer.Option("--conll", help="Print one word and its BIO tag per line.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also show the languages, the retrieved examples and the prompt.")
+    ] = False,
+    threshold: Threshold = 0.0,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Number of sentences decoded together.")] = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantization: Quantization = None,
+) -> None:
+    """Extract the entities of texts.
+
+    Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
+    """
+    show = view(as_json, conll, explain)
+    weights = parse_prior(prior)
+    source = input_texts(texts, file, document)
+    first = next(source, None)
+    if first is None:
+        return
+    loaded = load(model, revision, base, add or [], dtype, device, quantization)
+    lines = chain([first], source)
+    while part := list(islice(lines, _TEXTS_PER_CALL)):
+        for result in loaded.extract(
+            part, language=language, batch_size=batch_size, threshold=threshold, prior=weights, details=explain
+        ):
+            show(result)
+    show.close()

@@ -1,0 +1,93 @@
+"""Options that several commands share, and loading the model that they specify."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..model.errors import InputError
+from .console import quiet_libraries, show_progress
+
+if TYPE_CHECKING:
+    from ..model.modeling_retrieveall import RetrieveAllModel
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="`shipped`, a folder written by `retrieveall train` or `save_pretrained`, or a repository or collection on the Hub."
+    ),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
+Add = Annotated[list[str] | None, typer.Option(help="Folder or Hub repository of an adapter to add. Can be repeated.")]
+Base = Annotated[str | None, typer.Option(help="Hub id or folder of the base LLM, instead of the one the model names.")]
+Dtype = Annotated[
+    str,
+    typer.Option(help="auto, float32, bfloat16 or float16. auto is bfloat16 if the hardware computes it natively, else float32."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ... auto is the first GPU, or the CPU if there is none.")]
+Quantization = Annotated[
+    str | None,
+    typer.Option("--quantization", "--quantize", help="Load the base LLM in `4bit` (NF4) or `8bit` with bitsandbytes."),
+]
+
+Language = Annotated[str | None, typer.Option(help="Language of all texts. Without it, each sentence is routed.")]
+Prior = Annotated[str | None, typer.Option(help="Route only among these languages, `da,no`, optionally with weights, `da=2,no`.")]
+Threshold = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities with a lower score.")]
+
+TokensColumn = Annotated[
+    str | None,
+    typer.Option(help="Column with the words or texts: a name, or a number in a column file. Found automatically by default."),
+]
+TagsColumn = Annotated[
+    str | None,
+    typer.Option(help="Column with the tags or entities: a name, or a number in a column file. Found automatically by default."),
+]
+TagNames = Annotated[str | None, typer.Option(help="Names of the numeric tags 0, 1, ..., as in `O,B-PER,I-PER`.")]
+Private = Annotated[
+    bool | None,
+    typer.Option("--private/--public", help="Visibility of what is created. --private refuses an existing public repository."),
+]
+
+
+def load(
+    model: str,
+    revision: str | None,
+    base_model: str | None,
+    add: Iterable[str],
+    dtype: str,
+    device: str,
+    quantization: str | None,
+) -> "RetrieveAllModel":
+    """Loads the model that the options of a command specify.
+
+    Raises:
+        InputError: An option has an invalid value, or the device is not available.
+    """
+    from ..model.modeling_retrieveall import RetrieveAllModel
+
+    quiet_libraries()
+    loaded = RetrieveAllModel.from_pretrained(
+        model, revision=revision, base_model=base_model, device=device, dtype=dtype, quantization=quantization
+    )
+    for source in add:
+        loaded.add_language(source)
+    show_progress()  # only now, because the bars of loading are noise
+    return loaded
+
+
+def parse_prior(prior: str | None) -> dict[str, float] | None:
+    """Parses the value of ``--prior``: ``"da=2,no"`` as ``{"da": 2.0, "no": 1.0}``.
+
+    Raises:
+        InputError: A weight is not a number.
+    """
+    if not prior:
+        return None
+    weights = {}
+    for part in prior.split(","):
+        language, _, weight = part.partition("=")
+        try:
+            weights[language.strip()] = float(weight or 1)
+        except ValueError:
+            raise InputError(f"--prior is {prior!r}; give languages with weights, as in --prior da=2,no=1.") from None
+    return weights

@@ -1,0 +1,133 @@
+"""The command line of training: of ``retrieveall train`` and ``accelerate launch -m modeling_retrieveall.training.trainer``.
+
+>>> arguments = parse_arguments(["--language", "sw", "--dataset", "sw.conll", "--output-dir", "runs/sw"], "retrieveall train")
+>>> with console_output():
+...     train(arguments)
+"""
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+from ..model.errors import InputError, RetrieveAllError
+from .arguments import AdapterTrainingArguments
+
+_PACKAGE = __name__.partition(".")[0]
+_COMMAND, _GLOBAL_OPTIONS = "retrieveall", ("--quiet", "--debug")
+_NAMES = list(AdapterTrainingArguments.__dataclass_fields__)
+_OPTIONS = [f"--{name.replace('_', '-')}" for name in _NAMES]
+_MIN_SIMILARITY = 0.7
+"""A mistyped option is compared with the known ones; the most similar one is suggested."""
+
+
+def parse_arguments(given: Sequence[str] | None, program: str) -> AdapterTrainingArguments:
+    """Parses the options of a training command; they may have hyphens or underscores.
+
+    Args:
+        given: The words after the command; those of this process if ``None``.
+        program: The command, for its help text.
+
+    Raises:
+        SystemExit: The help was requested, or an option is missing or has the wrong type; the parser has printed which.
+        InputError: There is no such option, or a value is out of range.
+
+    Examples:
+        >>> parse_arguments(["--language", "sw", "--dataset", "sw.conll", "--output-dir", "runs/sw"], "train").epochs_for(600)
+        2
+    """
+    words = _normalized(sys.argv[1:] if given is None else given)
+    # Before the parser, which would first complain that the option that was mistyped is missing.
+    for name in (word for word in words if word.startswith("--")):
+        if name not in [*_OPTIONS, "--help"]:
+            raise InputError(f"There is no option {name}. {_suggestion(name, program)}")
+    arguments, left = _parser(program).parse_args_into_dataclasses(args=words, return_remaining_strings=True)
+    if left:
+        raise InputError(f"{left[0]!r} belongs to no option. See --help.")
+    parsed: AdapterTrainingArguments = arguments
+    return parsed
+
+
+def _normalized(words: Sequence[str]) -> list[str]:
+    """Options with hyphens and apart from their values, and comma-separated languages apart from one another."""
+    normalized: list[str] = []
+    option = ""
+    for word in words:
+        value = word
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            option = name.replace("_", "-")
+            normalized.append(option)
+            if not equals:
+                continue
+        normalized += [code for code in value.split(",") if code] if option == "--language" else [value]
+    return normalized
+
+
+def _suggestion(name: str, program: str) -> str:
+    if name in _GLOBAL_OPTIONS and program.startswith(_COMMAND):
+        return f"Put it before the command: {_COMMAND} {name} train."
+    similar = get_close_matches(name, _OPTIONS, 1, _MIN_SIMILARITY) or [option for option in _OPTIONS if name[2:] in option]
+    return f"Did you mean {similar[0]}?" if similar else "--help lists all options."
+
+
+def _parser(program: str) -> Any:
+    from transformers import HfArgumentParser  # slow to import, and a mistyped option is reported without it
+
+    class Parser(HfArgumentParser):
+        """Shows options with hyphens, and the defaults that are known before the data is read."""
+
+        def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+            default = settings.get("default", argparse.SUPPRESS)
+            if default not in (None, argparse.SUPPRESS) and default is not False:
+                settings["help"] += " (default: %(default)s)"
+            action: argparse.Action = super().add_argument(*(name for name in names if "_" not in name), **settings)
+            return action
+
+    usage = f"{program} --language LANGUAGE --dataset DATASET --output-dir FOLDER [OPTIONS]"
+    arguments: Any = AdapterTrainingArguments
+    return Parser(arguments, prog=program, usage=usage, formatter_class=argparse.HelpFormatter)
+
+
+@contextmanager
+def console_output() -> Iterator[None]:
+    """Prints the log of the package, and lets errors name options instead of Python arguments, inside the ``with`` block."""
+    logger, handler = logging.getLogger(_PACKAGE), _ConsoleHandler()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except (RetrieveAllError, OSError, MemoryError, KeyboardInterrupt) as error:
+        if len(error.args) == 1:  # more are an error number with its text
+            error.args = (_with_options(str(error.args[0])),)
+        raise
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints information to standard output and warnings to standard error, without any prefix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
+
+
+def _with_options(text: str) -> str:
+    """Replaces Python arguments by options.
+
+    >>> _with_options("Set max_steps=3 or resume=True.")
+    'Set --max-steps 3 or --resume.'
+    """
+    pattern = rf"\b({'|'.join(_NAMES)})=('?)([\w.]*\w)\2"
+    return re.sub(pattern, lambda match: _option(match[1], match[3]), text)
+
+
+def _option(name: str, value: str) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return option if value == "True" else f"{option} {value}"
