@@ -110,4 +110,9 @@ def __getattr__(name: str) -> Any:
     """Imports what is asked for: torch and transformers take seconds, and the help of the command line needs neither."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        from .model.errors import MissingPackageError
+
+        raise MissingPackageError(f'{name} needs the package {error.name}. Run: pip install "retrieveall[train]"') from error

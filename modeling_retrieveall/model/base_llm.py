@@ -106,7 +106,7 @@ def quantization(bits: str | None) -> dict[str, Any]:
 
 
 def placement(
-    device: str | None, dtype: str | torch.dtype | None, quantized: str | None, arguments: dict[str, Any]
+    device: str | torch.device | None, dtype: str | torch.dtype | None, quantized: str | None, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Chooses the device and the dtype of a base LLM, unless the caller has chosen them.
 
@@ -126,6 +126,7 @@ def placement(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     elif "device_map" in arguments:
         raise InputError(f"device is {device!r} and device_map is {arguments['device_map']!r}. Give one of the two.")
+    device = str(device)
     if not _is_here(device):
         raise InputError(f"device is {device!r}, which this machine does not have. Examples: cpu, cuda, cuda:1.")
     dtype = arguments.pop("torch_dtype", None) if dtype is None else dtype
@@ -136,7 +137,7 @@ def placement(
             raise InputError(f"dtype is {dtype!r}; give auto, {', '.join(_DTYPES)}.")
         dtype = getattr(torch, dtype)
     placed = {"dtype": dtype, **quantization(quantized)}
-    if "device_map" not in arguments and (device != "cpu" or quantized or "quantization_config" in arguments):
+    if "device_map" not in arguments and (not device.startswith("cpu") or quantized or "quantization_config" in arguments):
         placed["device_map"] = {"": device}
     return placed
 
@@ -145,7 +146,7 @@ def _is_here(device: str) -> bool:
     """Whether torch can compute on a device, such as ``"cuda:1"``."""
     match = re.fullmatch(r"(cpu|mps|cuda|xpu)(?::(\d+))?", device)
     if not match or match[1] == "cpu":
-        return device == "cpu"
+        return device in ("cpu", "cpu:0")
     backend = torch.mps if match[1] == "mps" else getattr(torch, match[1])
     return int(match[2] or 0) < int(backend.device_count())
 

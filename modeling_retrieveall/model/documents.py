@@ -8,7 +8,7 @@ A text is cut into sentences, and a sentence that is too long into windows. A sh
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -206,7 +206,9 @@ def checked_texts(texts: Any, is_split_into_words: bool) -> tuple[list[Text], bo
         InputTypeError: A text is neither a string nor a sentence, or a word is not a string.
     """
     single = isinstance(texts, str | Sentence)
-    listed: list[Any] = [texts] if single or not isinstance(texts, Iterable) else list(texts)
+    listed: list[Any] = (
+        [texts] if single or not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping) else list(texts)
+    )
     check = _checked_words if is_split_into_words else _checked_text
     return [text if isinstance(text, Sentence) else check(position, text) for position, text in enumerate(listed)], single
 

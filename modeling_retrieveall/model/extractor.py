@@ -36,7 +36,7 @@ from .documents import DocumentReader, Text, Window, checked_texts, merged_entit
 from .encoder import SentenceEncoder, SentenceVectors
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
 from .outputs import Extraction, SentenceDetails, SentenceResult
-from .prompting import Decoding, PromptWriter
+from .prompting import DECODINGS, Decoding, PromptWriter
 from .retrieval import Retrieved, merge_retrieved
 from .router import Route
 
@@ -85,10 +85,18 @@ class Request:
     details: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.batch_size, int | None):
+            raise InputTypeError(f"batch_size is {self.batch_size!r}; give a whole number.")
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
+        if not isinstance(self.threshold, int | float):
+            raise InputTypeError(f"threshold is {self.threshold!r}; give a number.")
         if not 0 <= self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold}; give a probability between 0 and 1.")
+        if self.decoding not in (None, "auto", *DECODINGS):
+            raise InputError(f"decoding is {self.decoding!r}; give auto, {' or '.join(DECODINGS)}.")
+        if not isinstance(self.language, str | Sequence | None):
+            raise InputTypeError(f"language is {self.language!r}; give a language code, or a list with one for each text.")
         if self.language is not None and self.prior is not None:
             raise InputError("Give the language of the texts or a prior, not both.")
         if self.prior is not None:
@@ -311,7 +319,7 @@ class Extractor:
 
     def _warn_of_limits(self) -> None:
         """Warns if more examples are configured than adapters were trained with."""
-        manifests = [adapter.manifest for adapter in self._registry.adapters.values()]
+        manifests = [adapter.manifest for adapter in list(self._registry.adapters.values())]
         for name in ("n_entities", "n_sentences"):
             configured, default = getattr(self.config, name), getattr(_DEFAULTS, name)
             limits = {manifest.language: getattr(manifest, name) for manifest in manifests}

@@ -102,7 +102,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         config: RetrieveAllConfig | None = None,
         base_model: str | None = None,
         languages: Sequence[str] | None = None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         quantization: str | None = None,
         strict: bool = False,
@@ -116,7 +116,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             pretrained_model_name_or_path: ``"shipped"`` (the default): the model that comes with the package; or a folder that
                 ``save_pretrained`` wrote; or the folder of one or several adapters that ``retrieveall train`` wrote; or the
-                repository of a model or an adapter on the Hub. It may be omitted if ``collection`` is given.
+                repository of a model or an adapter on the Hub. With ``collection`` alone, the model has its adapters.
             config: A configuration that replaces the one stored with the model, as ``AutoModel`` passes it.
             base_model: The base LLM, instead of the one in the configuration: a Hub id or a folder.
             languages: The languages to load, beside the multilingual adapter ``mul``; all when not given.
@@ -227,7 +227,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
                 :func:`hub.push.push_model`.
 
         Returns:
-            The repository, commit and URL (:class:`hub.push.Pushed`).
+            The repository, commit and URL (:class:`hub.push.PushResult`).
 
         Raises:
             MissingPackageError: The package is not installed; remote code can load models, but not publish them.
@@ -443,6 +443,9 @@ class RetrieveAllModel(TypedPreTrainedModel):
                 "Call generate(input_ids, attention_mask, language=None, return_dict_in_generate=False)."
             )
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if input_ids.ndim != 2 or mask.shape != input_ids.shape:
+            shapes = f"{list(input_ids.shape)} and {list(mask.shape)}"
+            raise InputError(f"input_ids and attention_mask have the shapes {shapes}; give [batch, tokens] for both.")
         rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
         texts = [str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
         results = self.extract(texts, language=language, details=True)

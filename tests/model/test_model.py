@@ -321,3 +321,27 @@ def test_every_answer_to_any_text_can_be_parsed(windowless: RetrieveAllModel, te
 def test_every_answer_to_any_words_can_be_parsed(windowless: RetrieveAllModel, words: list[str]) -> None:
     (result,) = windowless.extract([words], is_split_into_words=True, details=True)
     assert_parsable(windowless, Sentence.from_words(words), result)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"language": 5}, "language is 5; give a language code"),
+        ({"threshold": "0.5"}, "threshold is '0.5'; give a number"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; give a whole number"),
+        ({"decoding": "foo"}, "decoding is 'foo'; give auto, tags or generation"),
+    ],
+)
+def test_options_of_other_types_are_refused(model: RetrieveAllModel, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        model.extract("Bonn", **options)
+
+
+def test_a_dictionary_is_not_a_list_of_texts(model: RetrieveAllModel) -> None:
+    with pytest.raises(TypeError, match=r"texts\[0\] is \{'text': 'Bonn'\} \(dict\), not a string"):
+        model.extract({"text": "Bonn"})  # type: ignore[call-overload]
+
+
+def test_generate_refuses_one_dimension(model: RetrieveAllModel) -> None:
+    with pytest.raises(ValueError, match=r"have the shapes \[2\] and \[2\]; give \[batch, tokens\] for both"):
+        model.generate(torch.tensor([5, 6]))
