@@ -31,8 +31,14 @@ demo: $(VENV)/.demo
 test: setup
 	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_OPTIONS)
 
+# Without the real base LLM, without most tests that start processes, and with few examples per property.
+FAST := -m "not slow and not embedded" --hypothesis-profile fast $(addprefix --ignore=tests/, \
+	annotation/test_annotate.py annotation/test_datasets_map.py annotation/test_ray_engine.py benchmarks cli/test_console.py \
+	integrations local_hub model/test_hub_bases.py model/test_hub_faults.py model/test_pickling.py test_docs.py \
+	training/test_accelerate_configs.py training/test_resuming.py training/test_training.py)
+
 test-fast: setup
-	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile -m "not slow and not embedded" --hypothesis-profile fast $(PYTEST_OPTIONS)
+	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile $(FAST) $(PYTEST_OPTIONS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_OPTIONS)
