@@ -6,13 +6,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
+from .. import __version__
 from .added_columns import ADDED_COLUMNS, AnnotationModel, annotate_records, check_added_columns
 from .readers import Record, check_text_column, text_of
-
-_RELEASE = version("retrieveall")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Annotator:
     column: str | None
     prefix: str
     settings: dict[str, Any]
-    release: str = _RELEASE
+    release: str = __version__
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Computes the added columns of a batch, or of one example if ``map`` is not batched."""

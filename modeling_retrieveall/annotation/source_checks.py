@@ -60,7 +60,7 @@ def check_source(files: Sequence[str], column: str | None, prefix: str, target: 
     schema = None
     if suffix == ".parquet":
         schema = common_schema(schemas) if schemas else inferred_schema(counted)
-    for _ in counted:
+    for _ in counted:  # reads the remaining records, which counts and checks them
         pass
     if counter.records:
         check_text_column(counter.names, column, f"{source}, record 1")

@@ -78,7 +78,7 @@ def find_columns(table: Table, asked: ColumnNames, notes: Notes) -> tuple[Column
         notes: Collects what is left out: mentions inside others.
 
     Raises:
-        DatasetError: There is no such column, or it is not clear which column is meant; the message names a line.
+        DatasetError: There is no such column, or more than one column fits; the message names a line.
     """
     columns, index = _columns(table)
     words = _find_words(table, asked, columns, index)
@@ -95,7 +95,7 @@ def find_word_column(table: Table, asked: ColumnNames) -> Column:
     """The column of the words, in a file with or without tags.
 
     Raises:
-        DatasetError: There is no such column, or it is not clear which column is meant.
+        DatasetError: There is no such column, or more than one column fits.
     """
     return _find_words(table, asked, *_columns(table))
 

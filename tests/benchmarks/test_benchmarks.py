@@ -184,7 +184,7 @@ def test_correct_answer_of_peft_is_parsed_into_its_entities(answers: AnswerForma
     spans = data.draw(spans_within(len(words)))
     answer = answers.tokenizer.decode(answers.answer_ids(sentence, spans))
     found = parsed(answer, sentence, ["LOC", "ORG", "PER"])
-    # The answer does not say which of several equal places is meant, so only the words are compared.
+    # The answer does not say which of several equal places it refers to, so only the words are compared.
     named = ["".join(sentence.text[e.start : e.end].split()) for e in found]
     assert named == ["".join(words[span.start : span.end]) for span in spans]
     assert [entity.label for entity in found] == [span.label for span in spans]

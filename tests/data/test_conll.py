@@ -57,7 +57,7 @@ def test_the_outer_layer_may_be_the_second_column(tmp_path: Path) -> None:
         "Bonn B-LOC  \nruft O\n",
         "B-LOC\tBonn\nO\truft\n",
         "#id 1\nBonn B-LOC\nruft O\n",
-        "#begin document (bonn)\nBonn\tB-LOC\n# a comment amid a sentence\nruft\tO\n#end document\n",
+        "#begin document (bonn)\nBonn\tB-LOC\n# a comment inside a sentence\nruft\tO\n#end document\n",
         "\ufeff-DOCSTART- O\n\n\ufeffBonn\tB-LOC\nruft\tO\n",
         "Bonn NNP B-NP B-LOC\nruft VBZ B-VP O\n",
         "Bonn NNP B-NP LOC\nruft VBZ B-VP O\n",

@@ -99,9 +99,9 @@ def test_train_reads_the_named_columns(arguments: AdapterTrainingArguments, tmp_
 def test_the_summary_lists_what_reading_changed(arguments: AdapterTrainingArguments, tmp_path: Path) -> None:
     file = tmp_path / "doccano.jsonl"
     file.write_text('{"text": "Nyeri ni mji.", "label": [[0, 6, "LOC"]]}\n' * 30)
-    told = load_training_data(str(file), arguments).summary().splitlines()
-    assert "(30 LOC)" in told[0] or "(24 LOC)" in told[0]
-    assert told[1].startswith("mentions with white space at their ends, which was cut off: 30, such as 'Nyeri ' (")
+    lines = load_training_data(str(file), arguments).summary().splitlines()
+    assert "(30 LOC)" in lines[0] or "(24 LOC)" in lines[0]
+    assert lines[1].startswith("mentions with white space at their ends, which was cut off: 30, such as 'Nyeri ' (")
 
 
 def test_evaluate_warns_about_labels_that_the_model_lacks(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_nothing_may_follow_the_end(answers: AnswerFormat) -> None:
         " Graz = LOC; Bonn = LOC\n",  # out of order
         " Bonn und Graz = LOC; Graz = LOC\n",  # overlapping
         " Bonn Graz = LOC\n",  # not a run of words
-        " Bonn = LOC\n\n",  # goes on after its end
+        " Bonn = LOC\n\n",  # more after the end of the answer
     ],
 )
 def test_a_malformed_answer_is_not_accepted(answers: AnswerFormat, answer: str) -> None:

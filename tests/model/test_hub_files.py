@@ -130,11 +130,11 @@ def test_a_missing_or_private_repository_says_how_to_log_in(commit: str) -> None
         Hub().resolve("ann/other")
     HfApi().update_repo_settings(REPO, private=True)
     assert Hub(token="hf_ann").resolve(REPO) == commit
-    for stranger in (Hub(token="hf_ben"), Hub(token=False)):
+    for other in (Hub(token="hf_ben"), Hub(token=False)):
         with pytest.raises(HubError, match="or it is private"):
-            stranger.resolve(REPO)
+            other.resolve(REPO)
         with pytest.raises(HubError, match="or it is private"):
-            stranger.fetch(REPO, commit, LIMITS)
+            other.fetch(REPO, commit, LIMITS)
 
 
 def test_a_gated_repository_says_where_to_request_access(hub: LocalHub, commit: str) -> None:
