@@ -229,9 +229,15 @@ class Hub:
         )
 
     def _check_sizes(self, repository: str, commit: str, limits: Mapping[str, int]) -> None:
-        sizes = {
-            info.path: getattr(info, "size", 0) for info in self.api.get_paths_info(repository, list(limits), revision=commit)
-        }
+        try:
+            infos = self.api.get_paths_info(repository, list(limits), revision=commit)
+        except HfHubHTTPError:
+            raise
+        except HTTPError:
+            # huggingface_hub repeats its other reading requests itself, but not this one. A kept-alive connection that the
+            # server closed in the meantime fails only once.
+            infos = self.api.get_paths_info(repository, list(limits), revision=commit)
+        sizes = {info.path: getattr(info, "size", 0) for info in infos}
         for name, limit in limits.items():
             if name not in sizes:
                 raise HubFileMissingError(f"{repository}: {name} is missing from commit {commit[:12]}.")

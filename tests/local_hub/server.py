@@ -51,10 +51,19 @@ class LocalHub:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.endpoint = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.requests: list[Call] = self._faults.calls
-        self._server = uvicorn.Server(
+        config = uvicorn.Config(
+            self._faults,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,
             # Injected faults end connections, which uvicorn would log as errors.
-            uvicorn.Config(self._faults, http="h11", ws="none", lifespan="off", proxy_headers=False, log_level="critical")
+            log_level="critical",
+            # The client keeps idle connections for 5 seconds. A server that closes them after the same time sometimes closes
+            # one while a request is on its way.
+            timeout_keep_alive=60,
         )
+        self._server = uvicorn.Server(config)
         self._thread = Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
     def fault(self, method: str, path: str, kind: Kind, times: int = 1) -> None:

@@ -152,6 +152,12 @@ def test_a_missing_revision_is_named(commit: str) -> None:
         Hub().fetch(REPO, "f" * 40, LIMITS)
 
 
+def test_a_connection_that_is_reset_once_does_not_fail_a_download(hub: LocalHub, commit: str) -> None:
+    hub.fault("POST", "/paths-info/", "reset")
+    assert Hub().fetch(REPO, commit, LIMITS).name == commit
+    assert [call.status for call in hub.requests if "/paths-info/" in call.path] == [None, 200]
+
+
 @pytest.mark.parametrize("kind", [500, 503, "reset"])
 def test_the_last_commit_is_used_while_the_hub_is_down(hub: LocalHub, commit: str, kind: Kind, naps: list[float]) -> None:
     Hub().fetch(REPO, Hub().resolve(REPO), LIMITS)
