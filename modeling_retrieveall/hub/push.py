@@ -95,9 +95,10 @@ def push_adapter(
     check_loads(adapter, hub)
     card = _kept_or_new_card(adapter, repo_id, model_repo, hub)
     names = [*INDEX_FILES, *WEIGHT_FILES, *([PLOT] if (adapter.path / PLOT).is_file() else [])]
-    files = {name: adapter.path / name for name in names}
     message = commit_message or f"Add the RetrieveAll adapter of {adapter.language}"
-    commit = _Commit(repo_id, files, card, message).push(hub.api, private, create_pr)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, adapter.copy_to(Path(folder), adapter.language))  # has the whole LoRA
+        commit = _Commit(repo_id, {name: copy / name for name in names}, card, message).push(hub.api, private, create_pr)
     slug = _add_to_collection(repo_id, commit.oid, collection, private, hub) if collection else None
     return _result(repo_id, commit, slug)
 

@@ -4,7 +4,6 @@
 PosixPath('adapter_cards/de')
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from ..model.atomic import check_sources, replacing
 from ..model.entities import Example
 from ..model.errors import InputError
 from ..model.language_adapter import LanguageAdapter, check_holds_only_adapter
-from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from ..model.manifest import MULTILINGUAL
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.retrieval import ExampleIndex
@@ -48,11 +46,10 @@ def replace_examples(adapter_folder: Path, examples: Sequence[Example], output: 
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
     # No sentence is routed to the multilingual adapter by similarity.
     routing = adapter.sentence_vectors()[: 0 if adapter.language == MULTILINGUAL else None]
-    manifest = replace(adapter.manifest, metrics=[])
+    manifest = replace(adapter.manifest, metrics=[], multilingual_sha256=None)
     with replacing(output, [adapter_folder]) as folder:
         folder.mkdir()
-        for name in (LORA_CONFIG, LORA_WEIGHTS):
-            shutil.copyfile(adapter_folder / name, folder / name)
+        adapter.write_lora(folder)
         copy = LanguageAdapter(manifest, ExampleIndex.build(examples, vectors), routing, adapter.training_hashes, folder)
         copy.save_index(folder)
         write_card(copy)

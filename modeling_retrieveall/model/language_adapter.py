@@ -15,6 +15,7 @@ de/
 import hashlib
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,8 +27,9 @@ from .errors import AdapterError
 from .example_files import EXAMPLES, read_examples, write_examples
 from .hub_files import HubError, HubUnreachableError, Snapshot, errors_name_repository
 from .lora_bank import LoraWeights
-from .lora_files import LORA_CONFIG, LORA_WEIGHTS, check_finite, read_lora
-from .manifest import MANIFEST, Manifest, read_manifest
+from .lora_difference import join_lora
+from .lora_files import LORA_CONFIG, LORA_WEIGHTS, check_finite, read_lora, write_lora
+from .manifest import MANIFEST, MULTILINGUAL, Manifest, read_manifest
 from .retrieval import ExampleIndex
 from .untrusted_files import LIMITS, check_files, errors_name_file
 from .vector_files import VECTORS, StoredVectors, read_vectors, write_vectors
@@ -97,10 +99,13 @@ class LanguageAdapter:
     def copy_to(self, folder: Path, name: str) -> str:
         """Copies the adapter to ``folder/name`` and replaces an adapter that is there.
 
+        The copy holds the whole LoRA, even if the files of this adapter hold its difference to the multilingual adapter.
+
         Returns:
             ``name``.
 
         Raises:
+            AdapterError: The weights are a difference, and the multilingual adapter is missing or another one.
             FileExistsError: ``folder/name`` holds something other than an adapter.
             HubError: The weights are on the Hub and cannot be downloaded.
         """
@@ -114,7 +119,22 @@ class LanguageAdapter:
                 for file in ADAPTER_FILES:  # other files in the folder are not copied
                     if (self.path / file).is_file():
                         shutil.copyfile(self.path / file, copy / file)
+                if self.manifest.multilingual_sha256:
+                    self.write_lora(copy)
+                    replace(self.manifest, multilingual_sha256=None).save(copy)
         return name
+
+    def write_lora(self, folder: Path) -> None:
+        """Writes the whole LoRA into an existing folder, in the format of PEFT.
+
+        Raises:
+            AdapterError: The weights are a difference, and the multilingual adapter is missing or another one.
+        """
+        if self.manifest.multilingual_sha256:
+            write_lora(folder, self.lora_weights(torch.bfloat16), self.path / LORA_CONFIG)
+        else:
+            for name in (LORA_CONFIG, LORA_WEIGHTS):
+                shutil.copyfile(self.path / name, folder / name)
 
     @classmethod
     def load(cls, source: str | Path | Snapshot) -> "LanguageAdapter":
@@ -204,7 +224,28 @@ class LanguageAdapter:
             except HubError as error:  # missing, too large or withdrawn: a retry cannot help
                 raise AdapterError(str(error)) from error
         with errors_name_repository(self.path, self.snapshot):
-            return read_lora(self.path, dtype)
+            weights = read_lora(self.path, dtype)
+            if self.manifest.multilingual_sha256 is None:
+                return weights
+            return join_lora(self._read_multilingual(dtype), weights)
+
+    def _read_multilingual(self, dtype: torch.dtype | None) -> LoraWeights:
+        """The LoRA of the multilingual adapter to which the weights of this adapter are the difference."""
+        shared = self.path.parent / MULTILINGUAL
+        if not (shared / LORA_WEIGHTS).is_file():
+            raise AdapterError(
+                f"{self.path} holds only the difference to the multilingual adapter, which must be in {shared}. Use a copy that "
+                "`save_pretrained` or `retrieveall push` wrote; these hold the whole LoRA."
+            )
+        if dtype is not None:
+            with (shared / LORA_WEIGHTS).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != self.manifest.multilingual_sha256:
+                raise AdapterError(
+                    f"{self.path} holds the difference to another multilingual adapter than that in {shared}. Install the "
+                    "package again."
+                )
+        return read_lora(shared, dtype)
 
 
 def check_holds_only_adapter(folder: Path) -> None:

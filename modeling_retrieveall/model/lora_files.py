@@ -5,12 +5,15 @@
 torch.Size([8, 640])
 """
 
+import json
 import re
 import reprlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AdapterError
@@ -55,6 +58,32 @@ def read_lora(path: Path, dtype: torch.dtype | None) -> LoraWeights:
             "Train the adapter with `retrieveall train`."
         )
     return LoraWeights(a, b, {name: _scaling(config, alphas, name, a[name].shape[0]) for name in a})
+
+
+def write_lora(folder: Path, weights: LoraWeights, config_file: Path) -> None:
+    """Writes a LoRA of one rank and a scaling of 1 into a folder, in the format of PEFT.
+
+    Args:
+        folder: An existing folder.
+        weights: The LoRA.
+        config_file: The configuration of another LoRA of the same modules, of which all but rank and scaling is kept.
+    """
+    rank = next(iter(weights.a.values())).shape[0]
+    changed = {"r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
+    config = {**read_json(config_file), **changed}
+    (folder / LORA_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    save_file(lora_state_dict(weights), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+    shutil.copymode(folder / LORA_CONFIG, folder / LORA_WEIGHTS)  # safetensors writes files that only their owner can read
+
+
+def lora_state_dict(weights: LoraWeights) -> dict[str, Tensor]:
+    """The tensors of a LoRA under PEFT's names. PEFT keeps the scaling in its configuration instead."""
+    sides = {"A": weights.a, "B": weights.b}
+    return {
+        f"base_model.model.{name}.lora_{side}.weight": tensor.contiguous()
+        for side, tensors in sides.items()
+        for name, tensor in tensors.items()
+    }
 
 
 def check_finite(path: Path, weights: LoraWeights) -> None:

@@ -38,6 +38,9 @@ class Manifest:
         n_entities: Maximum number of retrieved entities in a prompt; 0 if the adapter was trained without them.
         n_sentences: Maximum number of retrieved sentences in a prompt; 0 if the adapter was trained without them.
         initialised_from: The adapter from which training started, such as ``"someone/retrieveall-mul@1f0c..."``, or ``None``.
+        multilingual_sha256: ``None`` if the files hold the whole LoRA. Otherwise they hold its difference to that of the adapter
+            in the folder ``mul`` next to this one, and this is the SHA-256 of its weights. The package stores its own adapters in
+            this way; all copies hold the whole LoRA.
         training: Datasets, number of removed duplicates and hyperparameters, for the model card.
         metrics: Results on a dataset, for the model card.
         schema_version: Version of this format.
@@ -54,6 +57,7 @@ class Manifest:
     n_entities: int = 6
     n_sentences: int = 2
     initialised_from: str | None = None
+    multilingual_sha256: str | None = None
     training: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
@@ -127,8 +131,7 @@ def _check(manifest: Manifest) -> None:
     expected: dict[str, Any] = {
         **dict.fromkeys(("hidden_size", "encoder_layer", "prompt_version", "n_entities", "n_sentences"), int),
         "base_model": str,
-        "base_revision": str | None,
-        "initialised_from": str | None,
+        **dict.fromkeys(("base_revision", "initialised_from", "multilingual_sha256"), str | None),
         "entity_types": list,
         "training": dict,
         "metrics": list,

@@ -28,7 +28,6 @@ from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
 from ..model.errors import AdapterError
 from ..model.language_adapter import LanguageAdapter
-from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .ebnf_grammar import CharacterFormat, build_ebnf
 
@@ -80,7 +79,8 @@ def export(
     rank = max(map(_max_rank, model.adapters.values()))
     with updating(folder, sources) as written:
         for language, adapter in model.adapters.items():
-            _copy_adapter(adapter, written / _ADAPTERS / language)
+            (written / _ADAPTERS / language).mkdir(parents=True, exist_ok=True)
+            adapter.write_lora(written / _ADAPTERS / language)
         base = _base_arguments(model.config, written)
         script = written / _SCRIPT
         script.write_text(_launch_script(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
@@ -147,13 +147,6 @@ def _max_rank(adapter: LanguageAdapter) -> int:
     if rank > VLLM_RANKS[-1]:
         raise AdapterError(f"{adapter.source} has the LoRA rank {rank}, but vLLM supports ranks up to {VLLM_RANKS[-1]}.")
     return rank
-
-
-def _copy_adapter(adapter: LanguageAdapter, target: Path) -> None:
-    """Copies the files of an adapter that PEFT defines."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (LORA_CONFIG, LORA_WEIGHTS):
-        shutil.copyfile(adapter.path / name, target / name)
 
 
 def _base_arguments(config: RetrieveAllConfig, folder: Path) -> list[str]:

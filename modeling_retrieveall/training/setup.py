@@ -13,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
-from safetensors.torch import load_file
 
 from ..data.example_splitting import split_into_windows
 from ..data.labelled_data import sample_examples
@@ -23,7 +22,7 @@ from ..model.entities import Example
 from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub
 from ..model.language_adapter import LanguageAdapter
-from ..model.lora_files import LORA_WEIGHTS
+from ..model.lora_files import lora_state_dict
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.retrieval import ExampleIndex
 from .accelerator import create_accelerator
@@ -186,7 +185,7 @@ def _add_lora(model: RetrieveAllModel, initial: LanguageAdapter | None, argument
     except ValueError as error:  # the base LLM has no modules with these names
         raise AdapterError(f"PEFT cannot add a LoRA to the base LLM {arguments.base_model!r}: {error}") from error
     if initial is not None:
-        loaded: Any = set_peft_model_state_dict(lora, load_file(initial.path / LORA_WEIGHTS))
+        loaded: Any = set_peft_model_state_dict(lora, lora_state_dict(initial.lora_weights(torch.float32)))
         if loaded.unexpected_keys:
             raise AdapterError(
                 f"{initial.source} has weights for {loaded.unexpected_keys[0]!r}, which the base LLM does not have."

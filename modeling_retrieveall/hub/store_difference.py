@@ -1,0 +1,46 @@
+"""Stores an adapter as a small difference to the multilingual adapter, so that a package can hold dozens of languages.
+
+>>> store_difference(Path("adapter_cards/de"), rank=4)  # with adapter_cards/mul beside it
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ..model.atomic import updating
+from ..model.language_adapter import LanguageAdapter
+from ..model.lora_bank import LoraWeights
+from ..model.lora_difference import lora_difference
+from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_lora
+from ..model.manifest import MULTILINGUAL
+
+
+def store_difference(folder: Path, rank: int) -> None:
+    """Replaces the LoRA of an adapter by its difference to that of the adapter in the folder ``mul`` next to it.
+
+    The adapter then depends on that folder. Copies that `save_pretrained` and `retrieveall push` write hold the whole LoRA again.
+
+    Args:
+        folder: The folder of an adapter that was trained from ``mul``.
+        rank: The rank of the difference. What does not fit into this rank is lost.
+
+    Raises:
+        AdapterError: One of the adapters is damaged, or they adapt different modules.
+    """
+    shared_folder = folder.absolute().parent / MULTILINGUAL
+    adapter = LanguageAdapter.load(folder)
+    shared = read_lora(shared_folder, torch.float32)
+    difference = lora_difference(adapter.lora_weights(torch.float32), shared, rank)
+    sha256 = hashlib.sha256((shared_folder / LORA_WEIGHTS).read_bytes()).hexdigest()
+    joined_rank = rank + max(a.shape[0] for a in shared.a.values())
+    training = {**adapter.manifest.training, "rank": joined_rank, "lora_alpha": joined_rank}
+    with updating(folder) as written:
+        write_lora(written, _in_bfloat16(difference), folder / LORA_CONFIG)
+        replace(adapter.manifest, multilingual_sha256=sha256, training=training).save(written)
+
+
+def _in_bfloat16(weights: LoraWeights) -> LoraWeights:
+    a, b = ({name: tensor.bfloat16() for name, tensor in side.items()} for side in (weights.a, weights.b))
+    return LoraWeights(a, b, weights.scaling)
