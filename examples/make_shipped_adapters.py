@@ -1,6 +1,6 @@
-"""Train the next multilingual adapter `mul`, then each language from it. The shipped adapters have an earlier recipe.
+"""Train the multilingual adapter `mul` and each language from it, and write the adapters that ship with the package.
 
-    python examples/make_shipped_adapters.py --data ../shared/data --runs runs
+    python examples/make_shipped_adapters.py --data ../shared/data --runs runs --cards adapter_cards
 
 A finished adapter in ``--runs`` is not trained again, and an interrupted run is resumed. With two processes on the CPU:
 
@@ -14,9 +14,15 @@ from typing import Annotated
 import typer
 from datasets import load_dataset
 
-from modeling_retrieveall import AdapterTrainingArguments, train
+from modeling_retrieveall import AdapterTrainingArguments, LanguageAdapter, RetrieveAllModel, train
+from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.hub.cards import write_card
+from modeling_retrieveall.hub.replace_examples import replace_examples
+from modeling_retrieveall.hub.store_difference import store_difference
 from modeling_retrieveall.model.atomic import replacing
 from modeling_retrieveall.training.resuming import is_interrupted
+from modeling_retrieveall.training.sharding import is_main_process
 
 HUMAN = {
     **{"bn": "bengali_ner/bn", "da": "uner/da_ddt", "de": "germeval2014/de", "en": "uner/en_ewt", "et": "estner/et"},
@@ -39,26 +45,57 @@ LANGUAGES = (*(code for code in HUMAN if code != "ne"), "bg", "el", "es", "fr", 
 """The languages to ship. Nepali is left out, because nearly all sentences of its corpus contain a name."""
 MAX_LANGUAGE, MAX_ONLY_PANX = 3000, 1000
 """Maximum number of training sentences of a language: human-labelled ones, and lines of PAN-X if it has nothing else."""
+MAX_ROUTING = 200
+"""Maximum number of sentences of each corpus whose vectors ship for routing."""
+RANK = 4
+"""Rank of the difference between a language and `mul`."""
+MAX_OWN_IN_MUL = 10
+"""Number of the package's own sentences of each language in the index of `mul`."""
 SENTENCES = Path(__file__).parent / "sentences"
+ON_THE_HUB = {"panx": "unimelb-nlp/wikiann", "panx40": "unimelb-nlp/wikiann", "uner": "universalner/universal_ner"}
+OUTSIDE_THE_HUB = {
+    "bengali_ner": "Bengali-NER (MIT)",
+    "estner": "EstNER (CC BY 4.0)",
+    "factrueval": "factRuEval-2016 (MIT)",
+    "germeval2014": "GermEval 2014 (CC BY 4.0)",
+    "hiner": "HiNER (CC BY-SA 4.0)",
+    "idner": "IDNER-News-2K (MIT)",
+    "kaznerd": "KazNERD (CC BY 4.0)",
+    "klue": "KLUE-NER (CC BY-SA 4.0)",
+    "lumii": "FullStack-LV (CC BY-SA 4.0)",
+    "multiner": "multiNER (CC0)",
+    "nepali_ner": "nepali-ner (MIT)",
+    "nerkor": "NYTK-NerKor (CC BY-SA 4.0)",
+    "norne": "NorNE (CC0)",
+    "ronec": "RONEC (MIT)",
+    "stockmark": "Stockmark NER Wikipedia dataset (CC BY-SA 3.0)",
+    "thai_ner": "Thai NER (CC BY 3.0)",
+    "turku": "Turku NER corpus (CC BY-SA 4.0)",
+    "wikiner_tr": "Turkish Wiki NER (CC BY-SA 4.0)",
+}
+"""Names and licences of the corpora on the cards of the adapters."""
 
 
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the labelled corpora: `<source>/<language>/{train,...}.parquet`.")],
     runs: Annotated[Path, typer.Option(help="Folder of the trained adapters.")] = Path("runs"),
     languages: Annotated[str, typer.Option(help="The languages to train from `mul`, separated by commas.")] = ",".join(LANGUAGES),
+    cards: Annotated[Path | None, typer.Option(help="Folder of the adapters that ship. By default none are written.")] = None,
 ) -> None:
     if not (runs / "mul").is_dir():
         train(multilingual_arguments(data, runs))
     for language in languages.split(","):
         if not (runs / language).is_dir():
             train(language_arguments(language, data, runs))
+    if cards and is_main_process():
+        for language in ("mul", *languages.split(",")):
+            ship(language, runs, cards)
 
 
 def multilingual_arguments(data: Path, runs: Path) -> AdapterTrainingArguments:
     """The arguments of the run, with all corpora and the package's own sentences."""
     human = [draw(data / folder, MAX_HUMAN, runs / "drawn" / folder) for folder in HUMAN.values()]
-    lines = [f"panx/{code}" for code in PANX] + [f"panx40/{code}" for code in PANX40]
-    silver = [draw(data / folder, MAX_PANX, runs / "drawn" / folder) for folder in lines]
+    silver = [draw(data / folder, MAX_PANX, runs / "drawn" / folder) for folder in multilingual_panx()]
     own = sorted(str(file) for file in SENTENCES.glob("*.conll") if file.stem not in ("no", "sw"))
     return AdapterTrainingArguments(
         language=["mul"],
@@ -82,11 +119,10 @@ def multilingual_arguments(data: Path, runs: Path) -> AdapterTrainingArguments:
 def language_arguments(language: str, data: Path, runs: Path) -> AdapterTrainingArguments:
     """The arguments of a run from `mul`: the human-labelled corpus, PAN-X lines and the package's own sentences."""
     target = runs / "drawn" / language
-    panx = {"nb": "no"}.get(language, language)
-    datasets = [draw(data / HUMAN[language], MAX_LANGUAGE, target / "human")] if language in HUMAN else []
-    for source, codes in (("panx", PANX), ("panx40", PANX40)):
-        if panx in codes:
-            datasets.append(draw(data / source / panx, MAX_PANX if language in HUMAN else MAX_ONLY_PANX, target / source))
+    limits = {folder: MAX_PANX if language in HUMAN else MAX_ONLY_PANX for folder in language_panx(language)}
+    if language in HUMAN:
+        limits[HUMAN[language]] = MAX_LANGUAGE
+    datasets = [draw(data / folder, limit, target / folder) for folder, limit in limits.items()]
     return AdapterTrainingArguments(
         language=[language],
         dataset=[*datasets, str(SENTENCES / f"{language}.conll")],
@@ -97,11 +133,52 @@ def language_arguments(language: str, data: Path, runs: Path) -> AdapterTraining
         learning_rate=3e-4,
         examples_share=0.0,
         tags_share=0.85,
+        max_index_examples=MAX_ROUTING,
         max_eval_samples=100,
         torch_compile=True,
         save_steps=100,
         resume=is_interrupted(str(runs / language)),
     )
+
+
+def multilingual_panx() -> list[str]:
+    """The folders of PAN-X that `mul` learns from."""
+    return [f"panx/{code}" for code in PANX] + [f"panx40/{code}" for code in PANX40]
+
+
+def language_panx(language: str) -> list[str]:
+    """The folders of PAN-X that a language learns from. PAN-X does not tell Bokmål from Nynorsk; nearly all of it is Bokmål."""
+    code = {"nb": "no"}.get(language, language)
+    return [folder for folder in multilingual_panx() if folder.partition("/")[2] == code]
+
+
+def ship(language: str, runs: Path, cards: Path) -> None:
+    """Writes an adapter that may be published: with the package's own sentences as examples, and small enough for the package."""
+    files = [SENTENCES / f"{language}.conll"]
+    number = None
+    if language == "mul":
+        files, number = sorted(SENTENCES.glob("*.conll")), MAX_OWN_IN_MUL
+    examples = [example for file in files for example in sample_examples(load_examples(str(file), "train").examples, number, 0)]
+    replace_examples(runs / language, examples, cards / language, RetrieveAllModel.from_pretrained(runs / language))
+    adapter = LanguageAdapter.load(cards / language)
+    adapter.manifest.training["datasets"] = list(dict.fromkeys(map(name_on_card, corpora(language))))
+    adapter.save_index(adapter.path)
+    write_card(adapter)
+    if language != "mul":
+        store_difference(adapter.path, RANK)
+
+
+def corpora(language: str) -> list[str]:
+    """The folders of the corpora that an adapter was trained on, beside the package's own sentences."""
+    if language == "mul":
+        return [*HUMAN.values(), *multilingual_panx()]
+    return [*([HUMAN[language]] if language in HUMAN else []), *language_panx(language)]
+
+
+def name_on_card(folder: str) -> str:
+    """The name of a corpus in a manifest: that on the Hub, or its name and licence."""
+    source, _, configuration = folder.partition("/")
+    return f"{ON_THE_HUB[source]}:{configuration}" if source in ON_THE_HUB else f"./{OUTSIDE_THE_HUB[source]}"
 
 
 def draw(folder: Path, number: int, target: Path) -> str:

@@ -108,6 +108,8 @@ def adapter_card(
             **_base(manifest.base_model, manifest.base_revision),
             language=language,
             multilingual=language == MULTILINGUAL,
+            difference=manifest.multilingual_sha256 is not None,
+            shown=manifest.n_entities > 0 or manifest.n_sentences > 0,
             labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
             n_examples=len(examples),
             source=repo_id or _FOLDER,

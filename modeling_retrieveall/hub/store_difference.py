@@ -15,6 +15,7 @@ from ..model.lora_bank import LoraWeights
 from ..model.lora_difference import lora_difference
 from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_lora
 from ..model.manifest import MULTILINGUAL
+from .cards import write_card
 
 
 def store_difference(folder: Path, rank: int) -> None:
@@ -39,6 +40,7 @@ def store_difference(folder: Path, rank: int) -> None:
     with updating(folder) as written:
         write_lora(written, _in_bfloat16(difference), folder / LORA_CONFIG)
         replace(adapter.manifest, multilingual_sha256=sha256, training=training).save(written)
+    write_card(LanguageAdapter.load(folder))
 
 
 def _in_bfloat16(weights: LoraWeights) -> LoraWeights:
