@@ -198,6 +198,8 @@ class RetrieveAllConfig(PreTrainedConfig):
     def __setattr__(self, name: str, value: Any) -> None:
         if "_in_use" in self.__dict__ and name in self.field_names():
             self.change({name: value})
+        elif self.__dict__.get("_in_use") and not hasattr(self, name) and (suggestion := _suggestion(name, self.field_names())):
+            raise InputTypeError(f"RetrieveAllConfig has no field {name!r}{suggestion}")
         else:
             super().__setattr__(name, value)  # type: ignore[no-untyped-call]
 
@@ -265,7 +267,7 @@ class RetrieveAllConfig(PreTrainedConfig):
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
     """The most similar of the known names as a question, or nothing."""
-    similar = get_close_matches(name, sorted(known), n=1, cutoff=0.85)
+    similar = get_close_matches(name, sorted(known), n=1, cutoff=0.8)
     return f"; did you mean {similar[0]!r}?" if similar else ""
 
 

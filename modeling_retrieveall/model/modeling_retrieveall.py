@@ -39,8 +39,9 @@ from .tokenization_retrieveall import write_tokenizer_pointer
 from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
-# AutoModel passes these on; they have no effect here.
-_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "force_download", "proxies", "subfolder", "_from_auto", "_commit_hash")
+_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "_from_auto", "_commit_hash")
+"""AutoModel passes these on; they have no effect here."""
+_UNSUPPORTED_ARGUMENTS = ("force_download", "proxies", "subfolder")
 _WEIGHT_ARGUMENTS = ("state_dict", "max_shard_size", "variant", "safe_serialization", "save_peft_format", "save_original_format")
 
 
@@ -134,6 +135,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             FileNotFoundError: There is no such model.
             HubError: The Hub does not have it, or cannot be reached.
             InputError: A language is not one of the model's, or an option has a value that cannot be used.
+            InputTypeError: An argument is misspelt or not supported.
             AdapterError: An adapter belongs to another base LLM.
 
         Examples:
@@ -144,6 +146,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         hub, skipped = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), SkippedAdapters(strict)
         for name in _AUTO_ARGUMENTS:
             arguments.pop(name, None)
+        if given := [name for name in _UNSUPPORTED_ARGUMENTS if arguments.pop(name, None)]:
+            raise InputTypeError(f"from_pretrained() does not support {', '.join(given)}.")
         changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
         RetrieveAllConfig.check_names(arguments)
         if config is not None:
@@ -199,21 +203,22 @@ class RetrieveAllModel(TypedPreTrainedModel):
             return
         folder = Path(save_directory)
         check_holds_no_other_model(folder)
-        places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
-        for language, name in places.items():
-            check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
-        config = type(self.config).from_dict(self.config.to_dict())
-        config.collection = collection or config.collection
-        config.adapters = {
-            language: adapter.pin or adapter.copy_to(folder, places[language])
-            for language, adapter in sorted(self.adapters.items())
-        }
-        config.architectures = [type(self).__name__]
-        config.custom_pipelines = CUSTOM_PIPELINES
-        with updating(folder) as written:
-            custom_object_save(self, written, config=config)  # type: ignore[arg-type]
-            write_tokenizer_pointer(written)
-            config.save_pretrained(written)
+        with self._extractor.lock:  # no other thread may add or remove a language meanwhile
+            places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
+            for language, name in places.items():
+                check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
+            config = type(self.config).from_dict(self.config.to_dict())
+            config.collection = collection or config.collection
+            config.adapters = {
+                language: adapter.pin or adapter.copy_to(folder, places[language])
+                for language, adapter in sorted(self.adapters.items())
+            }
+            config.architectures = [type(self).__name__]
+            config.custom_pipelines = CUSTOM_PIPELINES
+            with updating(folder) as written:
+                custom_object_save(self, written, config=config)  # type: ignore[arg-type]
+                write_tokenizer_pointer(written)
+                config.save_pretrained(written)
         if push_to_hub:
             arguments = {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
             self.push_to_hub(arguments.pop("repo_id", folder.name), collection=collection, **arguments)
@@ -263,7 +268,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> model.languages
             {'de': 'someone/retrieveall-de@0f1c2d...', 'sw': 'runs/sw'}
         """
-        return {language: self.adapters[language].source for language in sorted(self.adapters)}
+        return {language: adapter.source for language, adapter in sorted(self.adapters.copy().items())}
 
     def add_language(self, source: str | Path, revision: str | None = None) -> str:
         """Adds a language adapter, and replaces one of the same language. Other languages do not change.

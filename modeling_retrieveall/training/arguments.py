@@ -197,6 +197,8 @@ class AdapterTrainingArguments:
         for language in self.language:
             check_language(language)
         count = len(self.language)
+        if repeated := {language for language in self.language if self.language.count(language) > 1}:
+            raise InputError(f"The language {min(repeated)} is given twice. Give its datasets to one run of that language alone.")
         if count > 1 and count != len(self.dataset):
             raise InputError(f"There are {count} languages and {len(self.dataset)} datasets; each language needs one dataset.")
         if self.overwrite and self.resume and count > 1:

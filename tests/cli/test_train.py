@@ -27,6 +27,7 @@ def test_extract_uses_what_train_has_written(run: Run, tiny_base: Path, tmp_path
         (["--lr", "1"], "There is no option --lr. --help lists all options."),
         (["--debug"], "There is no option --debug. Put it before the command: retrieveall --debug train."),
         (["--language", "sw", "yo"], "There are 2 languages and 1 datasets; each language needs one dataset."),
+        (["--language", "sw", "sw"], "The language sw is given twice."),
         (["--batch-size", "0"], "batch_size is 0, but must be at least 1."),
     ],
 )

@@ -202,6 +202,9 @@ def test_a_misspelt_field_cannot_be_changed() -> None:
         config.change({"n_entites": 3})
     with pytest.raises(InputTypeError, match=r"no field 'colour'\.$"):
         config.change({"colour": 3})
+    config.set_in_use()
+    with pytest.raises(InputTypeError, match="no field 'ruoter'; did you mean 'router'"):
+        config.ruoter = "vote"
 
 
 def test_configurations_do_not_share_their_adapters() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
@@ -115,6 +116,12 @@ def test_a_model_at_a_commit_hash_has_only_its_pinned_adapters(hub: LocalHub, ti
 def test_a_misspelt_argument_is_named_with_the_right_spelling(tiny_adapter: TINY, wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"got '{wrong}'; did you mean '{right}'"):
         RetrieveAllModel.from_pretrained(tiny_adapter("de"), **{wrong: 1})
+
+
+@pytest.mark.parametrize("argument", [{"force_download": True}, {"proxies": {"https": "localhost"}}, {"subfolder": "de"}])
+def test_an_argument_without_effect_is_refused(tiny_adapter: TINY, argument: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"does not support {next(iter(argument))}"):
+        RetrieveAllModel.from_pretrained(tiny_adapter("de"), **argument)
 
 
 def test_an_adapter_repository_is_a_model_of_one_language_and_can_be_added(hub: LocalHub, tiny_adapter: TINY) -> None:
