@@ -5,18 +5,22 @@
 'de'
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from transformers import PreTrainedModel
 
 from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .batching import TokenBudget
+from .cached_sequences import CachedSequences
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer, AnswerDecoder
 from .documents import Window
+from .encoder import CachedSentence
 from .grammar import AnswerGrammar
 from .occurrences import OccurrenceChooser
 from .prompting import DECODINGS, Decoding, Prompt
@@ -37,6 +41,7 @@ class PreparedSentence:
         labels: The entity types that the answer may contain.
         decoding: Whether the answer is read as tags or generated.
         prompt: The prompt.
+        cached: The prefix of the prompt, if the base LLM has processed it already.
     """
 
     window: Window
@@ -46,6 +51,7 @@ class PreparedSentence:
     labels: list[str]
     decoding: Decoding
     prompt: Prompt
+    cached: CachedSentence | None = None
 
 
 class DecodingBackend(Protocol):
@@ -118,9 +124,14 @@ class LocalBackend:
             MemoryError: A sentence does not fit into memory, even alone.
         """
         answers: dict[int, Answer] = {}
+        for batch in _cached_batches(sentences):
+            answers.update(self._tag_cached(batch, sentences))
+            on_progress(sum(i in answers for i in batch))
+        waiting = [i for i in range(len(sentences)) if i not in answers]
 
-        def decode_batch(batch: list[int]) -> None:
-            self._registry.make_resident(sorted({name for i in batch for name in sentences[i].route.adapters}))
+        def decode_batch(positions_waiting: list[int]) -> None:
+            batch = [waiting[position] for position in positions_waiting]
+            self._registry.make_resident(_adapters(batch, sentences))
             for decoding, decode in (("tags", self._tag), ("generation", self._generate)):
                 positions = [i for i in batch if sentences[i].decoding == decoding]
                 if positions:
@@ -128,20 +139,39 @@ class LocalBackend:
             on_progress(len(batch))
 
         self._budget.run(
-            [len(sentence.prompt) for sentence in sentences],
+            [len(sentences[i].prompt) for i in waiting],
             decode_batch,
             max_rows=batch_size,
-            adapters=[sentence.route.adapters for sentence in sentences],
+            adapters=[sentences[i].route.adapters for i in waiting],
             max_adapters=self._registry.bank.free_slots,
         )
         return [answers[i] for i in range(len(sentences))]
 
-    def _tag(self, batch: list[PreparedSentence]) -> list[Answer]:
+    def _tag_cached(self, batch: list[int], sentences: Sequence[PreparedSentence]) -> dict[int, Answer]:
+        """The answers of sentences whose prefixes were processed together; none if adapters or tokens do not fit into memory."""
+        rows = [sentences[i] for i in batch]
+        adapters = _adapters(batch, sentences)
+        cached = [each.cached for each in rows if each.cached]
+        if len(adapters) > self._registry.bank.free_slots:
+            return {}
+        self._registry.make_resident(adapters)
+        sequences = cached[0].batch
+        try:
+            sequences.keep([each.row for each in cached])
+            return dict(zip(batch, self._tag(rows, sequences), strict=True))
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+        clear_device_cache(garbage_collection=True)
+        return {}
+
+    def _tag(self, batch: list[PreparedSentence], sequences: CachedSequences | None = None) -> list[Answer]:
         return self._tagger.tag(
             [each.prompt for each in batch],
             [each.window.sentence for each in batch],
             [each.labels for each in batch],
             [each.route.mixture for each in batch],
+            sequences,
         )
 
     def _generate(self, batch: list[PreparedSentence]) -> list[Answer]:
@@ -149,3 +179,17 @@ class LocalBackend:
         grammars = [AnswerGrammar(self._answers, each.window.sentence, each.labels) for each in batch]
         answers = self.decoder.decode([each.prompt.ids for each in batch], grammars, mixtures)
         return self._occurrences.choose([each.window.sentence for each in batch], answers, mixtures)
+
+
+def _adapters(batch: Iterable[int], sentences: Sequence[PreparedSentence]) -> list[str]:
+    """The adapters of the sentences at the given positions, sorted."""
+    return sorted({name for i in batch for name in sentences[i].route.adapters})
+
+
+def _cached_batches(sentences: Sequence[PreparedSentence]) -> list[list[int]]:
+    """The positions of the sentences for tagging whose prefixes were processed together."""
+    batches: dict[int, list[int]] = defaultdict(list)
+    for i, sentence in enumerate(sentences):
+        if sentence.cached and sentence.decoding == "tags":
+            batches[id(sentence.cached.batch)].append(i)
+    return list(batches.values())

@@ -18,7 +18,7 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -33,17 +33,21 @@ from .backends import DecodingBackend, LocalBackend, PreparedSentence
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
-from .encoder import SentenceEncoder, SentenceVectors
+from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
+from .manifest import Manifest
 from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import DECODINGS, Decoding, PromptWriter
 from .retrieval import Retrieved, merge_retrieved
 from .router import Route
 
 _DEFAULTS = RetrieveAllConfig()
-_WINDOWS_AT_A_TIME = 1024
+_WINDOWS_AT_A_TIME = 256
+"""Maximum number of windows whose keys and values are in memory."""
 _SECONDS_BEFORE_PROGRESS = 2
 
+Encoded = tuple[SentenceVectors | None, CachedSentence | None]
+"""The vectors of a window, and its keys and values, if they are needed."""
 Routed = tuple[Route, dict[str, float]]
 """The route of a window, and the posterior over languages."""
 
@@ -183,9 +187,9 @@ class Extractor:
         prepared: list[list[PreparedSentence]] = [[] for _ in texts]
         for part in parts_of(windows, _WINDOWS_AT_A_TIME):
             with self.lock:
-                vectors = self.encoder.encode([window.word_ids for window in part])
-                routed = self._route(part, vectors, languages, request)
-                for sentence in self._prepare(part, vectors, routed, request):
+                encoded = [(vectors, None) for vectors in self.encoder.encode([window.word_ids for window in part])]
+                routed = self._route(part, encoded, languages, request)
+                for sentence in self._prepare(part, encoded, routed, request):
                     if sentence:
                         prepared[sentence.window.text_index].append(sentence)
         return prepared
@@ -225,10 +229,10 @@ class Extractor:
         self, windows: list[Window], languages: Sequence[str] | None, request: Request, progress: Any
     ) -> list[tuple[SentenceResult, Answer | None]]:
         """Runs all stages after reading. A sentence for which no adapter is used has no answer."""
-        vectors = self.encoder.encode([window.word_ids for window in windows])
-        routed = self._route_to_usable(windows, vectors, languages, request)
-        prepared = self._prepare(windows, vectors, routed, request)
         batch_size = self.config.batch_size if request.batch_size is None else request.batch_size
+        encoded = self._encode(windows, languages, request, batch_size)
+        routed = self._route_to_usable(windows, encoded, languages, request)
+        prepared = self._prepare(windows, encoded, routed, request)
         answers = iter(self.backend.decode([each for each in prepared if each], batch_size, progress.update))
         decoded: list[tuple[SentenceResult, Answer | None]] = []
         for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
@@ -237,8 +241,26 @@ class Extractor:
             decoded.append((SentenceResult(window.start, window.end, route, details), answer))
         return decoded
 
+    def _encode(
+        self, windows: list[Window], languages: Sequence[str] | None, request: Request, batch_size: int
+    ) -> Sequence[Encoded]:
+        """Encodes windows, if routing or retrieval needs their vectors.
+
+        If they will be tagged, the keys and values are kept, so that the base LLM does not process the sentences again.
+        """
+        names = self._registry.adapters if languages is None else sorted({languages[window.text_index] for window in windows})
+        manifests = [self._registry.adapters[name].manifest for name in names]
+        if languages is not None and not any(self._limits([manifest]) != (0, 0) for manifest in manifests):
+            return [(None, None)] * len(windows)
+        word_ids = [window.word_ids for window in windows]
+        requested = request.decoding or self.config.decoding
+        tags = requested == "tags" or (requested == "auto" and any(manifest.decodings[0] == "tags" for manifest in manifests))
+        if tags and "tags" in self.backend.decodings and self.encoder.bos == PromptWriter(self._answers, 0).bos:
+            return self.encoder.encode_and_cache(word_ids, batch_size)
+        return [(vectors, None) for vectors in self.encoder.encode(word_ids)]
+
     def _route_to_usable(
-        self, windows: list[Window], vectors: list[SentenceVectors], languages: Sequence[str] | None, request: Request
+        self, windows: list[Window], encoded: Sequence[Encoded], languages: Sequence[str] | None, request: Request
     ) -> list[Routed]:
         """Routes windows, and loads the adapters they are routed to.
 
@@ -246,7 +268,7 @@ class Extractor:
         again. If the caller specified the language, the error is raised instead.
         """
         while True:
-            routed = self._route(windows, vectors, languages, request)
+            routed = self._route(windows, encoded, languages, request)
             usable = True
             for language in sorted({name for route, _ in routed for name in route.adapters}):
                 try:
@@ -261,14 +283,14 @@ class Extractor:
                 return routed
 
     def _route(
-        self, windows: list[Window], vectors: list[SentenceVectors], languages: Sequence[str] | None, request: Request
+        self, windows: list[Window], encoded: Sequence[Encoded], languages: Sequence[str] | None, request: Request
     ) -> list[Routed]:
         """The route and posterior of each window."""
         self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
         if languages is not None:
             return [(Route.certain(code), {code: 1.0}) for code in (languages[window.text_index] for window in windows)]
         posterior, routes = self._router.route(
-            torch.stack([each.sentence for each in vectors]),
+            torch.stack([vectors.sentence for vectors, _ in encoded if vectors]),
             [window.text for window in windows],
             [window.text_index for window in windows],
             request.prior,
@@ -284,12 +306,12 @@ class Extractor:
         return [(route, dict(zip(names, row.tolist(), strict=True))) for route, row in zip(routes, posterior, strict=True)]
 
     def _prepare(
-        self, windows: list[Window], vectors: list[SentenceVectors], routed: list[Routed], request: Request
+        self, windows: list[Window], encoded: Sequence[Encoded], routed: list[Routed], request: Request
     ) -> list[PreparedSentence | None]:
         """Retrieves examples and writes the prompts; ``None`` for windows without adapters."""
         writer = PromptWriter(self._answers, self.config.max_example_tokens)
         prepared: list[PreparedSentence | None] = []
-        for window, query, (route, posterior) in zip(windows, vectors, routed, strict=True):
+        for window, (query, cached), (route, posterior) in zip(windows, encoded, routed, strict=True):
             if not route.adapters:
                 prepared.append(None)
                 continue
@@ -301,7 +323,7 @@ class Extractor:
             answer_tokens = sum(map(len, window.word_ids)) if decoding == "generation" else 0
             check_window(len(prompt) + answer_tokens, self.config, self._base)
             labels = self._labels(route)
-            prepared.append(PreparedSentence(window, route, posterior, retrieved, labels, decoding, prompt))
+            prepared.append(PreparedSentence(window, route, posterior, retrieved, labels, decoding, prompt, cached))
         return prepared
 
     def _details(self, posterior: dict[str, float], sentence: PreparedSentence | None, answer: Answer | None) -> SentenceDetails:
@@ -341,11 +363,17 @@ class Extractor:
                 f"The prior names {', '.join(map(repr, unknown))}, but the model routes among {', '.join(routed) or 'none'}."
             )
 
-    def _retrieve(self, route: Route, query: SentenceVectors) -> Retrieved:
+    def _limits(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
+        """The numbers of entities and sentences to retrieve: never more examples than an adapter was trained with."""
+        limits = [(manifest.n_entities, manifest.n_sentences) for manifest in manifests]
+        entities, sentences = zip((self.config.n_entities, self.config.n_sentences), *limits, strict=True)
+        return min(entities), min(sentences)
+
+    def _retrieve(self, route: Route, query: SentenceVectors | None) -> Retrieved:
         config, adapters = self.config, [self._registry.adapters[name] for name in route.adapters]
-        # Never more examples than an adapter was trained with.
-        n_entities = min([config.n_entities, *(adapter.manifest.n_entities for adapter in adapters)])
-        n_sentences = min([config.n_sentences, *(adapter.manifest.n_sentences for adapter in adapters)])
+        n_entities, n_sentences = self._limits(adapter.manifest for adapter in adapters)
+        if query is None or not (n_entities or n_sentences):
+            return Retrieved([], [])
         thresholds = config.entity_threshold, config.sentence_threshold
         found = [adapter.index.search(query, n_entities, n_sentences, *thresholds) for adapter in adapters]
         return merge_retrieved(found, n_entities, n_sentences)

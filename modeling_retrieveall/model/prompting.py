@@ -63,13 +63,16 @@ class PromptWriter:
     Args:
         answers: The answer format with the tokenizer of the base LLM.
         max_example_tokens: Maximum number of tokens of the retrieved part. The sentence itself is never truncated.
+
+    Attributes:
+        bos: The beginning-of-sequence token at the start of a prompt, if the tokenizer has one.
     """
 
     def __init__(self, answers: AnswerFormat, max_example_tokens: int) -> None:
         self.answers = answers
         self.max_example_tokens = max_example_tokens
         bos = answers.tokenizer.bos_token_id
-        self._bos = [] if bos is None else [bos]
+        self.bos = [] if bos is None else [bos]
         self._entities_head = answers.ids("Known entities:")
         self._text_head = answers.ids("Text:")
         self._answer_head = answers.ids("\nEntities:")
@@ -99,12 +102,12 @@ class PromptWriter:
         shown += [token for _, example_ids in shown_examples for token in example_ids]
         included = tuple(mention for mention, _ in shown_mentions), tuple(example for example, _ in shown_examples)
         if decoding == "generation":
-            return Prompt(self._bos + shown + self._question_ids(sentence), *included)
+            return Prompt(self.bos + shown + self._question_ids(sentence), *included)
         words = self.answers.word_ids(sentence)
         sentence_ids = [token for word in words for token in word]
         before = self._line_break + shown + self._tags_head
         word_ends = tuple(len(before) - 1 + tokens for tokens in accumulate(map(len, words)))
-        return Prompt(before + sentence_ids, *included, (*self._bos, *sentence_ids), word_ends)
+        return Prompt(before + sentence_ids, *included, (*self.bos, *sentence_ids), word_ends)
 
     def _within_budget(
         self, mentions: Sequence[Mention], examples: Sequence[Example]

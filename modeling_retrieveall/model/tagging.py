@@ -37,7 +37,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .answer_format import AnswerFormat
-from .decoding import Answer, CachedSequences, LMHead, PrecisionError, ScoredSpan
+from .cached_sequences import CachedSequences
+from .decoding import Answer, LMHead, PrecisionError, ScoredSpan
 from .entities import Sentence, Span
 from .errors import InputError
 from .lora_bank import LoraBank
@@ -122,6 +123,7 @@ class Tagger:
         sentences: Sequence[Sentence],
         labels: Sequence[Sequence[str]],
         mixtures: Sequence[dict[str, float]],
+        sequences: CachedSequences | None = None,
     ) -> list[Answer]:
         """Tags a batch of sentences.
 
@@ -130,6 +132,7 @@ class Tagger:
             sentences: The sentence of each prompt.
             labels: For each sentence the labels that it may have.
             mixtures: For each row the weight of each adapter.
+            sequences: The prefixes of the prompts, if the base LLM has processed them already. They cannot be used again.
 
         Returns:
             The answers, in the order of the prompts: the spans, and the tokens of the generated answer that would have them. The
@@ -138,8 +141,9 @@ class Tagger:
         Raises:
             PrecisionError: The base LLM overflows in its dtype.
         """
-        sequences = CachedSequences(self._base, len(prompts))
-        sequences.read([list(prompt.prefix) for prompt in prompts])
+        if sequences is None:
+            sequences = CachedSequences(self._base, len(prompts))
+            sequences.read([list(prompt.prefix) for prompt in prompts])
         with self._bank.rows(mixtures):
             states = sequences.read([prompt.ids for prompt in prompts])  # [rows, tokens, hidden], padded on the left
         at_words = []  # for each row [words, hidden]

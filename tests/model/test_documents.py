@@ -219,16 +219,16 @@ def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> N
 
 
 def test_a_long_text_is_processed_in_parts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode, sizes = model.encoder.encode, []
+    encode, sizes = model.encoder.encode_and_cache, []
 
-    def counted(sentences: list[list[list[int]]]) -> list:
+    def counted(sentences: list[list[list[int]]], batch_size: int) -> list:
         sizes.append(len(sentences))
-        return encode(sentences)
+        return encode(sentences, batch_size)
 
-    monkeypatch.setattr(model.encoder, "encode", counted)
-    text = "Bonn. " * 1500
-    assert len(model.extract(text, language="de", details=True).sentences) == 1500
-    assert sizes == [1024, 476]
+    monkeypatch.setattr(model.encoder, "encode_and_cache", counted)
+    text = "Bonn. " * 300
+    assert len(model.extract(text, language="de", details=True).sentences) == 300
+    assert sizes == [256, 44]
 
 
 def test_a_part_ends_between_texts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
