@@ -140,7 +140,6 @@ def language_arguments(language: str, data: Path, runs: Path) -> AdapterTraining
         tags_share=0.85,
         max_index_examples=MAX_ROUTING,
         max_eval_samples=100,
-        torch_compile=True,
         save_steps=100,
         resume=is_interrupted(str(runs / language)),
     )

@@ -53,6 +53,7 @@ def evaluate(
     loaded = load(model, revision, base, add or [], dtype, device, quantization)
     from ..data.reader_types import ColumnNames
     from ..evaluation.span_f1 import evaluate as measure
+    from ..model.manifest import matching_code
 
     report = measure(
         loaded,
@@ -68,7 +69,8 @@ def evaluate(
     )
     if json_file:
         _write_report(report, json_file)
-    _show_report(report, f"{dataset}, {split}, {language}", language, has_adapter=language in loaded.languages)
+    has_adapter = matching_code(language, loaded.languages) in loaded.languages
+    _show_report(report, f"{dataset}, {split}, {language}", language, has_adapter)
 
 
 def _check_report_file(file: Path) -> None:

@@ -17,6 +17,7 @@ from ..data.loading import load_examples
 from ..data.reader_types import ColumnNames, DatasetError
 from ..model.entities import Example, tags_from_entities, tags_from_spans
 from ..model.language_adapter import sentence_hash
+from ..model.manifest import matching_code
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .scores import SpanScores, strict_span_f1
 
@@ -163,10 +164,11 @@ def predict(
     started = time.perf_counter()
     results = model.extract(sentences, language=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - started
+    code = matching_code(language, model.adapters)
     return Predictions(
         labelled=[tags_from_spans(example.spans, len(example.sentence.words)) for example in examples],
         predicted=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
-        routed_correctly=None if oracle_routing else [result.language == language for result in results],
+        routed_correctly=None if oracle_routing else [result.language == code for result in results],
         seconds=seconds,
     )
 

@@ -14,7 +14,7 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .errors import AdapterError, InputError
 from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
-from .manifest import MULTILINGUAL
+from .manifest import MULTILINGUAL, matching_code
 from .model_source import AdapterLocation, SkippedAdapters, load_adapters
 from .router import Router
 from .writing_systems import usual_scripts
@@ -67,6 +67,7 @@ class AdapterRegistry:
         Raises:
             InputError: There is no such language.
         """
+        language = matching_code(language, self.adapters)
         self.check([language])
         del self.adapters[language]
         self.bank.unload(language)
@@ -96,7 +97,7 @@ class AdapterRegistry:
             InputError: A wanted language is not there.
             AdapterError: The adapter of a wanted language cannot be used, or none at all can.
         """
-        asked = {wanted} if isinstance(wanted, str) else set(wanted or ())
+        asked = {matching_code(code, sources) for code in ([wanted] if isinstance(wanted, str) else wanted or ())}
         if missing := sorted(asked - sources.keys()):
             reasons = "".join(f"\n  skipped: {reason}" for reason in skipped.reasons)
             raise InputError(f"No adapter for language {', '.join(map(repr, missing))}. There are: {_listed(sources)}.{reasons}")

@@ -18,8 +18,8 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import torch
@@ -35,7 +35,7 @@ from .decoding import Answer
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
-from .manifest import Manifest
+from .manifest import Manifest, matching_code
 from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import DECODINGS, Decoding, PromptWriter
 from .retrieval import Retrieved, merge_retrieved
@@ -106,6 +106,17 @@ class Request:
         if self.prior is not None:
             _check_prior(self.prior)
 
+    def matched(self, available: Collection[str]) -> "Request":
+        """The same request with the codes under which the model has the languages (:func:`matching_code`)."""
+        language, prior = self.language, self.prior
+        if isinstance(language, str):
+            language = matching_code(language, available)
+        elif language is not None:
+            language = [matching_code(code, available) for code in language]
+        if prior is not None:
+            prior = {matching_code(code, available): weight for code, weight in prior.items()}
+        return replace(self, language=language, prior=prior)
+
     def languages(self, count: int) -> Sequence[str] | None:
         """The language of each of ``count`` texts, or ``None`` if they are to be routed."""
         if self.language is None:
@@ -159,6 +170,7 @@ class Extractor:
             UnknownLanguageError: A sentence is in no language of the model, and the configuration asks for an error.
             MemoryError: A window does not fit into memory, even alone.
         """
+        request = request.matched(self._registry.adapters)
         languages, windows = self._read(texts, request)
         entities: list[list[Any]] = [[] for _ in texts]
         sentences: list[list[SentenceResult]] = [[] for _ in texts]
@@ -183,6 +195,7 @@ class Extractor:
 
         Sentences for which no adapter is used are left out.
         """
+        request = request.matched(self._registry.adapters)
         languages, windows = self._read(texts, request)
         prepared: list[list[PreparedSentence]] = [[] for _ in texts]
         for part in parts_of(windows, _WINDOWS_AT_A_TIME):

@@ -7,6 +7,7 @@
 import json
 import re
 import reprlib
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from .untrusted_files import LIMITS, errors_name_file, read_json
 
 MANIFEST = "retrieveall.json"
 SCHEMA_VERSION = 1
+_INDIVIDUAL_LANGUAGES = {"no": "nb"}
 MULTILINGUAL = "mul"
 """Code of the multilingual adapter: BCP-47 for "multiple languages"."""
 
@@ -109,6 +111,16 @@ def check_language(language: object) -> None:
     """
     if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,8}(-[A-Za-z0-9]{1,8})*", language):
         raise InputError(f"{reprlib.repr(language)} is not a language code. Examples: 'de', 'sw', 'zh-Hant', 'mul'.")
+
+
+def matching_code(language: str, available: Collection[str]) -> str:
+    """The code under which a language is available: Norwegian (``no``) is understood as Bokmål (``nb``) if only that is there.
+
+    >>> matching_code("no", ["nb", "nn"]), matching_code("no", ["no"]), matching_code("sw", ["nb"])
+    ('nb', 'no', 'sw')
+    """
+    other = _INDIVIDUAL_LANGUAGES.get(language, language)
+    return other if other in available and language not in available else language
 
 
 def check_label(label: object) -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from modeling_retrieveall import AdapterError, Extraction, LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall import AdapterError, Extraction, InputError, LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.retrieval import ExampleIndex
-from tests.adapter_folders import edit_manifest
+from tests.adapter_folders import copy_adapter, edit_manifest
 from tests.conftest import SENTENCES
 from tests.random_adapters import copy_with_random_weights, write_random_adapters
 
@@ -243,3 +243,16 @@ def test_sentences_of_unknown_languages_use_the_multilingual_adapter_if_present(
     model.remove_language("mul")
     result = model.extract(GERMAN[0], details=True)
     assert not result.route.known and result.route.adapters[0] == result.route.language
+
+
+def test_norwegian_is_understood_as_bokmal(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    for language in ("nb", "en"):
+        copy_adapter(tiny_adapter("en"), tmp_path / language, language=language)
+    model = RetrieveAllModel.from_pretrained(tmp_path, languages=["no", "en"])
+    assert list(model.languages) == ["en", "nb"]
+    text = "Wangari Maathai besøkte Bergen."
+    assert model.extract(text, language="no") == model.extract(text, language="nb")
+    assert model.extract(text, prior={"no": 1}).language == "nb"
+    model.remove_language("no")
+    with pytest.raises(InputError, match="No adapter for language 'no'"):
+        model.extract(text, language="no")
