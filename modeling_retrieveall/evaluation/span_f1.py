@@ -164,11 +164,12 @@ def predict(
     started = time.perf_counter()
     results = model.extract(sentences, language=language if oracle_routing else None, batch_size=batch_size)
     seconds = time.perf_counter() - started
-    code = matching_code(language, model.adapters)
     return Predictions(
         labelled=[tags_from_spans(example.spans, len(example.sentence.words)) for example in examples],
         predicted=[tags_from_entities(r.entities, sentence) for sentence, r in zip(sentences, results, strict=True)],
-        routed_correctly=None if oracle_routing else [result.language == code for result in results],
+        routed_correctly=None
+        if oracle_routing
+        else [result.language == matching_code(language, model.adapters) for result in results],
         seconds=seconds,
     )
 

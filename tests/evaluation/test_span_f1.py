@@ -20,6 +20,8 @@ def served(text: str) -> SentenceResult:
 class Oracle:
     """A stand-in for a model, which returns given entities."""
 
+    adapters = ("de",)
+
     def __init__(self, entities: list[list[Entity]]) -> None:
         self.entities = entities
 
