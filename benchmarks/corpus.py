@@ -9,10 +9,9 @@ from modeling_retrieveall.data.labelled_data import exclude_by_key, sample_examp
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.evaluation.span_f1 import unseen
 from modeling_retrieveall.model.entities import Example
-from modeling_retrieveall.model.manifest import MULTILINGUAL
+from modeling_retrieveall.model.manifest import MULTILINGUAL, matching_code
 
 SAMPLE_SENTENCES = Path(__file__).parent.parent / "examples" / "sentences"
-_NORWEGIAN = {"nb": "no", "nn": "no"}
 _SPLIT_OF_FIVE = ("test", "validation", "train", "train", "train")
 
 
@@ -42,7 +41,7 @@ def test_sets(data: Path) -> Iterator[tuple[str, list[Example]]]:
 def adapter_of(model: RetrieveAllModel, corpus: str) -> str:
     """The adapter for a corpus: that of its language, or ``mul`` if the model does not have that language."""
     language = corpus.partition("/")[2].partition("_")[0]
-    language = _NORWEGIAN.get(language, language)
+    language = matching_code(language, model.adapters)
     return language if language in model.adapters else MULTILINGUAL
 
 

@@ -1,4 +1,4 @@
-"""F1 and false entities on human-labelled running text and on PAN-X lines, with the language given and routed.
+"""F1 and false entities on human-labelled running text and on PAN-X lines: with the language given, routed, and with `mul` alone.
 
     python -m benchmarks.real_text --data ../shared/data --json benchmarks/results/real_text.json
 
@@ -16,10 +16,12 @@ from benchmarks.corpus import adapter_of, test_sets
 from benchmarks.intervals import f1_columns
 from benchmarks.options import Data, Dtype, Limit, Model, Rows, benchmark
 from benchmarks.report import Metric, publish, read_rows, write_json
-from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
-from modeling_retrieveall.evaluation.span_f1 import predict, unseen
+from modeling_retrieveall.evaluation.span_f1 import Predictions, Report, predict, unseen
+from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.manifest import MULTILINGUAL
 
 Row = dict[str, Any]
 # fmt: off
@@ -27,13 +29,19 @@ OWN_CORPORA = (
     "uner/da_ddt", "germeval2014/de", "uner/en_ewt", "uner/hr_set", "norne/nb", "uner/pt_bosque", "factrueval/ru", "uner/sk_snk",
     "uner/sr_set", "uner/sv_talbanken", "multiner/ta", "uner/zh_gsd", "turku/fi",
 )
-"""Test sets of the corpora that the shipped adapters are trained on."""
+"""Test sets of corpora that shipped adapters are trained on, and for which there are goals."""
+FURTHER_OWN_CORPORA = (
+    "bengali_ner/bn", "estner/et", "uner/he_htb", "hiner/hi", "nerkor/hu", "idner/id", "stockmark/ja", "kaznerd/kk", "klue/ko",
+    "lumii/lv", "norne/nn", "ronec/ro", "multiner/si", "thai_ner/th", "wikiner_tr/tr",
+)
+"""Test sets of the other corpora that shipped adapters are trained on."""
 OTHER_CORPORA = (
     "conll2003/de", "uner/de_pud", "conll2003/en", "uner/en_pud", "conll2002/es", "slavicner/ru", "slavicner/bg",
 )
 """Test sets of other corpora, in languages that have a shipped adapter."""
 # fmt: on
-PANX_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")
+PANX = ("panx/bg", "panx/bn", "panx/da", "panx/de", "panx/en", "panx/es", "panx/no", "panx/ru", "panx/ta")
+WIKIANN = "unimelb-nlp/wikiann"
 
 
 @benchmark(limit=3)
@@ -41,7 +49,10 @@ def main(
     data: Data,
     model: Model = "shipped",
     corpora: Annotated[str, typer.Option(help="Test sets, such as `uner/hr_set,panx/de`. Default: all.")] = "",
-    routing: Annotated[str, typer.Option(help="`given`, `routed`, or both, separated by commas.")] = "given,routed",
+    ways: Annotated[
+        str, typer.Option(help="`given`: the language is given; `routed`; `mul`: all with that adapter. Separated by commas.")
+    ] = "given,routed,mul",
+    write_cards: Annotated[bool, typer.Option("--write-cards", help="Write the results into the cards of the adapters.")] = False,
     limit: Limit = 1000,
     dtype: Dtype = "float32",
     json_file: Rows = Path("benchmarks/results/real_text.json"),
@@ -54,21 +65,28 @@ def main(
         if wanted and corpus not in wanted:
             continue
         fresh = sample_examples(unseen(loaded, examples), limit, 0)
-        for way in routing.split(","):
+        for way in ways.split(","):
             if fresh and (corpus, way) not in done:
-                rows.append(_row(loaded, corpus, fresh, way))
+                predictions = _predict(loaded, corpus, fresh, way)
+                rows.append(_row(adapter_of(loaded, corpus), corpus, way, predictions))
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
+                if write_cards and way == "given":
+                    _add_to_card(loaded.adapters[adapter_of(loaded, corpus)], corpus, predictions.report())
     write_json(metrics(rows), rows, json_file)
     publish("Human-labelled text, and PAN-X lines", metrics(rows), rows, None)
 
 
-def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str) -> Row:
-    """The scores on one test set. Labels that its adapter cannot predict are left out."""
-    adapter = adapter_of(model, corpus)
-    given = set(model.adapters[adapter].manifest.entity_types)
-    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in given)) for e in examples]
-    predictions = predict(model, asked, adapter, oracle_routing=way == "given")
+def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str) -> Predictions:
+    """The predictions on one test set. Labels that its adapter cannot predict are left out."""
+    adapter = MULTILINGUAL if way == "mul" else adapter_of(model, corpus)
+    known = set(model.adapters[adapter].manifest.entity_types)
+    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in examples]
+    return predict(model, asked, adapter, oracle_routing=way != "routed")
+
+
+def _row(adapter: str, corpus: str, way: str, predictions: Predictions) -> Row:
+    """The scores on one test set."""
     report = predictions.report()
     return {
         "corpus": corpus,
@@ -83,13 +101,27 @@ def _row(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str
     }
 
 
+def _add_to_card(adapter: LanguageAdapter, corpus: str, report: Report) -> None:
+    """Writes the results on a test set into the manifest and the card of the adapter, if it was trained on that corpus."""
+    names = adapter.manifest.training["datasets"]
+    silver = [name for name in names if name.startswith(WIKIANN)]
+    if adapter.language == MULTILINGUAL or not (corpus in OWN_CORPORA + FURTHER_OWN_CORPORA or (corpus in PANX and silver)):
+        return
+    name = silver[0] if corpus in PANX else names[0]
+    others = [result for result in adapter.manifest.metrics if result["dataset"] != name]
+    adapter.manifest.metrics = [*others, {"dataset": name, "split": "test", **report.to_dict()}]
+    adapter.manifest.save(adapter.path)
+    write_card(adapter)
+
+
 def metrics(rows: list[Row]) -> list[Metric]:
     """The means over the corpora that have been measured, with their goals."""
     given = {row["corpus"]: row for row in rows if row["language"] == "given"}
     routed = {row["corpus"]: row for row in rows if row["language"] == "routed"}
     own = [name for name in OWN_CORPORA if name in given]
     other = [name for name in OTHER_CORPORA if name in given]
-    panx = [f"panx/{language}" for language in PANX_LANGUAGES if f"panx/{language}" in given]
+    panx = [name for name in PANX if name in given]
+    alone = {row["corpus"]: row for row in rows if row["language"] == "mul"}
     both = [name for name in own if name in routed]
     result: list[Metric] = []
     if own:
@@ -105,6 +137,12 @@ def metrics(rows: list[Row]) -> list[Metric]:
         result.append(Metric(f"mean F1 of {len(panx)} languages of PAN-X", _mean(given, panx, "F1"), "%", 80.0))
     if both and (right := _mean(given, both, "F1")):
         result.append(Metric("F1 routed, as a share of F1 with the language given", _mean(routed, both, "F1") / right, "", 0.98))
+    compared = [name for name in OWN_CORPORA + FURTHER_OWN_CORPORA if name in given and name in alone]
+    if compared:
+        better = sum(given[name]["F1"] > alone[name]["F1"] for name in compared)
+        result.append(
+            Metric(f"of {len(compared)} languages, adapters that are better than `mul` alone", better, "", len(compared))
+        )
     return result
 
 
