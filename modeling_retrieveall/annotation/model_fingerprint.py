@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..model.base_llm import quantization_of
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.language_adapter import INDEX_FILES, WEIGHT_FILES, LanguageAdapter
 from ..model.prompting import PROMPT_VERSION
@@ -34,13 +35,12 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
     parts = {"package version": package, "prompt version": PROMPT_VERSION, "languages": dict(model.languages)}
     if not isinstance(getattr(model, "config", None), RetrieveAllConfig):
         return parts
-    quantized = getattr(model.base.config, "quantization_config", None)
     fields = sorted(RetrieveAllConfig.changeable() - _WITHOUT_EFFECT)
     return parts | {
         "languages": {language: _adapter_version(adapter) for language, adapter in sorted(model.adapters.items())},
         "base LLM": f"{model.config.base_model} {_base_checksum(model.base)}",
         "dtype": str(model.base.dtype).removeprefix("torch."),
-        "quantization": quantized and quantized.to_dict(),
+        "quantization": quantization_of(model.base),
         "server": getattr(model._extractor.backend, "url", None),
         **{name: getattr(model.config, name) for name in fields},
     }

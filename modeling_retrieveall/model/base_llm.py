@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from .embedded_llm import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
 from .errors import InputError, MissingPackageError
 from .hub_files import Hub, is_hub_id
+from .int8_linear import Int8Linear, quantize_linear_layers
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -49,10 +50,11 @@ def load_base(
         name: ``"embedded/gemma-3-270m"``, or the Hub id or directory of any causal LM.
         revision: Branch, tag or commit hash on the Hub.
         hub: The connection to the Hub.
-        **arguments: Arguments for the model's ``from_pretrained``. The default of ``dtype`` is float32.
+        **arguments: Arguments for the model's ``from_pretrained``. The default of ``dtype`` is float32. With ``int8=True`` the
+            linear layers are quantised for a CPU (:mod:`int8_linear`).
 
     Raises:
-        InputError: There is no such model.
+        InputError: There is no such model, or it cannot be quantised.
         MissingPackageError: The model requires a package that is not installed.
     """
     _prepare_for_forks()
@@ -62,6 +64,7 @@ def load_base(
     shared["trust_remote_code"] = False
     if name != EMBEDDED_BASE and revision:
         shared["revision"] = revision
+    int8 = arguments.pop("int8", False)
     arguments = {"dtype": arguments.pop("torch_dtype", torch.float32), "use_safetensors": True, **arguments}
     try:
         base = AutoModelForCausalLM.from_pretrained(path, **shared, **arguments)
@@ -73,7 +76,25 @@ def load_base(
             f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
             "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
         ) from error
+    if int8:
+        _quantize(base)
     return base, tokenizer
+
+
+def _quantize(base: PreTrainedModel) -> None:
+    """Replaces the linear layers of a base LLM on the CPU by int8 layers. The LM head stays, as only some rows are computed."""
+    if base.device.type != "cpu":
+        raise InputError(f"quantization is 'int8', which is for CPUs, but the base LLM is on {base.device}. Give 8bit or 4bit.")
+    if not quantize_linear_layers(base.get_decoder()):
+        raise InputError(f"quantization is 'int8', but {type(base).__name__} has no linear layers without a bias.")
+
+
+def quantization_of(base: PreTrainedModel) -> str | None:
+    """Describes how a base LLM is quantised: ``"int8"``, or the configuration of bitsandbytes; ``None`` if it is not."""
+    if any(isinstance(module, Int8Linear) for module in base.modules()):
+        return "int8"
+    config = getattr(base.config, "quantization_config", None)
+    return None if config is None else str(config.to_dict())
 
 
 @cache
@@ -88,10 +109,10 @@ def _prepare_for_forks() -> None:
 
 
 def quantization(bits: str | None) -> dict[str, Any]:
-    """The arguments of :func:`load_base` for a base LLM that bitsandbytes quantises.
+    """The arguments of :func:`load_base` for a quantised base LLM.
 
     Args:
-        bits: ``"4bit"`` (NF4), ``"8bit"``, or ``None`` for no quantisation.
+        bits: ``"4bit"`` (NF4) or ``"8bit"`` with bitsandbytes, ``"int8"`` for a CPU, or ``None`` for no quantisation.
 
     Raises:
         InputError: ``bits`` has another value.
@@ -102,7 +123,9 @@ def quantization(bits: str | None) -> dict[str, Any]:
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
     if bits == "4bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    raise InputError(f"quantization is {bits!r}; give 4bit or 8bit.")
+    if bits == "int8":
+        return {"int8": True}
+    raise InputError(f"quantization is {bits!r}; give 4bit, 8bit or int8.")
 
 
 def placement(
@@ -113,7 +136,7 @@ def placement(
     Args:
         device: A torch device such as ``"cuda:1"``. ``None`` and ``"auto"`` select a GPU if there is one.
         dtype: A dtype or its name. ``None`` and ``"auto"`` select the fastest one of the device (:func:`native_dtype`).
-        quantized: ``"4bit"``, ``"8bit"`` or ``None``, as in :func:`quantization`.
+        quantized: ``"4bit"``, ``"8bit"``, ``"int8"`` or ``None``, as in :func:`quantization`.
         arguments: The other arguments of :func:`load_base`. If they have a ``device_map``, it decides about the device.
 
     Returns:

@@ -124,7 +124,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; a GPU if there is one when not given.
             dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or a torch dtype; bfloat16 if the device multiplies it natively,
                 else float32, when not given.
-            quantization: ``"4bit"`` (NF4) or ``"8bit"`` loads the base LLM quantised by bitsandbytes.
+            quantization: ``"4bit"`` (NF4) and ``"8bit"`` quantise the base LLM with bitsandbytes, ``"int8"`` for a CPU.
             strict: Raise an error for an adapter on the Hub that cannot be used, instead of a warning.
             revision: Branch, tag or commit hash of the model's repository.
             **arguments: Fields of :class:`RetrieveAllConfig`, which replace the stored ones (``collection``, ``n_sentences``);

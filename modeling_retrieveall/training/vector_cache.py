@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..model.atomic import replacing
+from ..model.base_llm import quantization_of
 from ..model.embedded_llm import cache_dir
 from ..model.encoder import SentenceVectors
 from ..model.entities import Example
@@ -69,7 +70,7 @@ def _fingerprint(model: RetrieveAllModel, examples: Sequence[Example]) -> str:
         str(model.base.dtype),
         _weight_files(config.base_model),
     ]
-    quantized = str(getattr(model.base.config, "quantization_config", None))
+    quantized = str(quantization_of(model.base))
     keys = [[word.text for word in example.sentence.words] for example in examples]
     return hashlib.sha256(json.dumps([base, quantized, keys]).encode("utf-8", "surrogatepass")).hexdigest()
 
