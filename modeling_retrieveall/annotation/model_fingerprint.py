@@ -23,11 +23,14 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
     """Computes the fingerprint of a model. Two models with equal fingerprints give equal results.
 
     Args:
-        model: A :class:`RetrieveAllModel`. For any other object only its ``languages`` are included.
+        model: A :class:`RetrieveAllModel`, or a pool of workers that knows the fingerprint of its model. For any other object
+            only its ``languages`` are included.
 
     Returns:
         Name to value, ready for JSON, so that differences between two models can be named.
     """
+    if (known := getattr(model, "fingerprint", None)) is not None:
+        return dict(known)
     try:
         package = version("retrieveall")
     except PackageNotFoundError:  # imported from a folder without being installed

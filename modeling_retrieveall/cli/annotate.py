@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -38,7 +39,11 @@ def annotate(
         str, typer.Option(help="`local`, or `ray` for workers on this machine or a cluster, where OUT is a folder.")
     ] = "local",
     workers: Annotated[
-        str | None, typer.Option(help="Ray only: number of workers, `2`, or a range that follows the load, `2-8`.")
+        str | None,
+        typer.Option(
+            help="Number of processes that share the texts out. Default: on a CPU one per core for long files, otherwise one. "
+            "With Ray also a range that follows the load, `2-8`."
+        ),
     ] = None,
     worker_cpus: Annotated[int | None, typer.Option(min=1, help="Ray only: CPU cores per worker.")] = None,
     worker_gpus: Annotated[
@@ -57,23 +62,25 @@ def annotate(
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray does not hide the GPUs from workers that request none
     load_model = partial(_load, global_options.quiet, model, revision, base, add or [], dtype, device, quantization)
-    ray_options: dict[str, Any] = {
-        "workers": _worker_range(workers) if workers else None,
-        "cpus": worker_cpus,
-        "gpus": worker_gpus,
-        "address": address,
-    }
+    count = _worker_range(workers) if workers else None
+    ray_options: dict[str, Any] = {"cpus": worker_cpus, "gpus": worker_gpus, "address": address}
     ray_options = {name: value for name, value in ray_options.items() if value is not None}
     if engine == "ray":
         from ..annotation.ray_engine import annotate_on_ray
 
+        ray_options |= {"workers": count} if count else {}
         done = annotate_on_ray(load_model, source, target, batch_size=batch_size, **files, **settings, **ray_options)
     elif engine != "local":
         raise InputError(f"--engine is {engine!r}; give local or ray.")
     elif ray_options:
-        raise InputError("--workers, --worker-cpus, --worker-gpus and --address need --engine ray.")
+        raise InputError("--worker-cpus, --worker-gpus and --address need --engine ray.")
+    elif count and count[0] != count[1]:
+        raise InputError(f"--workers is {workers!r}; a range needs --engine ray.")
     else:
-        done = _annotate_locally(load_model, source, target, files, batch_size, settings)
+        uses_cpu = device == "cpu" or (device == "auto" and not _has_gpu())
+        if count and count[0] > 1 and not uses_cpu:
+            raise InputError("Several --workers need --device cpu, or --engine ray, which shares GPUs out.")
+        done = _annotate_locally(load_model, source, target, files, batch_size, settings, count[0] if count else None, uses_cpu)
     resumed = f", {done.resumed} of them from an earlier run" if done.resumed else ""
     without_text = f", {done.without_text} of them without text" if done.without_text else ""
     standard_output().print(f"{done.records} records in {escaped(target)}{resumed}{without_text}")
@@ -85,6 +92,12 @@ def _load(quiet: bool, *options: Any) -> Any:
     return load(*options)
 
 
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def _annotate_locally(
     load_model: Callable[[], Any],
     source: str,
@@ -92,16 +105,20 @@ def _annotate_locally(
     files: dict[str, Any],
     batch_size: int,
     settings: dict[str, Any],
+    workers: int | None,
+    uses_cpu: bool,
 ) -> Any:
-    """Annotates in this process; the model is loaded after source and target have been checked."""
+    """Annotates on this machine; the model is loaded after source and target have been checked."""
     from ..annotation.annotate import prepare_annotation
+    from ..annotation.worker_pool import WorkerPool, default_workers
 
     with prepare_annotation(source, target, **files) as job:
-        loaded = load_model()
-        try:
-            return job.run(loaded, batch_size, **settings)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("The finished part is kept; run the same command to resume.") from None
+        workers = workers or (default_workers(job.summary.records) if uses_cpu else 1)
+        with WorkerPool(load_model, workers) if workers > 1 else nullcontext(load_model()) as loaded:
+            try:
+                return job.run(loaded, batch_size, **settings)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt("The finished part is kept; run the same command to resume.") from None
 
 
 def _worker_range(workers: str) -> tuple[int, int]:

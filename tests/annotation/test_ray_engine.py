@@ -125,7 +125,8 @@ def test_an_error_in_a_worker_is_one_message(cluster: None, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("out.jsonl", ["--workers", 2], "--address need --engine ray"),
+        ("out.jsonl", ["--worker-cpus", 2], "--address need --engine ray"),
+        ("out.jsonl", ["--workers", "2-4"], "a range needs --engine ray"),
         ("out.jsonl", ["--engine", "spark"], "--engine is 'spark'; give local or ray"),
         ("out.jsonl", ["--engine", "ray", "--workers", "8-2"], "--workers is '8-2'; give a number"),
         ("out.jsonl", ["--engine", "ray", "--workers", "2", "--worker-cpus", 2], "need 4 CPUs, but there are 2"),
