@@ -1,9 +1,9 @@
 """Copies of one adapter under many language codes, so that only the number of languages differs between measurements."""
 
 import json
-import shutil
 from pathlib import Path
 
+from modeling_retrieveall import LanguageAdapter
 from modeling_retrieveall.model.manifest import MANIFEST
 
 
@@ -22,7 +22,7 @@ def copies(adapter: Path, folder: Path, number: int) -> list[Path]:
     made = []
     for i in range(number):
         copy = folder / f"q{letters[i // 26]}{letters[i % 26]}"
-        shutil.copytree(adapter, copy)
+        LanguageAdapter.load(adapter).copy_to(folder, copy.name)
         manifest = json.loads((copy / MANIFEST).read_text(encoding="utf-8"))
         (copy / MANIFEST).write_text(json.dumps({**manifest, "language": copy.name}), encoding="utf-8")
         made.append(copy)

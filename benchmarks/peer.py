@@ -1,6 +1,7 @@
 """The same extraction with PEFT and plain `generate`, as a user would write it, for comparison in the speed benchmarks."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,15 +24,16 @@ class PeftPeer:
 
     def __init__(self, model: RetrieveAllModel, languages: Sequence[str]) -> None:
         base = AutoModelForCausalLM.from_pretrained(resolve_base(model.config.base_model), dtype=model.base.dtype)
-        folders: dict[str, Path] = {language: model.adapters[language].path for language in languages}
-        first, *others = folders
-        # The prefix is needed because PEFT matches some names by substring. Without `autocast_adapter_dtype=False`, PEFT would
-        # compute the adapters in float32.
-        self.model = PeftModel.from_pretrained(
-            base, str(folders[first]), adapter_name=f"lang_{first}", autocast_adapter_dtype=False
-        )
-        for language in others:
-            self.model.load_adapter(str(folders[language]), adapter_name=f"lang_{language}", autocast_adapter_dtype=False)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            first, *others = [
+                model.adapters[language].copy_to(folder, f"lang_{language}") for language in dict.fromkeys(languages)
+            ]
+            # The prefix is needed because PEFT matches some names by substring. Without `autocast_adapter_dtype=False`, PEFT
+            # would compute the adapters in float32.
+            self.model = PeftModel.from_pretrained(base, str(folder / first), adapter_name=first, autocast_adapter_dtype=False)
+            for other in others:
+                self.model.load_adapter(str(folder / other), adapter_name=other, autocast_adapter_dtype=False)
         self.model.to(model.base.device).eval()
         self.tokenizer = model.tokenizer
         self._end = model.answers.end[-1]
