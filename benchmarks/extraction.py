@@ -31,6 +31,7 @@ from modeling_retrieveall.model.router import Router
 
 STAGES: list[tuple[str, type, str]] = [
     ("encoding", SentenceEncoder, "encode"),
+    ("encoding", SentenceEncoder, "encode_and_cache"),  # without the forward pass, which is counted as prefill
     ("routing", Router, "route"),
     ("retrieval", ExampleIndex, "search"),
     ("prompts", PromptWriter, "write"),
