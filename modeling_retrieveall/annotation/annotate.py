@@ -67,7 +67,7 @@ def annotate(
         prefix: Prefix of the added columns ``entities``, ``language`` and ``known``.
         batch_size: Number of sentences decoded together.
         overwrite: Whether to replace an existing target.
-        **settings: ``language``, ``prior`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
+        **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
         The number of records.

@@ -75,7 +75,7 @@ def annotate_on_ray(
         prefix: See :func:`annotate`.
         batch_size: Number of sentences decoded together.
         overwrite: Whether to replace an existing target.
-        **settings: ``language``, ``prior`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
+        **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
         The number of records.

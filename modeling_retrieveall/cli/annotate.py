@@ -10,7 +10,23 @@ import typer
 
 from ..model.errors import InputError
 from .console import escaped, global_options, plain_errors, standard_output
-from .options import Add, Base, Device, Dtype, Language, Model, Prior, Quantization, Revision, Threshold, load, parse_prior
+from .options import (
+    Add,
+    Base,
+    Device,
+    Dtype,
+    Labels,
+    Language,
+    Model,
+    Prior,
+    Quantization,
+    Revision,
+    Threshold,
+    load,
+    parse_labels,
+    parse_prior,
+    parse_threshold,
+)
 
 
 @plain_errors
@@ -29,7 +45,8 @@ def annotate(
     ] = "",
     language: Language = None,
     prior: Prior = None,
-    threshold: Threshold = 0.0,
+    labels: Labels = None,
+    threshold: Threshold = "0",
     batch_size: Annotated[int, typer.Option(min=1, help="Number of sentences decoded together.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     dtype: Dtype = "auto",
@@ -57,7 +74,12 @@ def annotate(
 
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
-    settings: dict[str, Any] = {"language": language, "prior": parse_prior(prior), "threshold": threshold}
+    settings: dict[str, Any] = {
+        "language": language,
+        "prior": parse_prior(prior),
+        "labels": parse_labels(labels),
+        "threshold": parse_threshold(threshold),
+    }
     files: dict[str, Any] = {"column": column, "prefix": prefix, "overwrite": overwrite}
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray does not hide the GPUs from workers that request none

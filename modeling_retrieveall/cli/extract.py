@@ -2,13 +2,29 @@
 
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .console import plain_errors
 from .input_texts import input_texts
-from .options import Add, Base, Device, Dtype, Language, Model, Prior, Quantization, Revision, Threshold, load, parse_prior
+from .options import (
+    Add,
+    Base,
+    Device,
+    Dtype,
+    Labels,
+    Language,
+    Model,
+    Prior,
+    Quantization,
+    Revision,
+    Threshold,
+    load,
+    parse_labels,
+    parse_prior,
+    parse_threshold,
+)
 from .views import view
 
 _TEXTS_PER_CALL = 256
@@ -32,7 +48,8 @@ def extract(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show the languages, the retrieved examples and the prompt.")
     ] = False,
-    threshold: Threshold = 0.0,
+    labels: Labels = None,
+    threshold: Threshold = "0",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Number of sentences decoded together.")] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -43,7 +60,12 @@ def extract(
     Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
     """
     show = view(as_json, conll, explain)
-    weights = parse_prior(prior)
+    settings: dict[str, Any] = {
+        "language": language,
+        "prior": parse_prior(prior),
+        "labels": parse_labels(labels),
+        "threshold": parse_threshold(threshold),
+    }
     source = input_texts(texts, file, document)
     first = next(source, None)
     if first is None:
@@ -51,8 +73,6 @@ def extract(
     loaded = load(model, revision, base, add or [], dtype, device, quantization)
     lines = chain([first], source)
     while part := list(islice(lines, _TEXTS_PER_CALL)):
-        for result in loaded.extract(
-            part, language=language, batch_size=batch_size, threshold=threshold, prior=weights, details=explain
-        ):
+        for result in loaded.extract(part, batch_size=batch_size, details=explain, **settings):
             show(result)
     show.close()

@@ -36,7 +36,10 @@ Quantization = Annotated[
 
 Language = Annotated[str | None, typer.Option(help="Language of all texts. Without it, each sentence is routed.")]
 Prior = Annotated[str | None, typer.Option(help="Route only among these languages, `da,no`, optionally with weights, `da=2,no`.")]
-Threshold = Annotated[float, typer.Option(min=0, max=1, help="Leave out entities with a lower score.")]
+Labels = Annotated[str | None, typer.Option(help="Return only entities of these types, separated by commas, as in `PER,ORG`.")]
+Threshold = Annotated[
+    str, typer.Option(help="Leave out entities with a lower score: one number, or one for each type, as in `PER=0.5,ORG=0.8`.")
+]
 
 TokensColumn = Annotated[
     str | None,
@@ -77,6 +80,27 @@ def load(
         loaded.add_language(source)
     show_progress()  # only now, because the bars of loading are noise
     return loaded
+
+
+def parse_labels(labels: str | None) -> list[str] | None:
+    """Parses the value of ``--labels``: ``"PER,ORG"`` as ``["PER", "ORG"]``."""
+    return labels.split(",") if labels else None
+
+
+def parse_threshold(threshold: str) -> float | dict[str, float]:
+    """Parses the value of ``--threshold``: ``"0.5"`` as 0.5, and ``"PER=0.5,ORG=0.8"`` as ``{"PER": 0.5, "ORG": 0.8}``.
+
+    Raises:
+        InputError: A value is not a number.
+    """
+    try:
+        if "=" not in threshold:
+            return float(threshold)
+        return {label: float(value) for label, _, value in (part.rpartition("=") for part in threshold.split(","))}
+    except ValueError:
+        raise InputError(
+            f"--threshold is {threshold!r}; give a number, or numbers by type, as in --threshold PER=0.5,ORG=0.8."
+        ) from None
 
 
 def parse_prior(prior: str | None) -> dict[str, float] | None:

@@ -27,6 +27,7 @@ DEFAULTS = {
     "model": "shipped",
     "revision": None,
     "languages": None,
+    "labels": None,
     "threshold": 0.0,
     "batch_size": 16,
     "device": "cpu",
@@ -81,7 +82,8 @@ def make_component(
     model: str,
     revision: str | None,
     languages: list[str] | None,
-    threshold: float,
+    labels: list[str] | None,
+    threshold: float | dict[str, float],
     batch_size: int,
     device: str,
     overwrite_ents: bool,
@@ -95,7 +97,8 @@ def make_component(
         model: The model; see :meth:`RetrieveAllModel.from_pretrained`.
         revision: Branch, tag or commit hash of the model's repository.
         languages: The languages to load; all by default.
-        threshold: The minimum score of an entity.
+        labels: The entity types to set; all by default.
+        threshold: The minimum score of an entity, for all types or by type.
         batch_size: Number of sentences decoded together.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         overwrite_ents: See :class:`RetrieveAllComponent`.
@@ -104,7 +107,7 @@ def make_component(
     loaded = RetrieveAllModel.from_pretrained(
         model, revision=revision, languages=languages, dtype=native_dtype(device), device_map={"": device}
     )
-    return RetrieveAllComponent(loaded, threshold, batch_size, name, overwrite_ents, split_tokens)
+    return RetrieveAllComponent(loaded, threshold, batch_size, name, overwrite_ents, split_tokens, labels)
 
 
 class RetrieveAllComponent:
@@ -115,30 +118,39 @@ class RetrieveAllComponent:
 
     Args:
         model: The model.
-        threshold: The minimum score of an entity.
+        threshold: The minimum score of an entity, for all types or by type.
         batch_size: Number of sentences decoded together.
         name: The key of the span group.
         overwrite_ents: Whether an entity replaces overlapping entities of earlier components. Otherwise those are kept, and the
             entity is only in the span group.
         split_tokens: Whether a token is split if an entity begins or ends inside it. Otherwise the entity is widened to whole
             tokens, with a warning.
+        labels: The entity types to set; all by default.
     """
 
     def __init__(
         self,
         model: RetrieveAllModel,
-        threshold: float,
+        threshold: float | dict[str, float],
         batch_size: int,
         name: str = "retrieveall",
         overwrite_ents: bool = False,
         split_tokens: bool = True,
+        labels: list[str] | None = None,
     ) -> None:
         self.model = model
+        self._labels = labels
         self.threshold = threshold
         self.batch_size = batch_size
         self.name = name
         self.overwrite_ents = overwrite_ents
         self.split_tokens = split_tokens
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The entity types that the component sets, which spaCy writes into the metadata of the pipeline."""
+        known = {label for adapter in self.model.adapters.values() for label in adapter.manifest.entity_types}
+        return tuple(sorted(known if self._labels is None else self._labels))
 
     def __call__(self, doc: Doc) -> Doc:
         """Sets the entities of one document."""
@@ -147,7 +159,8 @@ class RetrieveAllComponent:
     def pipe(self, stream: Iterable[Doc], batch_size: int = 1) -> Iterator[Doc]:
         """Sets the entities of a stream of documents, in order."""
         for docs in minibatch(stream, max(batch_size, _BATCHES_PER_CHUNK * self.batch_size)):
-            results = self.model.extract([doc.text for doc in docs], batch_size=self.batch_size, threshold=self.threshold)
+            texts = [doc.text for doc in docs]
+            results = self.model.extract(texts, batch_size=self.batch_size, labels=self._labels, threshold=self.threshold)
             widened = sum(self._annotate(doc, result) for doc, result in zip(docs, results, strict=True))
             if widened:
                 count = sum(len(result.entities) for result in results)

@@ -18,9 +18,8 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 
 import threading
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,9 +34,10 @@ from .decoding import Answer
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
-from .manifest import Manifest, matching_code
+from .manifest import Manifest
 from .outputs import Extraction, SentenceDetails, SentenceResult
-from .prompting import DECODINGS, Decoding, PromptWriter
+from .prompting import Decoding, PromptWriter
+from .request import Request
 from .retrieval import Retrieved, merge_retrieved
 from .router import Route
 
@@ -54,77 +54,6 @@ Routed = tuple[Route, dict[str, float]]
 
 class UnknownLanguageError(RetrieveAllError, ValueError):
     """A sentence is in no language of the model, and ``when_unknown="error"`` asks for an error."""
-
-
-class ExtractOptions(TypedDict, total=False):
-    """The keyword arguments of :meth:`RetrieveAllModel.extract`."""
-
-    language: str | Sequence[str] | None
-    prior: Mapping[str, float] | None
-    threshold: float
-    is_split_into_words: bool
-    decoding: Decoding | None
-    batch_size: int | None
-    details: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The options of one call of :meth:`RetrieveAllModel.extract`.
-
-    Attributes:
-        language: The language of all texts or of each text, instead of routing.
-        prior: Weights of languages before any text is read. Languages without a weight are ruled out, unknown ones as well.
-        threshold: Minimum score of an entity.
-        decoding: How sentences are decoded; the configuration decides when ``None``.
-        batch_size: Maximum number of sentences that are decoded together; the configuration decides when ``None``.
-        details: Whether the results keep prompts and retrieved examples.
-    """
-
-    language: str | Sequence[str] | None = None
-    prior: Mapping[str, float] | None = None
-    threshold: float = 0.0
-    decoding: Decoding | None = None
-    batch_size: int | None = None
-    details: bool = False
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.batch_size, int | None):
-            raise InputTypeError(f"batch_size is {self.batch_size!r}; give a whole number.")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
-        if not isinstance(self.threshold, int | float):
-            raise InputTypeError(f"threshold is {self.threshold!r}; give a number.")
-        if not 0 <= self.threshold <= 1:
-            raise InputError(f"threshold is {self.threshold}; give a probability between 0 and 1.")
-        if self.decoding not in (None, "auto", *DECODINGS):
-            raise InputError(f"decoding is {self.decoding!r}; give auto, {' or '.join(DECODINGS)}.")
-        if not isinstance(self.language, str | Sequence | None):
-            raise InputTypeError(f"language is {self.language!r}; give a language code, or a list with one for each text.")
-        if self.language is not None and self.prior is not None:
-            raise InputError("Give the language of the texts or a prior, not both.")
-        if self.prior is not None:
-            _check_prior(self.prior)
-
-    def matched(self, available: Collection[str]) -> "Request":
-        """The same request with the codes under which the model has the languages (:func:`matching_code`)."""
-        language, prior = self.language, self.prior
-        if isinstance(language, str):
-            language = matching_code(language, available)
-        elif language is not None:
-            language = [matching_code(code, available) for code in language]
-        if prior is not None:
-            prior = {matching_code(code, available): weight for code, weight in prior.items()}
-        return replace(self, language=language, prior=prior)
-
-    def languages(self, count: int) -> Sequence[str] | None:
-        """The language of each of ``count`` texts, or ``None`` if they are to be routed."""
-        if self.language is None:
-            return None
-        languages = [self.language] * count if isinstance(self.language, str) else self.language
-        if len(languages) != count:
-            raise InputError(f"There are {count} texts and {len(languages)} languages. Give one language, or one for each text.")
-        return languages
 
 
 class Extractor:
@@ -183,7 +112,7 @@ class Extractor:
                     decoded = self._decode(part, languages, request, progress)
                 for window, (result, answer) in zip(part, decoded, strict=True):
                     sentences[window.text_index].append(result)
-                    entities[window.text_index].append((window.sentence, _entities(window, answer, request.threshold)))
+                    entities[window.text_index].append((window.sentence, _entities(window, answer, request)))
         return [
             Extraction(text if isinstance(text, str) else text.text, merged_entities(found), results)
             for text, found, results in zip(texts, entities, sentences, strict=True)
@@ -230,6 +159,7 @@ class Extractor:
         self._warn_of_limits()
         languages = request.languages(len(texts))
         self._check_languages(languages, request.prior)
+        self._check_labels(request)
         candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
         windows = [
             window
@@ -376,6 +306,12 @@ class Extractor:
                 f"The prior names {', '.join(map(repr, unknown))}, but the model routes among {', '.join(routed) or 'none'}."
             )
 
+    def _check_labels(self, request: Request) -> None:
+        """Raises an error for entity types that no adapter has."""
+        known = {label for adapter in list(self._registry.adapters.values()) for label in adapter.manifest.entity_types}
+        if unknown := sorted(map(str, request.named_labels() - known)):
+            raise InputError(f"No adapter has the entity type {unknown[0]!r}. There are: {', '.join(sorted(known)) or 'none'}.")
+
     def _limits(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
         """The numbers of entities and sentences to retrieve: never more examples than an adapter was trained with."""
         limits = [(manifest.n_entities, manifest.n_sentences) for manifest in manifests]
@@ -419,9 +355,9 @@ class Extractor:
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
-def _entities(window: Window, answer: Answer | None, threshold: float) -> list[Any]:
+def _entities(window: Window, answer: Answer | None, request: Request) -> list[Any]:
     scored = answer.spans if answer else []
-    return [window.sentence.entity(each.span, each.score) for each in scored if each.score >= threshold]
+    return [window.sentence.entity(each.span, each.score) for each in scored if request.keeps(each.span.label, each.score)]
 
 
 def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) -> None:
@@ -441,10 +377,3 @@ def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) 
             f"The base LLM reads {window} tokens, but examples of {config.max_example_tokens}, a sentence of "
             f"{config.max_sentence_tokens} and its answer may take {needed}. Lower max_example_tokens or max_sentence_tokens."
         )
-
-
-def _check_prior(prior: Any) -> None:
-    if not isinstance(prior, Mapping) or not all(isinstance(weight, int | float) for weight in prior.values()):
-        raise InputTypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
-    if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
-        raise InputError(f'prior is {dict(prior)!r}; give weights such as {{"da": 2, "no": 1}}, one of them above 0.')

@@ -25,7 +25,7 @@ from .decoding import LMHead
 from .documents import checked_texts
 from .entities import Sentence
 from .errors import InputError, InputTypeError
-from .extractor import ExtractOptions, Extractor, Request
+from .extractor import Extractor
 from .hub_files import Hub, Snapshot
 from .installed_package import from_package
 from .language_adapter import LanguageAdapter
@@ -35,12 +35,12 @@ from .origin import BaseOrigin, Origin, load_again
 from .outputs import Extraction, RetrieveAllOutput
 from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .prompting import Decoding
+from .request import ExtractOptions, Request
 from .tokenization_retrieveall import write_tokenizer_pointer
 from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
-_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "_from_auto", "_commit_hash")
-"""AutoModel passes these on; they have no effect here."""
+_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "_from_auto", "_commit_hash")  # without effect here
 _UNSUPPORTED_ARGUMENTS = ("force_download", "proxies", "subfolder")
 _WEIGHT_ARGUMENTS = ("state_dict", "max_shard_size", "variant", "safe_serialization", "save_peft_format", "save_original_format")
 
@@ -134,8 +134,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Raises:
             FileNotFoundError: There is no such model.
             HubError: The Hub does not have it, or cannot be reached.
-            InputError: A language is not one of the model's, or an option has a value that cannot be used.
-            InputTypeError: An argument is misspelt or not supported.
+            InputError: A language is not one of the model's, or an argument is misspelt or has a value that cannot be used.
             AdapterError: An adapter belongs to another base LLM.
 
         Examples:
@@ -314,7 +313,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         *,
         language: str | Sequence[str] | None = None,
         prior: Mapping[str, float] | None = None,
-        threshold: float = 0.0,
+        labels: Sequence[str] | None = None,
+        threshold: float | Mapping[str, float] = 0.0,
         is_split_into_words: bool = False,
         decoding: Decoding | None = None,
         batch_size: int | None = None,
@@ -327,9 +327,9 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             texts: A text or a list of texts, of any length.
             language: The language of all texts or of each text; without it the texts are routed.
-            prior: Weights of languages before any text is read, such as ``{"da": 2, "no": 1}``. Other languages are ruled out,
-                and no text is taken for one of an unknown language.
-            threshold: Minimum score of an entity.
+            prior: Weights of languages before any text is read, such as ``{"da": 2, "nb": 1}``. Other languages are ruled out.
+            labels: The entity types to return, such as ``["PER"]``; all by default.
+            threshold: Minimum score of an entity: a number, or numbers by entity type, such as ``{"PER": 0.5, "ORG": 0.8}``.
             is_split_into_words: Whether each text is a sentence that is split into words, as a list of strings. Offsets are then
                 into ``" ".join(words)``.
             decoding: ``"tags"`` or ``"generation"``, instead of what the configuration says.
@@ -351,7 +351,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             'Wangari Maathai'
         """
         listed, single = checked_texts(texts, is_split_into_words)
-        results = self._extractor.extract(listed, Request(language, prior, threshold, decoding, batch_size, details))
+        results = self._extractor.extract(listed, Request(language, prior, labels, threshold, decoding, batch_size, details))
         return results[0] if single else results
 
     def prepare(

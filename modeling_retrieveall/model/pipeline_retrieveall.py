@@ -23,7 +23,7 @@ CUSTOM_PIPELINES = {name: _TASK for name in ("retrieveall-ner", "ner", "token-cl
 
 _BATCHES_AT_A_TIME = 16
 """Number of batches that are read ahead and sorted by length to reduce padding."""
-_SETTINGS = {"language", "prior", "threshold", "batch_size"}
+_SETTINGS = {"language", "prior", "labels", "threshold", "batch_size"}
 _GROUPING_STRATEGIES = ("simple", "first", "average", "max")
 # Arguments of token classification without effect here: words are never cut, long texts are read in overlapping windows, and
 # there is no DataLoader.
@@ -36,7 +36,7 @@ Text = str | Sequence[str]
 class RetrieveAllPipeline(Pipeline):
     """Named entity recognition as a pipeline.
 
-    The pipeline and each call take ``language`` (of all texts), ``prior``, ``threshold`` and ``batch_size`` of
+    The pipeline and each call take ``language`` (of all texts), ``prior``, ``labels``, ``threshold`` and ``batch_size`` of
     :meth:`RetrieveAllModel.extract`, and the arguments of transformers' token classification:
 
     - ``aggregation_strategy``: ``"simple"``, ``"first"``, ``"average"`` and ``"max"`` return the same groups, as no word is cut

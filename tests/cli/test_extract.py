@@ -23,6 +23,24 @@ def test_json_has_one_object_per_text(run: Run, model: Path) -> None:
         assert TEXT[entity["start"] : entity["end"]] == entity["text"]
 
 
+def test_labels_and_thresholds_select_entities(run: Run, model: Path) -> None:
+    def entities(*options: object) -> list[dict[str, Any]]:
+        output = run("extract", "--model", model, "--json", "--language", "de", TEXT, "Bonn und Graz", *options)[1]
+        return [entity for line in output.splitlines() for entity in json.loads(line)["entities"]]
+
+    found = entities()
+    label = found[0]["label"]
+    assert entities("--labels", label) == [entity for entity in found if entity["label"] == label]
+    assert entities("--threshold", f"{label}=1") == [entity for entity in found if entity["label"] != label]
+    assert entities("--threshold", "1") == []
+
+
+def test_a_threshold_that_is_no_number_is_reported(run: Run, model: Path) -> None:
+    code, _, error = run("extract", "--model", model, TEXT, "--threshold", "PER=high")
+    assert code == 2
+    assert "--threshold is 'PER=high'; give a number, or numbers by type" in error
+
+
 def test_texts_come_from_a_file_or_from_standard_input(run: Run, model: Path, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_bytes("Bonn\r\nÄgypten\x0bund\n\n".encode())

@@ -60,6 +60,13 @@ def test_entities_are_those_of_the_model(nlp: Language, folder: Path) -> None:
         assert doc.text == expected.text
 
 
+def test_labels_select_entities(folder: Path) -> None:
+    nlp = spacy.blank("xx")
+    nlp.add_pipe("retrieveall", config={"model": str(folder), "labels": ["LOC"], "threshold": {"LOC": 0.01}})
+    documents = [nlp(text) for text in TEXTS]  # a span group needs its document
+    assert {span.label_ for document in documents for span in document.spans["retrieveall"]} <= {"LOC"}
+
+
 def test_a_stream_and_single_calls_give_the_same_results(nlp: Language) -> None:
     streamed = list(nlp.pipe(TEXTS * 5, batch_size=3))
     assert [doc.text for doc in streamed] == TEXTS * 5
