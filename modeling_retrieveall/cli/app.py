@@ -22,6 +22,7 @@ from .export import export_app
 from .extract import extract
 from .pull import pull
 from .push import push
+from .serve import serve
 from .train import train
 
 
@@ -62,6 +63,7 @@ app.command()(evaluate)
 app.command()(base)
 app.command()(annotate)
 app.command()(convert)
+app.command()(serve)
 app.command()(demo)
 app.command()(doctor)
 app.command()(push)

@@ -99,7 +99,7 @@ class Extractor:
             UnknownLanguageError: A sentence is in no language of the model, and the configuration asks for an error.
             MemoryError: A window does not fit into memory, even alone.
         """
-        request = request.matched(self._registry.adapters)
+        request = self.checked(request)
         languages, windows = self._read(texts, request)
         entities: list[list[Any]] = [[] for _ in texts]
         sentences: list[list[SentenceResult]] = [[] for _ in texts]
@@ -124,7 +124,7 @@ class Extractor:
 
         Sentences for which no adapter is used are left out.
         """
-        request = request.matched(self._registry.adapters)
+        request = self.checked(request)
         languages, windows = self._read(texts, request)
         prepared: list[list[PreparedSentence]] = [[] for _ in texts]
         for part in parts_of(windows, _WINDOWS_AT_A_TIME):
@@ -135,6 +135,17 @@ class Extractor:
                     if sentence:
                         prepared[sentence.window.text_index].append(sentence)
         return prepared
+
+    def checked(self, request: Request) -> Request:
+        """Returns a request with the codes under which the model has the languages.
+
+        Raises:
+            InputError: The model does not have a language or an entity type of the request.
+        """
+        request = request.matched(self._registry.adapters)
+        self._check_languages([request.language] if isinstance(request.language, str) else request.language, request.prior)
+        self._check_labels(request)
+        return request
 
     def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to texts of known languages, each read as one sentence.
@@ -155,11 +166,9 @@ class Extractor:
     # The stages, in order
 
     def _read(self, texts: Sequence[Text], request: Request) -> tuple[Sequence[str] | None, list[Window]]:
-        """Checks the languages of a call, and cuts its texts into windows."""
+        """The language of each text, if it is given, and the windows of the texts."""
         self._warn_of_limits()
         languages = request.languages(len(texts))
-        self._check_languages(languages, request.prior)
-        self._check_labels(request)
         candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
         windows = [
             window

@@ -1,0 +1,146 @@
+"""Processes the texts of many clients together: requests that arrive while the model is busy form the next batch.
+
+    requests of clients            queue                         one thread
+    1 text  ----+
+    5 texts ----+---->  [1, 5, 2]  ---- at most max_batch_texts ---->  model.extract  ---->  results of each request
+    2 texts ----+
+
+>>> batcher = RequestBatcher(model)
+>>> async with batcher:
+...     results = await batcher.extract(["Angela Merkel besuchte Nairobi."], Request())
+>>> results[0].language
+'de'
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from ..model.errors import RetrieveAllError
+from ..model.modeling_retrieveall import RetrieveAllModel
+from ..model.outputs import Extraction
+from ..model.request import Request
+
+
+class QueueFullError(RetrieveAllError):
+    """Too many texts are waiting."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A request in the queue."""
+
+    texts: Sequence[str]
+    languages: Sequence[str] | None
+    results: asyncio.Future[list[Extraction]]
+
+
+class RequestBatcher:
+    """Extracts entities for many coroutines with one model. It is used in an ``async with`` block.
+
+    Args:
+        model: The model.
+        max_batch_texts: Maximum number of texts in a batch. A request with more texts is a batch of its own.
+        max_queued_texts: Maximum number of texts that wait. A request that finds an empty queue is always accepted.
+    """
+
+    def __init__(self, model: RetrieveAllModel, max_batch_texts: int = 256, max_queued_texts: int = 4096) -> None:
+        self._model = model
+        self._max_batch_texts = max_batch_texts
+        self._max_queued_texts = max_queued_texts
+        self._queue: deque[_Waiting] = deque()
+        self._arrived = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._process())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._thread.shutdown()
+
+    @property
+    def queued_texts(self) -> int:
+        """Number of texts that wait."""
+        return sum(len(waiting.texts) for waiting in self._queue)
+
+    async def extract(self, texts: Sequence[str], request: Request) -> list[Extraction]:
+        """Extracts the entities of texts. If the caller is cancelled while they wait, they are not processed.
+
+        Args:
+            texts: Texts of any length.
+            request: The language, the entity types and the thresholds; other options are not supported.
+
+        Raises:
+            InputError: The model does not have a language or an entity type.
+            QueueFullError: Too many texts are waiting.
+            RetrieveAllError: The model raised an error for these texts.
+        """
+        request = self._model._extractor.checked(request)  # before other requests can be affected
+        languages = request.languages(len(texts))
+        if self._queue and self.queued_texts + len(texts) > self._max_queued_texts:
+            raise QueueFullError(f"{self.queued_texts:,} texts are waiting; at most {self._max_queued_texts:,} may wait.")
+        waiting = _Waiting(texts, languages, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._arrived.set()
+        results = await waiting.results
+        return [
+            replace(each, entities=[entity for entity in each.entities if request.keeps(entity.label, entity.score)])
+            for each in results
+        ]
+
+    async def _process(self) -> None:
+        """Processes batches until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            for waiting, results in zip(batch, await loop.run_in_executor(self._thread, self._results, batch), strict=True):
+                if waiting.results.done():  # the client has gone, or has waited too long
+                    continue
+                if isinstance(results, BaseException):
+                    waiting.results.set_exception(results)
+                else:
+                    waiting.results.set_result(results)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Takes requests of one kind from the queue: those with given languages, or those that are routed."""
+        batch: list[_Waiting] = []
+        count = 0
+        while self._queue:
+            first = self._queue[0]
+            if first.results.done():
+                self._queue.popleft()
+                continue
+            other_kind = batch and (first.languages is None) != (batch[0].languages is None)
+            if batch and (other_kind or count + len(first.texts) > self._max_batch_texts):
+                break
+            batch.append(self._queue.popleft())
+            count += len(first.texts)
+        if not self._queue:
+            self._arrived.clear()
+        return batch
+
+    def _results(self, batch: Sequence[_Waiting]) -> list[list[Extraction] | Exception]:
+        """The results of each request of a batch, or its error."""
+        try:
+            return [*self._extract(batch)]
+        except Exception as error:
+            if len(batch) < 2:
+                return [error] * len(batch)
+        # One request is at fault. The others must not suffer from it.
+        return [result for waiting in batch for result in self._results([waiting])]
+
+    def _extract(self, batch: Sequence[_Waiting]) -> list[list[Extraction]]:
+        texts = [text for waiting in batch for text in waiting.texts]
+        languages = [language for waiting in batch for language in waiting.languages or ()]
+        results = iter(self._model.extract(texts, language=languages or None))
+        return [[next(results) for _ in waiting.texts] for waiting in batch]

@@ -1,0 +1,215 @@
+"""The HTTP server over real HTTP, with a tiny base LLM."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from modeling_retrieveall import Extraction, RetrieveAllModel
+from modeling_retrieveall.serving.http_server import ServerLimits, create_app
+from tests.random_adapters import write_random_adapters
+
+TEXTS = ["Angela Merkel besuchte Nairobi.", "Wangari Maathai spoke in New York.", "Bonn, Graz und Wien", ""]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_adapter: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random_adapters(tmp_path_factory.mktemp("adapters"), tiny_adapter)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> RetrieveAllModel:
+    return RetrieveAllModel.from_pretrained(folder)
+
+
+@contextmanager
+def served(model: Any, limits: ServerLimits | None = None, api_key: str | None = None) -> Iterator[httpx.Client]:
+    """A client of a server that runs in a thread."""
+    server = uvicorn.Server(uvicorn.Config(create_app(model, limits, api_key), port=0, log_level="critical"))
+    listening = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.005)
+    with httpx.Client(base_url=f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=30) as client:
+        yield client
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def client(model: RetrieveAllModel) -> Iterator[httpx.Client]:
+    with served(model, ServerLimits(body_bytes=10_000, texts=20, read_seconds=0.5)) as client:
+        yield client
+
+
+def spans(results: Any) -> list[list[tuple[str, str, int, int]]]:
+    rows = [result.to_dict() if isinstance(result, Extraction) else result for result in results]
+    return [[(e["text"], e["label"], e["start"], e["end"]) for e in row["entities"]] for row in rows]
+
+
+def test_the_results_are_those_of_the_model(client: httpx.Client, model: RetrieveAllModel) -> None:
+    response = client.post("/extract", json={"texts": TEXTS})
+    assert response.status_code == 200
+    assert spans(response.json()["results"]) == spans(model.extract(TEXTS))
+    assert set(response.json()["results"][0]) == {"text", "language", "known", "entities"}
+    one = client.post("/extract", json={"text": TEXTS[0], "language": "en"}).json()["results"]
+    assert spans(one) == spans(model.extract(TEXTS[:1], language="en"))
+    assert one[0]["language"] == "en"
+    chosen = client.post("/extract", json={"texts": TEXTS, "labels": ["LOC"], "threshold": {"LOC": 0.1}}).json()["results"]
+    assert spans(chosen) == spans(model.extract(TEXTS, labels=["LOC"], threshold={"LOC": 0.1}))
+
+
+def test_each_of_many_clients_gets_its_own_results(client: httpx.Client, model: RetrieveAllModel) -> None:
+    asked = [[TEXTS[(i + j) % 4] + f" {i}" for j in range(i % 3 + 1)] for i in range(64)]
+    languages = [[None, "de", "en"][i % 3] for i in range(64)]
+
+    def ask(i: int) -> Any:
+        return client.post("/extract", json={"texts": asked[i], "language": languages[i]}).json()["results"]
+
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(ask, range(64)))
+    for texts, language, results in zip(asked, languages, answers, strict=True):
+        assert [result["text"] for result in results] == texts
+        assert spans(results) == spans(model.extract(texts, language=language))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({}, 422, "give either text or texts"),
+        ({"text": "a", "texts": ["a"]}, 422, "give either text or texts"),
+        ({"text": "a", "langauge": "de"}, 422, "Extra inputs are not permitted"),
+        ({"text": "a", "language": "xx"}, 400, "No adapter for language 'xx'"),
+        ({"texts": ["a", "b"], "language": ["de"]}, 400, "There are 2 texts and 1 languages"),
+        ({"text": "a", "labels": ["PERSON"]}, 400, "No adapter has the entity type 'PERSON'"),
+        ({"text": "a", "threshold": 2}, 400, "give a probability between 0 and 1"),
+        ({"texts": ["a"] * 21}, 413, "The request has 21 texts; at most 20 are accepted"),
+        ({"text": "a" * 10_000}, 413, "The request is larger than 10,000 bytes"),
+    ],
+)
+def test_a_request_that_cannot_be_answered_says_why(client: httpx.Client, body: Any, status: int, message: str) -> None:
+    response = client.post("/extract", json=body)
+    assert response.status_code == status
+    assert message in json.dumps(response.json()["detail"])
+
+
+def test_a_slow_client_does_not_hold_up_others(client: httpx.Client) -> None:
+    with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
+        slow.sendall(b"POST /extract HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        assert client.post("/extract", json={"text": TEXTS[0]}).status_code == 200
+        assert b" 408 " in slow.recv(1000)
+
+
+def test_a_client_that_disconnects_does_not_disturb_others(client: httpx.Client) -> None:
+    body = json.dumps({"text": TEXTS[0]}).encode()
+    for _ in range(5):
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as gone:
+            head = (
+                f"POST /extract HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            gone.sendall(head.encode() + body)
+    assert client.post("/extract", json={"text": TEXTS[0]}).status_code == 200
+
+
+def test_health_documentation_and_metrics(client: httpx.Client) -> None:
+    assert client.get("/health").json() == {"status": "ok", "languages": ["de", "en", "mul"]}
+    assert "/extract" in client.get("/openapi.json").json()["paths"]
+    before = client.get("/metrics").text
+    client.post("/extract", json={"texts": TEXTS})
+    after = client.get("/metrics").text
+
+    def value(metrics: str, name: str) -> float:
+        return float(next((line.split()[-1] for line in metrics.splitlines() if line.startswith(name + " ")), 0))
+
+    assert value(after, "retrieveall_texts_total") == value(before, "retrieveall_texts_total") + len(TEXTS)
+    assert value(after, 'retrieveall_requests_total{status="200"}') >= 1
+
+
+def test_an_api_key_is_required(model: RetrieveAllModel) -> None:
+    with served(model, api_key="secret") as client:
+        assert client.get("/health").status_code == 200
+        for headers, status in (({}, 401), ({"Authorization": "Bearer wrong"}, 401), ({"Authorization": "Bearer secret"}, 200)):
+            assert client.post("/extract", json={"text": "Bonn"}, headers=headers).status_code == status
+            assert client.get("/metrics", headers=headers).status_code == status
+
+
+class SlowModel:
+    """A stand-in for a model that takes its time, and fails for one text."""
+
+    languages = property(lambda self: {"de": "here"})
+    _extractor = property(lambda self: self)
+
+    def checked(self, request: Any) -> Any:
+        return request
+
+    def extract(self, texts: list[str], language: Any = None) -> list[Extraction]:
+        time.sleep(0.3)
+        if "fail" in texts:
+            raise MemoryError("A text does not fit into memory.")
+        return [Extraction(text, [], []) for text in texts]
+
+
+def test_too_many_waiting_texts_and_too_long_waits_are_refused() -> None:
+    with served(SlowModel(), ServerLimits(queued_texts=2, wait_seconds=0.5)) as client, ThreadPoolExecutor(12) as pool:
+        tasks = [pool.submit(client.post, "/extract", json={"texts": ["a", "b"]}) for _ in range(12)]
+        statuses = sorted(task.result().status_code for task in tasks)
+        assert set(statuses) <= {200, 429, 503} and 200 in statuses and 429 in statuses
+        refused = next(task.result() for task in tasks if task.result().status_code == 429)
+        assert refused.headers["Retry-After"] == "1"
+        assert client.post("/extract", json={"text": "later"}).status_code == 200
+
+
+def test_the_error_of_one_request_does_not_affect_others() -> None:
+    with served(SlowModel()) as client, ThreadPoolExecutor(6) as pool:
+        texts = ["first", "a", "fail", "b", "c", "d"]
+        tasks = {text: pool.submit(client.post, "/extract", json={"text": text}) for text in texts}
+        statuses = {text: task.result().status_code for text, task in tasks.items()}
+    assert statuses == dict.fromkeys(texts, 200) | {"fail": 503}
+
+
+def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "modeling_retrieveall.cli", "serve", "--model", str(folder), "--port", str(port)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                httpx.get(f"{url}/health")
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        answered: list[int] = []
+
+        def ask(number: int) -> None:
+            try:
+                with httpx.Client(timeout=30) as client:
+                    answered.append(client.post(f"{url}/extract", json={"texts": TEXTS * 20}).status_code)
+            except httpx.ConnectError:
+                answered.append(0)  # the server had stopped accepting connections
+
+        with ThreadPoolExecutor(16) as pool:
+            tasks = [pool.submit(ask, number) for number in range(16)]
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            for task in tasks:
+                task.result()  # raises if an accepted request got no response
+        assert set(answered) <= {200, 0} and 200 in answered
+        process.wait(timeout=60)
+    finally:
+        process.kill()
