@@ -28,10 +28,11 @@ def input_texts(texts: list[str] | None, file: Path | None, document: bool = Fal
     if texts:
         return iter(texts)
     if file is not None and str(file) != "-":
-        if not file.is_file():
+        if not file.exists() or file.is_dir():
             raise FileNotFoundError(f"There is no file {file}. Give a text file, or `-` for standard input.")
-        for _ in _read(file.open("rb"), str(file), document):  # reports a wrong encoding before the model is loaded
-            pass
+        if file.is_file():  # a pipe can be read only once
+            for _ in _read(file.open("rb"), str(file), document):  # reports a wrong encoding before the model is loaded
+                pass
         return _read(file.open("rb"), str(file), document)
     if file is None and sys.stdin.isatty():
         raise InputError('There are no texts. Try: retrieveall extract "Angela Merkel besuchte Nairobi."')

@@ -1,8 +1,10 @@
 """``retrieveall extract`` on a tiny base LLM."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -49,6 +51,16 @@ def test_texts_come_from_a_file_or_from_standard_input(run: Run, model: Path, tm
     from_stdin = run("extract", "--model", model, "--json", stdin=file.read_bytes())[1]
     assert [json.loads(line)["text"] for line in from_file.splitlines()] == expected
     assert from_stdin == from_file
+
+
+def test_a_pipe_is_read_like_a_file(run: Run, model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=(b"Bonn\nGraz\n",))
+    writer.start()
+    output = run("extract", "--model", model, "--json", "--file", pipe)[1]
+    writer.join()
+    assert [json.loads(line)["text"] for line in output.splitlines()] == ["Bonn", "Graz"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
