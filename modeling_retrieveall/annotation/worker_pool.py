@@ -90,8 +90,12 @@ class WorkerPool:
 
 
 def default_workers(records: int) -> int:
-    """The number of workers for a number of records on this machine: one per core, if memory suffices and loading pays off."""
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    """The number of workers for a number of records on this machine: one per core, if memory suffices and loading pays off.
+
+    Where the system does not report its free memory, it is one.
+    """
+    reported = "SC_AVPHYS_PAGES" in getattr(os, "sysconf_names", {})
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if reported else 0
     return max(1, min(os.cpu_count() or 1, memory // _MEMORY_PER_WORKER, records // _RECORDS_PER_WORKER))
 
 
