@@ -162,6 +162,8 @@ class LocalBackend:
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
+        finally:
+            sequences.release()
         clear_device_cache(garbage_collection=True)
         return {}
 

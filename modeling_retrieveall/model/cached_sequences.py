@@ -40,6 +40,16 @@ class CachedSequences:
         """Number of columns in the cache, with padding."""
         return self._mask.shape[1]
 
+    @property
+    def size(self) -> int:
+        """Size of the keys and values in bytes."""
+        layers: list[Any] = self._cache.layers
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+
+    def release(self) -> None:
+        """Frees the keys and values. The sequences cannot be continued afterwards."""
+        self._cache = DynamicCache()
+
     def read(self, tokens: Sequence[list[int]]) -> Tensor:
         """Processes more tokens of each row, possibly none.
 

@@ -23,6 +23,8 @@ from .batching import TokenBudget
 from .cached_sequences import CachedSequences
 from .errors import InputError
 
+_MAX_CACHED_BYTES = 1 << 29
+
 
 @dataclass(frozen=True, slots=True)
 class SentenceVectors:
@@ -110,8 +112,8 @@ class SentenceEncoder:
 
     def encode_and_cache(
         self, sentences: Sequence[list[list[int]]], batch_size: int
-    ) -> list[tuple[SentenceVectors, CachedSentence]]:
-        """Vectors of sentences, and their keys and values in all layers.
+    ) -> list[tuple[SentenceVectors, CachedSentence | None]]:
+        """Vectors of sentences, and their keys and values in all layers, as far as these fit into half a gigabyte.
 
         Args:
             sentences: For each sentence the tokens of each of its words.
@@ -120,16 +122,23 @@ class SentenceEncoder:
         Raises:
             MemoryError: A single sentence does not fit into memory.
         """
-        encoded: dict[int, tuple[SentenceVectors, CachedSentence]] = {}
+        encoded: dict[int, tuple[SentenceVectors, CachedSentence | None]] = {}
+        size = 0
 
         def encode_batch(batch: list[int]) -> None:
+            nonlocal size
+            words = [sentences[i] for i in batch]
+            if size > _MAX_CACHED_BYTES:
+                encoded.update(zip(batch, [(vectors, None) for vectors in self._encode_batch(words)], strict=True))
+                return
             sequences = CachedSequences(self._base, len(batch))
             with self._watching() as layers, torch.no_grad():
-                sequences.read([self._tokens(sentences[i]) for i in batch])
+                sequences.read(list(map(self._tokens, words)))
             states = layers[0].float().cpu()  # [batch, tokens, hidden], padded on the left
             for row, i in enumerate(batch):
                 count = len(self._tokens(sentences[i]))
                 encoded[i] = self._average(states[row, -count:], sentences[i]), CachedSentence(sequences, row)
+            size += sequences.size
 
         self._budget.run([len(row) for row in map(self._tokens, sentences)], encode_batch, max_rows=batch_size)
         return [encoded[i] for i in range(len(sentences))]

@@ -42,8 +42,7 @@ from .retrieval import Retrieved, merge_retrieved
 from .router import Route
 
 _DEFAULTS = RetrieveAllConfig()
-_WINDOWS_AT_A_TIME = 256
-"""Maximum number of windows whose keys and values are in memory."""
+_WINDOWS_AT_A_TIME = 1024
 _SECONDS_BEFORE_PROGRESS = 2
 
 Encoded = tuple[SentenceVectors | None, CachedSentence | None]

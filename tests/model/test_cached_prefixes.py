@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall import Extraction, RetrieveAllModel
+from modeling_retrieveall.model import encoder
 from modeling_retrieveall.model.encoder import SentenceEncoder
 from modeling_retrieveall.model.tagging import Tagger
 from tests.adapter_folders import edit_manifest
@@ -67,6 +68,15 @@ def test_vectors_are_those_of_the_encoder_alone(model: RetrieveAllModel) -> None
     for vectors, (cached, _) in zip(model.encoder.encode(words), model.encoder.encode_and_cache(words, 2), strict=True):
         torch.testing.assert_close(cached.sentence, vectors.sentence)
         torch.testing.assert_close(cached.words, vectors.words)
+
+
+def test_no_more_is_kept_than_fits_into_memory(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = model.extract(TEXTS, decoding="tags", batch_size=1)
+    monkeypatch.setattr(encoder, "_MAX_CACHED_BYTES", 1)
+    words = [[[5], [6, 7]], [[8]], [[9, 10, 11], [12], [13]]]
+    cached = [each for _, each in model.encoder.encode_and_cache(words, 1)]
+    assert sum(each is not None for each in cached) == 1
+    assert_equal(model.extract(TEXTS, decoding="tags", batch_size=1), expected)
 
 
 def test_known_languages_without_retrieval_are_not_encoded(

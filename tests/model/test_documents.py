@@ -226,9 +226,9 @@ def test_a_long_text_is_processed_in_parts(model: RetrieveAllModel, monkeypatch:
         return encode(sentences, batch_size)
 
     monkeypatch.setattr(model.encoder, "encode_and_cache", counted)
-    text = "Bonn. " * 300
-    assert len(model.extract(text, language="de", details=True).sentences) == 300
-    assert sizes == [256, 44]
+    text = "Bonn. " * 1500
+    assert len(model.extract(text, language="de", details=True).sentences) == 1500
+    assert sizes == [1024, 476]
 
 
 def test_a_part_ends_between_texts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
