@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .annotation.journal import JournalError
     from .annotation.readers import RecordError
+    from .annotation.worker_pool import WorkerError
     from .data.loading import load_examples
     from .data.reader_types import DatasetError
     from .data.tags import TagError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .model.modeling_retrieveall import RetrieveAllModel
     from .model.outputs import Extraction, RetrieveAllOutput, SentenceDetails, SentenceResult
     from .model.router import Route
+    from .serving.request_batcher import QueueFullError
     from .training.arguments import AdapterTrainingArguments
     from .training.trainer import train
 
@@ -48,6 +50,7 @@ __all__ = [
     "LanguageAdapter",
     "MissingPackageError",
     "PrecisionError",
+    "QueueFullError",
     "RecordError",
     "RetrieveAllConfig",
     "RetrieveAllError",
@@ -59,6 +62,7 @@ __all__ = [
     "ServerError",
     "TagError",
     "UnknownLanguageError",
+    "WorkerError",
     "evaluate",
     "load_examples",
     "push_adapter",
@@ -83,6 +87,7 @@ _HOMES = {
     "LanguageAdapter": "model.language_adapter",
     "MissingPackageError": "model.errors",
     "PrecisionError": "model.decoding",
+    "QueueFullError": "serving.request_batcher",
     "RecordError": "annotation.readers",
     "RetrieveAllConfig": "model.configuration_retrieveall",
     "RetrieveAllError": "model.errors",
@@ -95,6 +100,7 @@ _HOMES = {
     "TagError": "data.tags",
     "AdapterTrainingArguments": "training.arguments",
     "UnknownLanguageError": "model.extractor",
+    "WorkerError": "annotation.worker_pool",
     "evaluate": "evaluation.span_f1",
     "load_examples": "data.loading",
     "push_adapter": "hub.push",

@@ -29,7 +29,7 @@ _MEMORY_PER_WORKER = 2 << 30
 _RECORDS_PER_WORKER = 1000
 
 
-class WorkerError(RetrieveAllError, RuntimeError):
+class WorkerError(RetrieveAllError, ChildProcessError):
     """A worker ended unexpectedly."""
 
 

@@ -22,6 +22,7 @@ _PURPOSES = {
     "quantization": "a base LLM in 4 or 8 bits",
     "spacy": "spaCy pipelines",
     "demo": "the page of `retrieveall demo`",
+    "serve": "the server of `retrieveall serve`",
     "vllm": "decoding on a vLLM server",
     "ray": "`annotate --engine ray`",
 }

@@ -8,13 +8,19 @@ torch.Size([2, 1, 640])
 """
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from .base_llm import input_device
+
+
+def cache_argument(decoder: nn.Module) -> str:
+    """The name of the argument for the keys and values, which depends on the version of transformers."""
+    return "cache" if "cache" in signature(decoder.forward).parameters else "past_key_values"
 
 
 class CachedSequences:
@@ -64,7 +70,11 @@ class CachedSequences:
         positions = (self._mask.sum(1, keepdim=True) + mask.cumsum(1) - 1).clamp(min=0)
         self._mask = torch.cat([self._mask, mask], dim=1)
         states: Tensor = self._decoder(
-            input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            use_cache=True,
+            **{cache_argument(self._decoder): self._cache},
         ).last_hidden_state
         return states
 

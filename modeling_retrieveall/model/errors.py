@@ -16,6 +16,8 @@
     ├── DatasetError           ValueError         data/reader_types.py: labelled data cannot be read
     ├── RecordError            ValueError         annotation/readers.py: a record cannot be read or written
     ├── JournalError           ValueError         annotation/journal.py: an interrupted job cannot be resumed
+    ├── WorkerError            ChildProcessError  annotation/worker_pool.py: a process of an annotation job has ended
+    ├── QueueFullError         BlockingIOError    serving/request_batcher.py: too many texts wait for the server
     └── ServerError            OSError            model/errors.py: a vLLM server cannot be reached or responds with an error
 
 Each error is also a subclass of the built-in class in the second column, so ``except ValueError`` catches it. A missing file

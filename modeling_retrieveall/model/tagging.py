@@ -34,10 +34,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from .answer_format import AnswerFormat
-from .cached_sequences import CachedSequences
+from .cached_sequences import CachedSequences, cache_argument
 from .decoding import Answer, LMHead, PrecisionError, ScoredSpan
 from .entities import Sentence, Span
 from .errors import InputError
@@ -187,16 +187,17 @@ def prefill_without_lora(decoder: Any, ids: Tensor, mask: Tensor, tokens: int) -
         Arguments of the decoder for the tokens that follow: the cache and their positions, ``[batch, tokens]``.
     """
     # Not PEFT's `disable_adapter`: it also changes `requires_grad`, which must stay equal in all processes.
+    cached = {cache_argument(decoder): DynamicCache(config=decoder.config)}
     layers: list[Any] = [module for module in decoder.modules() if hasattr(module, "_disable_adapters")]
     for layer in layers:
         layer._disable_adapters = True
     try:
-        cache = decoder(input_ids=ids, attention_mask=mask, use_cache=True).past_key_values
+        decoder(input_ids=ids, attention_mask=mask, use_cache=True, **cached)
     finally:
         for layer in layers:
             layer._disable_adapters = False
     positions = mask.sum(1, keepdim=True) + torch.arange(tokens, device=mask.device)
-    return {"past_key_values": cache, "use_cache": True, "position_ids": positions}
+    return {**cached, "use_cache": True, "position_ids": positions}
 
 
 def viterbi(log_probabilities: Sequence[Tensor]) -> list[list[int]]:

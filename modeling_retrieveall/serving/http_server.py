@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..model.errors import RetrieveAllError
+from ..model.errors import InputError, RetrieveAllError
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.request import Request as ExtractRequest
 from .request_batcher import QueueFullError, RequestBatcher
@@ -76,7 +76,7 @@ class ExtractBody(BaseModel):
     @model_validator(mode="after")
     def _has_texts(self) -> "ExtractBody":
         if (self.text is None) == (self.texts is None):
-            raise ValueError("give either text or texts")
+            raise InputError("give either text or texts")
         return self
 
     def all_texts(self) -> list[str]:

@@ -27,7 +27,7 @@ from ..model.outputs import Extraction
 from ..model.request import Request
 
 
-class QueueFullError(RetrieveAllError):
+class QueueFullError(RetrieveAllError, BlockingIOError):
     """Too many texts are waiting."""
 
 

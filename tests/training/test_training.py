@@ -208,7 +208,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_reported_with_advice(
         ({"tags_share": -0.1}, "tags_share is -0.1, but must be between 0 and 1"),
         ({"empty_share": 1.0}, "empty_share is 1.0, but must be at least 0 and below 1"),
         ({"gradient_checkpointing": True, "tags_share": 0.5}, "Lower max_batch_tokens instead, or set tags_share=0"),
-        ({"quantization": "2bit"}, "quantization is '2bit', but must be '4bit' or '8bit'"),
+        ({"quantization": "2bit"}, "quantization is '2bit', but must be '4bit', '8bit' or 'int8'"),
         ({"early_stopping_patience": 1, "max_eval_samples": 0}, "early_stopping_patience needs validation sentences"),
         ({"language": ["sw", "de"]}, "2 languages and 1 datasets"),
         ({"language": ["Swahili!"]}, "is not a language code"),
