@@ -124,9 +124,10 @@ class LocalBackend:
             MemoryError: A sentence does not fit into memory, even alone.
         """
         answers: dict[int, Answer] = {}
-        for batch in _cached_batches(sentences):
-            answers.update(self._tag_cached(batch, sentences))
-            on_progress(sum(i in answers for i in batch))
+        for sequences, rows in _cached_batches(sentences).items():
+            tagged = self._tag_cached(sequences, rows, sentences)
+            answers.update(tagged)
+            on_progress(len(tagged))
         waiting = [i for i in range(len(sentences)) if i not in answers]
 
         def decode_batch(positions_waiting: list[int]) -> None:
@@ -147,18 +148,23 @@ class LocalBackend:
         )
         return [answers[i] for i in range(len(sentences))]
 
-    def _tag_cached(self, batch: list[int], sentences: Sequence[PreparedSentence]) -> dict[int, Answer]:
-        """The answers of sentences whose prefixes were processed together; none if adapters or tokens do not fit into memory."""
-        rows = [sentences[i] for i in batch]
-        adapters = _adapters(batch, sentences)
-        cached = [each.cached for each in rows if each.cached]
-        if len(adapters) > self._registry.bank.free_slots:
-            return {}
-        self._registry.make_resident(adapters)
-        sequences = cached[0].batch
+    def _tag_cached(
+        self, sequences: CachedSequences, rows: dict[int, int], sentences: Sequence[PreparedSentence]
+    ) -> dict[int, Answer]:
+        """The answers of sentences whose prefixes were processed together; none if adapters or tokens do not fit into memory.
+
+        Args:
+            sequences: The processed prefixes, which are freed.
+            rows: The position of each sentence in ``sentences``, and its row in ``sequences``.
+            sentences: All sentences.
+        """
+        adapters = _adapters(rows, sentences)
         try:
-            sequences.keep([each.row for each in cached])
-            return dict(zip(batch, self._tag(rows, sequences), strict=True))
+            if len(adapters) > self._registry.bank.free_slots:
+                return {}
+            self._registry.make_resident(adapters)
+            sequences.keep(list(rows.values()))
+            return dict(zip(rows, self._tag([sentences[i] for i in rows], sequences), strict=True))
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -188,10 +194,10 @@ def _adapters(batch: Iterable[int], sentences: Sequence[PreparedSentence]) -> li
     return sorted({name for i in batch for name in sentences[i].route.adapters})
 
 
-def _cached_batches(sentences: Sequence[PreparedSentence]) -> list[list[int]]:
-    """The positions of the sentences for tagging whose prefixes were processed together."""
-    batches: dict[int, list[int]] = defaultdict(list)
+def _cached_batches(sentences: Sequence[PreparedSentence]) -> dict[CachedSequences, dict[int, int]]:
+    """For each batch of processed prefixes the positions of its sentences for tagging, and their rows in the batch."""
+    batches: dict[CachedSequences, dict[int, int]] = defaultdict(dict)
     for i, sentence in enumerate(sentences):
         if sentence.cached and sentence.decoding == "tags":
-            batches[id(sentence.cached.batch)].append(i)
-    return list(batches.values())
+            batches[sentence.cached.batch][i] = sentence.cached.row
+    return batches
