@@ -12,6 +12,8 @@ trained fastest by two processes together, and languages by two processes that t
 """
 
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -20,6 +22,7 @@ from datasets import load_dataset
 from modeling_retrieveall import AdapterTrainingArguments, LanguageAdapter, RetrieveAllModel, train
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.hub.replace_examples import replace_examples
 from modeling_retrieveall.hub.store_difference import store_difference
@@ -50,8 +53,12 @@ MAX_LANGUAGE, MAX_ONLY_PANX = 3000, 1000
 """Maximum number of training sentences of a language: human-labelled ones, and lines of PAN-X if it has nothing else."""
 MAX_ROUTING = 200
 """Maximum number of sentences of each corpus whose vectors ship for routing."""
-RANK = 4
+RANK = 8
 """Rank of the difference between a language and `mul`."""
+START_SHARES = (0.0, 0.5)
+"""Shares of `mul` in the weights of a language. Validation decides: languages that `mul` knows well gain from the average."""
+MAX_VALIDATION = 300
+"""Maximum number of validation sentences for choosing between them."""
 MAX_OWN_IN_MUL = 10
 """Number of the package's own sentences of each language in the index of `mul`."""
 SENTENCES = Path(__file__).parent / "sentences"
@@ -92,8 +99,10 @@ def main(
         if not (runs / language).is_dir():
             train(language_arguments(language, data, runs))
     if cards and is_main_process():
-        for language in ("mul", *chosen):
+        ship("mul", runs, cards)
+        for language in chosen:
             ship(language, runs, cards)
+            store_best_difference(language, data, cards)
 
 
 def multilingual_arguments(data: Path, runs: Path) -> AdapterTrainingArguments:
@@ -138,6 +147,7 @@ def language_arguments(language: str, data: Path, runs: Path) -> AdapterTraining
         batch_size=16,
         examples_share=0.0,
         tags_share=0.85,
+        quantization="int8",
         max_index_examples=MAX_ROUTING,
         max_eval_samples=100,
         save_steps=100,
@@ -168,8 +178,22 @@ def ship(language: str, runs: Path, cards: Path) -> None:
     adapter.manifest.training["datasets"] = list(dict.fromkeys(map(name_on_card, corpora(language))))
     adapter.save_index(adapter.path)
     write_card(adapter)
-    if language != "mul":
-        store_difference(adapter.path, RANK)
+
+
+def store_best_difference(language: str, data: Path, cards: Path) -> None:
+    """Stores the difference to `mul`, with the share of `mul` that has the highest F1 on validation sentences."""
+    folder = data / (HUMAN.get(language) or language_panx(language)[0])
+    validation = sample_examples(load_examples(str(folder), "validation").examples, MAX_VALIDATION, 0)
+    f1 = {}
+    for share in START_SHARES:
+        with TemporaryDirectory() as temporary:
+            for code in ("mul", language):
+                copytree(cards / code, Path(temporary) / code)
+            store_difference(Path(temporary) / language, RANK, share)
+            model = RetrieveAllModel.from_pretrained(Path(temporary) / language, quantization="int8")
+            f1[share] = evaluate_examples(model, validation, language, oracle_routing=True).f1
+    print(f"{language}: validation F1 by share of mul: {f1}")
+    store_difference(cards / language, RANK, max(f1, key=f1.__getitem__))
 
 
 def corpora(language: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The example that makes the adapters of the package, with adapters of the tiny base LLM in place of trained ones."""
 
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,11 +24,16 @@ def runs(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> Path:
 
 
 def test_shipped_adapters_have_own_sentences_and_the_difference_to_mul(runs: Path, tmp_path: Path) -> None:
+    sentences = SCRIPT["SENTENCES"] / "de.conll"
+    (tmp_path / "data" / "germeval2014" / "de").mkdir(parents=True)
+    shutil.copyfile(sentences, tmp_path / "data" / "germeval2014" / "de" / "validation.conll")
     for language in ("mul", "de"):
         SCRIPT["ship"](language, runs, tmp_path / "cards")
+    SCRIPT["store_best_difference"]("de", tmp_path / "data", tmp_path / "cards")
     trained, shipped = LanguageAdapter.load(runs / "de"), LanguageAdapter.load(tmp_path / "cards" / "de")
     assert shipped.manifest.training["datasets"] == ["./GermEval 2014 (CC BY 4.0)", "unimelb-nlp/wikiann:de"]
-    own = load_examples(str(SCRIPT["SENTENCES"] / "de.conll"), "train").examples
+    assert shipped.manifest.training["start_share"] in SCRIPT["START_SHARES"]
+    own = load_examples(str(sentences), "train").examples
     assert shipped.index.examples == own
     assert len(shipped.routing_vectors) == len(trained.sentence_vectors())
     size = {name: a.shape[0] for name, a in LanguageAdapter.load(runs / "mul").lora_shapes().a.items()}

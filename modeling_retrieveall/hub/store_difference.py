@@ -1,6 +1,6 @@
 """Stores an adapter as a small difference to the multilingual adapter, so that a package can hold dozens of languages.
 
->>> store_difference(Path("adapter_cards/de"), rank=4)  # with adapter_cards/mul beside it
+>>> store_difference(Path("adapter_cards/de"), rank=8)  # with adapter_cards/mul beside it
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from ..model.atomic import updating
 from ..model.language_adapter import LanguageAdapter
 from ..model.lora_bank import LoraWeights
 from ..model.lora_difference import lora_difference
-from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_lora
+from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_difference
 from ..model.manifest import MULTILINGUAL
 from .cards import write_card
 
 
-def store_difference(folder: Path, rank: int) -> None:
+def store_difference(folder: Path, rank: int, start_share: float = 0.0) -> None:
     """Replaces the LoRA of an adapter by its difference to that of the adapter in the folder ``mul`` next to it.
 
     The adapter then depends on that folder. Copies that `save_pretrained` and `retrieveall push` write hold the whole LoRA again.
@@ -26,6 +26,8 @@ def store_difference(folder: Path, rank: int) -> None:
     Args:
         folder: The folder of an adapter that was trained from ``mul``.
         rank: The rank of the difference. What does not fit into this rank is lost.
+        start_share: Share of ``mul`` in the weights that are stored, from 0 to 1. An average of both is often better than the
+            adapter (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 
     Raises:
         AdapterError: One of the adapters is damaged, or they adapt different modules.
@@ -34,15 +36,11 @@ def store_difference(folder: Path, rank: int) -> None:
     adapter = LanguageAdapter.load(folder)
     shared = read_lora(shared_folder, torch.float32)
     difference = lora_difference(adapter.lora_weights(torch.float32), shared, rank)
+    kept = LoraWeights(difference.a, {name: b * (1 - start_share) for name, b in difference.b.items()}, difference.scaling)
     sha256 = hashlib.sha256((shared_folder / LORA_WEIGHTS).read_bytes()).hexdigest()
     joined_rank = rank + max(a.shape[0] for a in shared.a.values())
-    training = {**adapter.manifest.training, "rank": joined_rank, "lora_alpha": joined_rank}
+    training = {**adapter.manifest.training, "rank": joined_rank, "lora_alpha": joined_rank, "start_share": start_share}
     with updating(folder) as written:
-        write_lora(written, _in_bfloat16(difference), folder / LORA_CONFIG)
+        write_difference(written, kept, folder / LORA_CONFIG)
         replace(adapter.manifest, multilingual_sha256=sha256, training=training).save(written)
     write_card(LanguageAdapter.load(folder))
-
-
-def _in_bfloat16(weights: LoraWeights) -> LoraWeights:
-    a, b = ({name: tensor.bfloat16() for name, tensor in side.items()} for side in (weights.a, weights.b))
-    return LoraWeights(a, b, weights.scaling)

@@ -1,5 +1,12 @@
 """The LoRA weights of an adapter on disk, in the format of PEFT.
 
+A difference to the multilingual adapter, which no other program can use alone, takes one byte a weight instead of two. Each of
+its ranks has a step for A and one for B:
+
+adapter_model.safetensors
+  <name>.lora_A.weight, <name>.lora_A.weight.step        int8 [rank, in], float32 [rank]: A = weight * step[:, None]
+  <name>.lora_B.weight, <name>.lora_B.weight.step        int8 [out, rank], float32 [rank]: B = weight * step
+
 >>> weights = read_lora(Path("adapter_cards/de"), torch.float32)
 >>> weights.a["model.layers.0.self_attn.q_proj"].shape
 torch.Size([8, 640])
@@ -22,6 +29,7 @@ from .untrusted_files import LIMITS, compile_module_pattern, errors_name_file, o
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PEFT_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_STEP = ".step"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -41,8 +49,14 @@ def read_lora(path: Path, dtype: torch.dtype | None) -> LoraWeights:
     file = path / LORA_WEIGHTS
     sides: dict[str, dict[str, Tensor]] = {"A": {}, "B": {}}
     with errors_name_file(file), open_safetensors(file) as tensors:
-        for key in tensors.keys():  # noqa: SIM118
-            tensor = torch.empty(tensors.get_slice(key).get_shape(), device="meta") if dtype is None else tensors.get_tensor(key)
+        found = set(tensors.keys())
+        for key in sorted(found - {name + _STEP for name in found}):
+            if dtype is None:
+                tensor = torch.empty(tensors.get_slice(key).get_shape(), device="meta")
+            else:
+                tensor = tensors.get_tensor(key)
+                if key + _STEP in found:
+                    tensor = _dequantised(key, tensor, tensors.get_tensor(key + _STEP))
             match = _PEFT_NAME.fullmatch(key)
             if not match or tensor.ndim != 2 or not tensor.shape[0] or not tensor.shape[1] or tensor.dtype not in _FLOATS:
                 raise AdapterError(
@@ -68,11 +82,29 @@ def write_lora(folder: Path, weights: LoraWeights, config_file: Path) -> None:
         weights: The LoRA.
         config_file: The configuration of another LoRA of the same modules, of which all but rank and scaling is kept.
     """
+    _write(folder, weights, lora_state_dict(weights), config_file)
+
+
+def write_difference(folder: Path, difference: LoraWeights, config_file: Path) -> None:
+    """Writes a difference to the multilingual adapter into a folder, quantised to one byte a weight.
+
+    Args:
+        folder: An existing folder.
+        difference: The difference as a LoRA of one rank and a scaling of 1.
+        config_file: As in :func:`write_lora`.
+    """
+    quantised: dict[str, Tensor] = {}
+    for key, tensor in lora_state_dict(difference).items():
+        quantised |= _quantised(key, tensor)
+    _write(folder, difference, quantised, config_file)
+
+
+def _write(folder: Path, weights: LoraWeights, tensors: dict[str, Tensor], config_file: Path) -> None:
     rank = next(iter(weights.a.values())).shape[0]
     changed = {"r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
     config = {**read_json(config_file), **changed}
     (folder / LORA_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    save_file(lora_state_dict(weights), folder / LORA_WEIGHTS, metadata={"format": "pt"})
+    save_file(tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / LORA_CONFIG, folder / LORA_WEIGHTS)  # safetensors writes files that only their owner can read
 
 
@@ -100,6 +132,25 @@ def check_finite(path: Path, weights: LoraWeights) -> None:
         update = weights.a[name].float().norm() * weights.b[name].float().norm() * weights.scaling[name]
         if not update.abs() <= LIMITS.lora_update:  # written this way because every comparison with NaN is false
             raise AdapterError(f"{path}: {LORA_WEIGHTS} has weights for {name!r} that are not all finite, or too large.")
+
+
+def _quantised(key: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A or B as int8, with the step ``[rank]`` of each rank."""
+    other_side = 1 if ".lora_A." in key else 0
+    step = tensor.float().abs().amax(other_side).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    quantised = (tensor.float() / step.unsqueeze(other_side)).round().to(torch.int8)
+    return {key: quantised.contiguous(), key + _STEP: step}
+
+
+def _dequantised(key: str, tensor: Tensor, step: Tensor) -> Tensor:
+    """A or B in bfloat16, as a copy of the whole LoRA holds it, so that the copy gives the same results.
+
+    Tensors that do not belong together are returned unchanged, and :func:`read_lora` refuses them.
+    """
+    side, other_side = (0, 1) if ".lora_A." in key else (1, 0)
+    if (tensor.ndim, tensor.dtype, step.dtype) != (2, torch.int8, torch.float32) or step.shape != (tensor.shape[side],):
+        return tensor
+    return (tensor * step.unsqueeze(other_side)).bfloat16()
 
 
 def _checked_alphas(path: Path, config: dict[str, Any]) -> list[tuple[re.Pattern[str], float]]:

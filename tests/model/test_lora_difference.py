@@ -1,14 +1,16 @@
 """Adapters that are stored as a difference to the multilingual adapter."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -16,8 +18,9 @@ from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.hub.store_difference import store_difference
 from modeling_retrieveall.model.errors import AdapterError
-from modeling_retrieveall.model.lora_bank import LoraWeights
+from modeling_retrieveall.model.lora_bank import LoraBank, LoraWeights
 from modeling_retrieveall.model.lora_difference import join_lora, lora_difference
+from modeling_retrieveall.model.lora_files import LORA_WEIGHTS, read_lora, write_difference
 from tests.adapter_folders import edit_manifest
 from tests.local_hub import LocalHub
 from tests.random_adapters import copy_with_random_weights
@@ -79,6 +82,44 @@ def assert_equal_updates(adapter: LanguageAdapter, whole: Path) -> None:
         torch.testing.assert_close(found, other, atol=0.02 * float(other.abs().max()), rtol=0)  # of bfloat16
 
 
+@given(st.integers(1, 6), st.integers(0, 1000))
+def test_a_difference_on_disk_is_within_half_a_step_and_the_rounding_of_bfloat16(rank: int, seed: int) -> None:
+    lora = random_lora(rank, 1.0, torch.Generator().manual_seed(seed))
+    with TemporaryDirectory() as temporary:
+        config = Path(temporary) / "peft.json"
+        config.write_text(json.dumps(LoraConfig(target_modules=["q_proj"]).to_dict(), default=list), encoding="utf-8")
+        write_difference(Path(temporary), lora, config)
+        read = read_lora(Path(temporary), torch.float32)
+        assert {tensor.element_size() for tensor in load_file(Path(temporary) / LORA_WEIGHTS).values() if tensor.ndim == 2} == {1}
+    largest_a, largest_b = lora.a[LAYER].abs().amax(1, keepdim=True), lora.b[LAYER].abs().amax(0)  # 127 steps
+    assert ((read.a[LAYER] - lora.a[LAYER]).abs() <= largest_a * (1 / 254 + 1 / 256)).all()
+    assert ((read.b[LAYER] - lora.b[LAYER]).abs() <= largest_b * (1 / 254 + 1 / 256)).all()
+    assert read.scaling == {LAYER: 1.0}
+
+
+@pytest.mark.parametrize("step", [torch.ones(3), torch.ones(16, dtype=torch.float64), torch.ones(16, 1)])
+def test_a_difference_with_a_wrong_step_is_refused(folders: Path, step: torch.Tensor) -> None:
+    weights = load_file(folders / "de" / LORA_WEIGHTS)
+    name = min(name for name in weights if name.endswith("A.weight.step"))
+    save_file({**weights, name: step}, folders / "de" / LORA_WEIGHTS)
+    with pytest.raises(AdapterError, match="does not belong to a plain LoRA"):
+        LanguageAdapter.load(folders / "de").lora_weights(torch.float32)
+
+
+def test_a_difference_can_be_averaged_with_the_multilingual_adapter(folders: Path, tmp_path: Path) -> None:
+    for share in (0.0, 0.5):
+        parent = tmp_path / str(share)
+        shutil.copytree(folders / "mul", parent / "mul")
+        shutil.copytree(tmp_path / "whole", parent / "de")
+        store_difference(parent / "de", rank=16, start_share=share)
+    (name, *_), multilingual = LanguageAdapter.load(folders / "mul").lora_shapes().a, LanguageAdapter.load(folders / "mul")
+    updates = []
+    for adapter in (multilingual, *(LanguageAdapter.load(tmp_path / share / "de") for share in ("0.5", "0.0"))):
+        weights = adapter.lora_weights(torch.float32)
+        updates.append(weights.scaling[name] * weights.b[name] @ weights.a[name])
+    torch.testing.assert_close(updates[1], (updates[0] + updates[2]) / 2, atol=1e-4, rtol=1e-3)
+
+
 def test_a_stored_difference_is_read_as_the_whole_lora(folders: Path) -> None:
     adapter = LanguageAdapter.load(folders / "de")
     assert_equal_updates(adapter, folders.parent / "whole")
@@ -104,8 +145,10 @@ def test_a_copy_of_a_stored_difference_is_a_lora_of_peft(folders: Path, tmp_path
     ids = torch.arange(5)[None]
     loaded = PeftModel.from_pretrained(base, str(tmp_path / "copy"))(ids).logits
     base = AutoModelForCausalLM.from_pretrained(adapter.manifest.base_model)
-    expected = PeftModel.from_pretrained(base, str(tmp_path / "whole"))(ids).logits
-    torch.testing.assert_close(loaded, expected, atol=0.05, rtol=0.05)
+    bank = LoraBank(base, slots=1)
+    bank.load("de", adapter.lora_weights(torch.float32))
+    with bank.rows([{"de": 1.0}]):
+        torch.testing.assert_close(loaded, base(ids).logits, atol=1e-4, rtol=1e-4)
 
 
 def test_a_pushed_adapter_has_the_whole_lora(hub: LocalHub, folders: Path, tmp_path: Path) -> None:
