@@ -44,7 +44,7 @@ class Int8Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Computes ``[..., out]`` from ``[..., in]``."""
-        y: Tensor = _Int8Product.apply(x.reshape(-1, self.in_features), self.weight, self.step)  # type: ignore[no-untyped-call]
+        y: Tensor = Int8Product.apply(x.reshape(-1, self.in_features), self.weight, self.step)  # type: ignore[no-untyped-call]
         return y.reshape(*x.shape[:-1], self.out_features)
 
 
@@ -60,7 +60,7 @@ def quantize_linear_layers(module: nn.Module) -> int:
     return count
 
 
-class _Int8Product(torch.autograd.Function):
+class Int8Product(torch.autograd.Function):
     """The product of float inputs and int8 weights, with a gradient for the inputs."""
 
     @staticmethod
@@ -80,5 +80,6 @@ class _Int8Product(torch.autograd.Function):
 
 def _quantized(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Each row as int8 multiples of its step: ``[rows, columns]`` int8, and the steps ``[rows, 1]``."""
-    step = rows.abs().amax(-1, keepdim=True).div_(_LEVELS).clamp_(min=_SMALLEST)
+    largest = torch.maximum(rows.amax(-1, keepdim=True), -rows.amin(-1, keepdim=True))  # twice as fast as abs() first
+    step = largest.div_(_LEVELS).clamp_(min=_SMALLEST)
     return (rows / step).round_().to(torch.int8), step

@@ -13,6 +13,9 @@ from transformers import PreTrainedModel
 
 from ..model.base_llm import decoder_layers
 from ..model.errors import InputError
+from ..model.int8_linear import Int8Product
+
+_COMPILATIONS_PER_LAYER = 8  # PyTorch's limit for all layers together
 
 
 def compiled_layers(base: PreTrainedModel, enabled: bool) -> AbstractContextManager[Any]:
@@ -32,19 +35,25 @@ class _CompiledLayers(AbstractContextManager[None]):
     """Compiles each decoder layer at its first call inside the ``with`` block.
 
     Outside the block the layers run uncompiled, because compiled code ignores hooks that are added later, such as those of the
-    LoRA bank during validation.
+    LoRA bank during validation. PyTorch compiles the code of all layers separately, because each has its own place in the cache
+    of keys and values, and each with and without gradients.
     """
 
     def __init__(self, base: PreTrainedModel) -> None:
         layers: Any = decoder_layers(base)
         if layers is None:
             raise InputError(f"torch_compile needs a list of decoder layers, and {type(base).__name__} has none.")
+        # Dynamo cannot trace it, but the compiler behind Dynamo can trace its forward and backward pass.
+        torch.compiler.allow_in_graph(Int8Product)  # type: ignore[no-untyped-call]
         self._calls = [(layer, torch.compile(layer._call_impl, dynamic=True)) for layer in layers]
+        self._limit = torch._dynamo.config.patch(recompile_limit=_COMPILATIONS_PER_LAYER * len(self._calls))
 
     def __enter__(self) -> None:
+        self._limit.__enter__()
         for layer, call in self._calls:
             layer._compiled_call_impl = call
 
     def __exit__(self, *_: object) -> None:
         for layer, _call in self._calls:
             layer._compiled_call_impl = None
+        self._limit.__exit__(*_)
