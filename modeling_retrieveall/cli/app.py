@@ -18,6 +18,7 @@ from .convert import convert
 from .demo import demo
 from .doctor import doctor
 from .evaluate import evaluate
+from .examples import examples_app
 from .export import export_app
 from .extract import extract
 from .pull import pull
@@ -68,6 +69,7 @@ app.command()(demo)
 app.command()(doctor)
 app.command()(push)
 app.command()(pull)
+app.add_typer(examples_app, name="examples")
 app.add_typer(collection_app, name="collection")
 app.add_typer(export_app, name="export")
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ..model.atomic import check_sources, replacing
 from ..model.entities import Example
-from ..model.errors import InputError
-from ..model.language_adapter import LanguageAdapter, check_holds_only_adapter
+from ..model.language_adapter import LanguageAdapter, check_examples, check_holds_only_adapter
 from ..model.manifest import MULTILINGUAL
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.retrieval import ExampleIndex
@@ -40,9 +39,7 @@ def replace_examples(adapter_folder: Path, examples: Sequence[Example], output: 
     check_sources(output, [adapter_folder])
     check_holds_only_adapter(output)
     adapter = LanguageAdapter.load(adapter_folder)
-    labels = {span.label for example in examples for span in example.spans}
-    if unknown := sorted(labels - set(adapter.manifest.entity_types)):
-        raise InputError(f"The examples have the labels {unknown}, but the adapter has only {adapter.manifest.entity_types}.")
+    check_examples(examples, adapter.manifest)
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
     # No sentence is routed to the multilingual adapter by similarity.
     routing = adapter.sentence_vectors()[: 0 if adapter.language == MULTILINGUAL else None]

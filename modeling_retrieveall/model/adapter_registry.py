@@ -16,6 +16,7 @@ from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
 from .manifest import MULTILINGUAL, matching_code
 from .model_source import AdapterLocation, SkippedAdapters, load_adapters
+from .retrieval import ExampleIndex
 from .router import Router
 from .writing_systems import usual_scripts
 
@@ -54,12 +55,26 @@ class AdapterRegistry:
         language = adapter.language
         self.bank.unload(language)
         self._checked.discard(language)
-        self.adapters[language] = adapter
-        if language == MULTILINGUAL:
-            self.router.fallback = language
+        self._use(adapter)
+
+    def replace_index(self, language: str, index: ExampleIndex) -> None:
+        """Replaces the examples of a language; its weights stay in the bank.
+
+        Raises:
+            InputError: No examples would be left for the router.
+        """
+        adapter = self.adapters[language].with_index(index)
+        if language != MULTILINGUAL and not len(adapter.sentence_vectors()):
+            raise InputError(f"{language!r} would have no examples left, and the router needs at least one. Remove the language.")
+        self._use(adapter)
+
+    def _use(self, adapter: LanguageAdapter) -> None:
+        self.adapters[adapter.language] = adapter
+        if adapter.language == MULTILINGUAL:
+            self.router.fallback = adapter.language
         else:
             scripts = usual_scripts(example.sentence.text for example in adapter.index.examples)
-            self.router.add(language, adapter.sentence_vectors(), scripts)
+            self.router.add(adapter.language, adapter.sentence_vectors(), scripts)
 
     def remove(self, language: str) -> None:
         """Removes a language.
@@ -67,14 +82,23 @@ class AdapterRegistry:
         Raises:
             InputError: There is no such language.
         """
-        language = matching_code(language, self.adapters)
-        self.check([language])
+        language = self.adapter(language).language
         del self.adapters[language]
         self.bank.unload(language)
         self._checked.discard(language)
         self.router.remove(language)
         if language == MULTILINGUAL:
             self.router.fallback = None
+
+    def adapter(self, language: str) -> LanguageAdapter:
+        """The adapter of a language.
+
+        Raises:
+            InputError: There is no such language.
+        """
+        language = matching_code(language, self.adapters)
+        self.check([language])
+        return self.adapters[language]
 
     def check(self, languages: Iterable[str]) -> None:
         """Checks that the model has languages.

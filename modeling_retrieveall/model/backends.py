@@ -102,7 +102,7 @@ class LocalBackend:
     ) -> None:
         self.decodings: Sequence[Decoding] = DECODINGS
         self.decoder = AnswerDecoder(base, registry.bank)
-        self._tagger = Tagger(base, registry.bank, answers)
+        self._tagger = Tagger(base, registry.bank, answers, config)
         self._occurrences = OccurrenceChooser(self.decoder, answers)
         self._registry = registry
         self._answers = answers
@@ -179,6 +179,7 @@ class LocalBackend:
             [each.window.sentence for each in batch],
             [each.labels for each in batch],
             [each.route.mixture for each in batch],
+            [each.retrieved.matches for each in batch],
             sequences,
         )
 

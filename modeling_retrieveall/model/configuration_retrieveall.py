@@ -122,6 +122,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         entity_threshold: An entity is included in the prompt if its similarity exceeds mean + ``entity_threshold`` * standard
             deviation of the similarities to all entities of the index.
         sentence_threshold: The same for sentences.
+        match_weight: Weight of the labels in the examples for words that are a mention there, from 0 to 1, when tags are decoded.
+            A mention that occurs n times has ``match_weight * n / (n + 1)``.
         max_example_tokens: Maximum number of tokens of the retrieved part of a prompt. The least similar examples are dropped
             first.
 
@@ -172,6 +174,7 @@ class RetrieveAllConfig(PreTrainedConfig):
     n_sentences: int = _number(2, least=0)
     entity_threshold: int | float = _number(1.0, least=-_LARGEST)
     sentence_threshold: int | float = _number(1.0, least=-_LARGEST)
+    match_weight: int | float = _number(0.7, least=0, most=1)
     max_example_tokens: int = _number(192, least=0)
 
     decoding: Literal["auto", "tags", "generation"] = "auto"

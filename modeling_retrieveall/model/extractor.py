@@ -19,6 +19,7 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,9 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
+from .entities import Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
+from .language_adapter import check_examples
 from .manifest import Manifest
 from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
@@ -162,6 +165,28 @@ class Extractor:
         with self.lock, torch.no_grad():
             return self._router.calibrate({language: self._sentence_vectors(language, texts[language]) for language in routed})
 
+    def add_examples(self, language: str, examples: Sequence[Example]) -> int:
+        """Adds examples to the index of a language; see :meth:`RetrieveAllModel.add_examples`."""
+        with self.lock, torch.no_grad():
+            adapter = self._registry.adapter(language)
+            check_examples(examples, adapter.manifest)
+            known = {(example.key, example.spans) for example in adapter.index.examples}
+            new = [example for example in examples if (example.key, example.spans) not in known]
+            if new:
+                vectors = self.encoder.encode([self._answers.word_ids(example.sentence) for example in new])
+                self._registry.replace_index(adapter.language, adapter.index.with_added(new, vectors))
+            return len({example.key for example in new})
+
+    def remove_examples(self, language: str, examples: Sequence[Example]) -> int:
+        """Removes examples from the index of a language; see :meth:`RetrieveAllModel.remove_examples`."""
+        with self.lock:
+            adapter = self._registry.adapter(language)
+            left = adapter.index.without({example.key for example in examples})
+            removed = len(adapter.index.examples) - len(left.examples)
+            if removed:
+                self._registry.replace_index(adapter.language, left)
+            return removed
+
     # The stages, in order
 
     def _read(self, texts: Sequence[Text], request: Request) -> tuple[Sequence[str] | None, list[Window]]:
@@ -267,7 +292,7 @@ class Extractor:
                 prepared.append(None)
                 continue
             decoding = self._decoding(route, request.decoding or self.config.decoding)
-            retrieved = self._retrieve(route, query)
+            retrieved = self._retrieve(route, query, window.sentence, decoding)
             mentions = [hit.item for hit in retrieved.mentions]
             examples = [hit.item for hit in retrieved.examples]
             prompt = writer.write(window.sentence, mentions, examples, decoding)
@@ -326,14 +351,16 @@ class Extractor:
         entities, sentences = zip((self.config.n_entities, self.config.n_sentences), *limits, strict=True)
         return min(entities), min(sentences)
 
-    def _retrieve(self, route: Route, query: SentenceVectors | None) -> Retrieved:
+    def _retrieve(self, route: Route, query: SentenceVectors | None, sentence: Sentence, decoding: Decoding) -> Retrieved:
         config, adapters = self.config, [self._registry.adapters[name] for name in route.adapters]
         n_entities, n_sentences = self._limits(adapter.manifest for adapter in adapters)
+        # A mixture of adapters uses the mentions of the most probable language, because others may have other types for them.
+        matches = adapters[0].index.known_mentions.find(sentence) if decoding == "tags" and config.match_weight else []
         if query is None or not (n_entities or n_sentences):
-            return Retrieved([], [])
+            return Retrieved([], [], matches)
         thresholds = config.entity_threshold, config.sentence_threshold
         found = [adapter.index.search(query, n_entities, n_sentences, *thresholds) for adapter in adapters]
-        return merge_retrieved(found, n_entities, n_sentences)
+        return replace(merge_retrieved(found, n_entities, n_sentences), matches=matches)
 
     def _labels(self, route: Route) -> list[str]:
         return sorted({label for name in route.adapters for label in self._registry.adapters[name].manifest.entity_types})

@@ -14,7 +14,8 @@ de/
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from .atomic import replacing, updating
 from .entities import Example
-from .errors import AdapterError
+from .errors import AdapterError, InputError, InputTypeError
 from .example_files import EXAMPLES, read_examples, write_examples
 from .hub_files import HubError, HubUnreachableError, Snapshot, errors_name_repository
 from .lora_bank import LoraWeights
@@ -78,6 +79,7 @@ class LanguageAdapter:
         self.path = path.absolute()  # the working directory may change before the weights are read
         self._given = path
         self.snapshot = snapshot
+        self.edited = False  # whether the examples differ from those on disk or on the Hub
         self._stored: StoredVectors | None = None  # the vectors as they were read from disk
         self._fetched = False  # whether the weights have been downloaded and verified
 
@@ -94,7 +96,13 @@ class LanguageAdapter:
     @property
     def pin(self) -> str | None:
         """``"owner/name@<commit>"``, by which a model can refer to the adapter; ``None`` if it has no repository of its own."""
-        return str(self.snapshot) if self.snapshot and not self.snapshot.folder else None
+        return str(self.snapshot) if self.snapshot and not self.snapshot.folder and not self.edited else None
+
+    def with_index(self, index: ExampleIndex) -> "LanguageAdapter":
+        """The same adapter with other examples."""
+        adapter = copy(self)
+        adapter.index, adapter.edited = index, True
+        return adapter
 
     def copy_to(self, folder: Path, name: str) -> str:
         """Copies the adapter to ``folder/name`` and replaces an adapter that is there.
@@ -114,14 +122,18 @@ class LanguageAdapter:
         target = folder / name
         if target.resolve() != self.path.resolve():
             check_holds_only_adapter(target)
-            with replacing(target, [self.path]) as copy:
-                copy.mkdir()
+            with replacing(target, [self.path]) as written:
+                written.mkdir()
                 for file in ADAPTER_FILES:  # other files in the folder are not copied
                     if (self.path / file).is_file():
-                        shutil.copyfile(self.path / file, copy / file)
-                if self.manifest.multilingual_sha256:
-                    self.write_lora(copy)
-                    replace(self.manifest, multilingual_sha256=None).save(copy)
+                        shutil.copyfile(self.path / file, written / file)
+                if self.manifest.multilingual_sha256 or self.edited:
+                    self.write_lora(written)
+                    whole = copy(self)
+                    whole.manifest = replace(self.manifest, multilingual_sha256=None)
+                    whole.save_index(written)
+        elif self.edited:
+            self.save_index(self.path)
         return name
 
     def write_lora(self, folder: Path) -> None:
@@ -273,6 +285,22 @@ def sentence_hash(key: str) -> int:
         key: The words, as :attr:`Example.key` joins them.
     """
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), signed=True)
+
+
+def check_examples(examples: Sequence[Example], manifest: Manifest) -> None:
+    """Checks that examples can be added to an adapter.
+
+    Raises:
+        InputTypeError: One of them is not an example.
+        InputError: One of them has an entity type that the adapter does not have.
+    """
+    if others := [example for example in examples if not isinstance(example, Example)]:
+        raise InputTypeError(f"{others[0]!r:.80} is not an Example. Read labelled sentences with load_examples.")
+    if unknown := sorted({span.label for example in examples for span in example.spans} - set(manifest.entity_types)):
+        raise InputError(
+            f"The examples have the entity types {', '.join(unknown)}, but the adapter of {manifest.language!r} has only "
+            f"{', '.join(manifest.entity_types)}. Train an adapter that has them."
+        )
 
 
 def hash_sentences(examples: Iterable[Example]) -> Tensor:

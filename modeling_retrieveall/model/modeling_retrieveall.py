@@ -12,18 +12,16 @@ from typing import Any, Self, Unpack, overload
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.dynamic_module_utils import custom_object_save
 from transformers.modeling_outputs import CausalLMOutput
 
 from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
-from .atomic import check_sources, updating
-from .backends import DecodingBackend, LocalBackend, PreparedSentence
+from .backends import DecodingBackend, PreparedSentence
 from .base_llm import load_base, pinned_revision, placement
-from .configuration_retrieveall import RetrieveAllConfig, check_holds_no_other_model
+from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import checked_texts
-from .entities import Sentence
+from .entities import Example, Sentence
 from .errors import InputError, InputTypeError
 from .extractor import Extractor
 from .hub_files import Hub, Snapshot
@@ -33,10 +31,9 @@ from .loss import hidden_states, labelled_logits
 from .model_source import SkippedAdapters, resolve_adapter, resolve_model
 from .origin import BaseOrigin, Origin, load_again
 from .outputs import Extraction, RetrieveAllOutput
-from .pipeline_retrieveall import CUSTOM_PIPELINES
 from .prompting import Decoding
 from .request import ExtractOptions, Request
-from .tokenization_retrieveall import write_tokenizer_pointer
+from .saving import write_model
 from .typed_model import TypedPreTrainedModel
 
 _HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
@@ -182,8 +179,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Adapters from the Hub are pinned by their commits; adapters from folders are copied to ``adapters/<language>``. The folder
         loads with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
 
-        It may be the folder that the model was loaded from. Each file and adapter is written aside and moved into place, and
-        other files of the folder are kept.
+        It may be the folder that the model was loaded from. Other files there are kept.
 
         Args:
             save_directory: The folder; it is created if missing.
@@ -201,23 +197,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         if not is_main_process:
             return
         folder = Path(save_directory)
-        check_holds_no_other_model(folder)
-        with self._extractor.lock:  # no other thread may add or remove a language meanwhile
-            places = {language: f"adapters/{language}" for language, adapter in self.adapters.items() if not adapter.pin}
-            for language, name in places.items():
-                check_sources(folder / name, [other.path for code, other in self.adapters.items() if code != language])
-            config = type(self.config).from_dict(self.config.to_dict())
-            config.collection = collection or config.collection
-            config.adapters = {
-                language: adapter.pin or adapter.copy_to(folder, places[language])
-                for language, adapter in sorted(self.adapters.items())
-            }
-            config.architectures = [type(self).__name__]
-            config.custom_pipelines = CUSTOM_PIPELINES
-            with updating(folder) as written:
-                custom_object_save(self, written, config=config)  # type: ignore[arg-type]
-                write_tokenizer_pointer(written)
-                config.save_pretrained(written)
+        with self._extractor.lock:  # no other thread may change a language meanwhile
+            write_model(self, folder, collection)
         if push_to_hub:
             arguments = {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
             self.push_to_hub(arguments.pop("repo_id", folder.name), collection=collection, **arguments)
@@ -243,19 +224,9 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """Makes pickle and copy store the origin of the model, and load it again from there.
 
         Raises:
-            InputTypeError: The model was built from parts in memory, or a server decodes for it.
+            InputTypeError: The model was built from parts in memory, a server decodes for it, or its examples were changed.
         """
-        if self._base_origin is None:
-            raise InputTypeError(
-                "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
-                "Load a model in each process with RetrieveAllModel.from_pretrained."
-            )
-        if not isinstance(self._extractor.backend, LocalBackend):
-            raise InputTypeError(
-                f"This model decodes with a {type(self._extractor.backend).__name__}, so it cannot be pickled or copied. Load a "
-                "model in each process with RetrieveAllModel.from_pretrained, and choose the backend there."
-            )
-        return load_again, (Origin.of(self, self._base_origin),)
+        return load_again, (Origin.of(self),)
 
     # Languages
 
@@ -296,6 +267,35 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """
         with self._extractor.lock:
             self._registry.remove(language)
+
+    def add_examples(self, language: str, examples: Sequence[Example]) -> int:
+        """Adds labelled sentences to the index of a language. They count at once, without training.
+
+        One with the words of an earlier example replaces it. :meth:`save_pretrained` stores them.
+
+        Args:
+            language: The language.
+            examples: The labelled sentences, as :func:`load_examples` reads them.
+
+        Returns:
+            How many were added or replaced.
+
+        Raises:
+            InputError: There is no such language, or an entity has a type that the adapter does not have.
+
+        Examples:
+            >>> model.add_examples("sw", load_examples("corrected.jsonl", "train").examples)
+            20
+        """
+        return self._extractor.add_examples(language, examples)
+
+    def remove_examples(self, language: str, examples: Sequence[Example]) -> int:
+        """Removes the examples with the words of the given ones from the index of a language; returns their number.
+
+        Raises:
+            InputError: There is no such language, or it would have no examples left.
+        """
+        return self._extractor.remove_examples(language, examples)
 
     # Extraction
 

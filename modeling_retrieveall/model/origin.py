@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .backends import LocalBackend
 from .base_llm import load_base
 from .configuration_retrieveall import RetrieveAllConfig
+from .errors import InputTypeError
 from .hub_files import Hub, Snapshot
 from .language_adapter import INDEX_FILES, WEIGHT_FILES
 from .model_source import AdapterLocation, SkippedAdapters
@@ -61,13 +63,13 @@ class Origin:
     files: list[FileState]
 
     @classmethod
-    def of(cls, model: "RetrieveAllModel", base: BaseOrigin) -> "Origin":
+    def of(cls, model: "RetrieveAllModel") -> "Origin":
         """Returns the origin of a model, with its present configuration, adapters and device.
 
-        Args:
-            model: The model.
-            base: The origin of its base LLM.
+        Raises:
+            InputTypeError: The model was built from parts in memory, a server decodes for it, or its examples were changed.
         """
+        base = _checked_base(model)
         adapters = {code: adapter.snapshot or adapter.path for code, adapter in sorted(model.adapters.items())}
         name = str(Path(base.name).absolute()) if Path(base.name).is_dir() else base.name
         # A quantised base has several dtypes, none of which it was loaded with.
@@ -81,6 +83,26 @@ class Origin:
             home=model.home,
             files=file_states(name, adapters.values()),
         )
+
+
+def _checked_base(model: "RetrieveAllModel") -> BaseOrigin:
+    """The origin of the base LLM of a model that can be loaded again."""
+    if model._base_origin is None:
+        raise InputTypeError(
+            "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
+            "Load a model in each process with RetrieveAllModel.from_pretrained."
+        )
+    if not isinstance(backend := model._extractor.backend, LocalBackend):
+        raise InputTypeError(
+            f"This model decodes with a {type(backend).__name__}, so it cannot be pickled or copied. Load a model in each "
+            "process with RetrieveAllModel.from_pretrained, and choose the backend there."
+        )
+    if edited := [code for code, adapter in sorted(model.adapters.items()) if adapter.edited]:
+        raise InputTypeError(
+            f"The examples of {', '.join(edited)} were changed in memory, so the model cannot be pickled or copied. Save it with "
+            "save_pretrained, and load it from there."
+        )
+    return model._base_origin
 
 
 def file_states(base: str, adapters: Iterable[AdapterLocation]) -> list[FileState]:

@@ -1,4 +1,4 @@
-"""Search over the labelled examples of one language, by sentence and by entity.
+"""Search over the labelled examples of one language, by sentence, by entity and by the words of the entities.
 
 >>> index = ExampleIndex(examples, vectors)
 >>> found = index.search(query, n_entities=6, n_sentences=2)
@@ -6,8 +6,9 @@
 ('Nairobi', 0.83)
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.functional import normalize
 
 from .encoder import SentenceVectors
 from .entities import Example, Mention
+from .known_mentions import KnownMentions, MentionMatch
 
 T = TypeVar("T")
 
@@ -30,10 +32,17 @@ class Hit(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """The retrieved part of a prompt: hits, most similar first."""
+    """What was retrieved for a sentence.
+
+    Attributes:
+        mentions: The entities of the prompt, most similar first.
+        examples: The sentences of the prompt, most similar first.
+        matches: The words of the sentence that are mentions in the examples, for tags.
+    """
 
     mentions: list[Hit[Mention]]
     examples: list[Hit[Example]]
+    matches: list[MentionMatch] = field(default_factory=list)
 
 
 class ExampleIndex:
@@ -66,6 +75,11 @@ class ExampleIndex:
         self._example_rows = _rows_by_key(self.examples)
         self._mention_rows = _rows_by_key([mention.example for mention in self.mentions])
 
+    @cached_property
+    def known_mentions(self) -> KnownMentions:
+        """The mentions by their words, collected at the first use."""
+        return KnownMentions(self.examples)
+
     @classmethod
     def build(cls, examples: Sequence[Example], vectors: Sequence[SentenceVectors]) -> "ExampleIndex":
         """Builds an index from examples and the encoder's vectors of their sentences."""
@@ -77,6 +91,29 @@ class ExampleIndex:
             torch.stack(sentences) if sentences else torch.zeros(0, hidden),
             torch.stack(mentions) if mentions else torch.zeros(0, hidden),
         )
+
+    def with_added(self, examples: Sequence[Example], vectors: Sequence[SentenceVectors]) -> "ExampleIndex":
+        """An index with further examples. An example with the same words as an earlier one replaces it.
+
+        Args:
+            examples: The examples to add.
+            vectors: The encoder's vectors of their sentences.
+        """
+        last = {example.key: (example, of_words) for example, of_words in zip(examples, vectors, strict=True)}
+        kept, added = self.without(last), ExampleIndex.build([e for e, _ in last.values()], [v for _, v in last.values()])
+        both = [index for index in (kept, added) if index.examples] or [self]
+        return ExampleIndex(
+            [example for index in both for example in index.examples],
+            torch.cat([index.sentence_vectors.float() for index in both]),
+            torch.cat([index.mention_vectors.float() for index in both if index.mentions] or [self.mention_vectors[:0]]),
+        )
+
+    def without(self, keys: Collection[str]) -> "ExampleIndex":
+        """An index without the examples that have one of the given keys (:attr:`Example.key`)."""
+        sentences = [row for row, example in enumerate(self.examples) if example.key not in keys]
+        mentions = [row for row, mention in enumerate(self.mentions) if mention.example.key not in keys]
+        examples = [self.examples[row] for row in sentences]
+        return ExampleIndex(examples, self.sentence_vectors[sentences], self.mention_vectors[mentions])
 
     def search(
         self,

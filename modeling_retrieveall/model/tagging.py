@@ -15,6 +15,8 @@ LoRA and attends to the cache of the first one (Activated LoRA, arXiv 2504.12397
                                                |  [words, hidden]
                                              LM head, only its rows for the tag tokens
                                                |  [words, tags]
+                                             interpolated with the labels of mentions in the examples   known_mentions.py
+                                               |
                                              Viterbi under the BIO rules
                                                |
                                              B-PER I-PER O B-LOC O
@@ -22,7 +24,7 @@ LoRA and attends to the cache of the first one (Activated LoRA, arXiv 2504.12397
 Each tag is one token of the LLM's vocabulary, so no weights are added. The result is the most probable sequence of tags that is
 valid in BIO (Viterbi 1967).
 
->>> tagger = Tagger(base, bank, answers)
+>>> tagger = Tagger(base, bank, answers, config)
 >>> prompt = PromptWriter(answers, 192).write(sentence, decoding="tags")
 >>> tagger.tag([prompt], [sentence], [["LOC", "PER"]], [{"de": 1.0}])[0].spans
 [ScoredSpan(span=Span(start=0, end=2, label='PER'), score=0.98), ScoredSpan(span=Span(start=3, end=4, label='LOC'), score=0.99)]
@@ -38,9 +40,11 @@ from transformers import DynamicCache, PreTrainedModel
 
 from .answer_format import AnswerFormat
 from .cached_sequences import CachedSequences, cache_argument
+from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import Answer, LMHead, PrecisionError, ScoredSpan
 from .entities import Sentence, Span
 from .errors import InputError
+from .known_mentions import MentionMatch, interpolated
 from .lora_bank import LoraBank
 from .prompting import Prompt
 
@@ -107,10 +111,12 @@ class Tagger:
         base: The causal LM.
         bank: Its LoRA bank, which holds the adapters of a batch.
         answers: The answer format with the tokenizer of the base LLM.
+        config: The model's configuration.
     """
 
-    def __init__(self, base: PreTrainedModel, bank: LoraBank, answers: AnswerFormat) -> None:
+    def __init__(self, base: PreTrainedModel, bank: LoraBank, answers: AnswerFormat, config: RetrieveAllConfig) -> None:
         self._base = base
+        self._config = config
         self._bank = bank
         self._answers = answers
         self._head = LMHead(base)
@@ -123,6 +129,7 @@ class Tagger:
         sentences: Sequence[Sentence],
         labels: Sequence[Sequence[str]],
         mixtures: Sequence[dict[str, float]],
+        matches: Sequence[Sequence[MentionMatch]] | None = None,
         sequences: CachedSequences | None = None,
     ) -> list[Answer]:
         """Tags a batch of sentences.
@@ -132,6 +139,7 @@ class Tagger:
             sentences: The sentence of each prompt.
             labels: For each sentence the labels that it may have.
             mixtures: For each row the weight of each adapter.
+            matches: For each sentence its words that are mentions in the examples; none by default.
             sequences: The prefixes of the prompts, if the base LLM has processed them already. They cannot be used again.
 
         Returns:
@@ -154,7 +162,10 @@ class Tagger:
         by_labels = sorted(range(len(prompts)), key=lambda row: tuple(labels[row]))
         for key, group in groupby(by_labels, key=lambda row: tuple(labels[row])):
             rows = list(group)
-            log_probabilities = self._log_probabilities([at_words[row] for row in rows], key)
+            log_probabilities = [
+                interpolated(of_row, matches[row] if matches else (), key, self._config.match_weight)
+                for row, of_row in zip(rows, self._log_probabilities([at_words[row] for row in rows], key), strict=True)
+            ]
             for row, tags, of_row in zip(rows, viterbi(log_probabilities), log_probabilities, strict=True):
                 spans = list(_scored_spans(tags, of_row.exp(), key))
                 answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans)

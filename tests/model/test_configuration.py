@@ -72,7 +72,7 @@ FIXED: dict[str, Any] = {
     "adapter_slots": 4,
     "max_batch_tokens": 16,
 }
-OTHERWISE = {"when_unknown", "max_rank", "batch_size", "collection"}  # each has a test of its own
+OTHERWISE = {"when_unknown", "match_weight", "max_rank", "batch_size", "collection"}  # each has a test of its own
 
 
 def test_every_configuration_field_has_a_test() -> None:

@@ -137,7 +137,7 @@ def test_training_and_inference_compute_the_same_logits(folder: Path, answers: A
     with_labels = {name: batch.pop(name) for name in ("labels", "candidates")}
     states = hidden_states(in_training.base, **batch)
     logits = labelled_logits(LMHead(in_training.base), states, **with_labels)[0].log_softmax(-1)  # [words of all, candidates]
-    tagger = Tagger(base, bank, answers)
+    tagger = Tagger(base, bank, answers, RetrieveAllConfig())
     order = torch.tensor([candidates.index(token) for token in TagFormat(answers).tokens(LABELS)])
     expected = viterbi(list(torch.split(logits[:, order], [len(prompt.word_ends) for prompt in prompts])))
     found = tagger.tag(prompts, sentences, [LABELS] * len(TEXTS), [{"de": 1.0}] * len(TEXTS))
@@ -151,7 +151,7 @@ def test_a_row_is_tagged_alike_alone_and_in_a_batch_with_other_labels(folder: Pa
     base = AutoModelForCausalLM.from_pretrained(folder).eval()
     for parameter in base.parameters():
         parameter.data = 0.3 * torch.randn_like(parameter)
-    tagger = Tagger(base, LoraBank(base, 1), answers)
+    tagger = Tagger(base, LoraBank(base, 1), answers, RetrieveAllConfig())
     sentences = [Sentence.from_text(text) for text in TEXTS]
     prompts = [PromptWriter(answers, 0).write(sentence, decoding="tags") for sentence in sentences]
     labels = [["LOC"], ["LOC", "PER"], [], ["LOC"]]

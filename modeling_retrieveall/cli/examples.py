@@ -1,0 +1,132 @@
+"""``retrieveall examples``: add, list and remove the labelled examples of a language, without training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..model.errors import InputError
+from .console import escaped, plain_errors, standard_output, table
+from .options import Base, Device, Dtype, Model, Quantization, Revision, TagNames, TagsColumn, TokensColumn, load
+
+if TYPE_CHECKING:
+    from ..model.entities import Example
+    from ..model.language_adapter import LanguageAdapter
+    from ..model.modeling_retrieveall import RetrieveAllModel
+
+examples_app = typer.Typer(
+    help="Add, list and remove the labelled examples of a language. They count at once, without training.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+Dataset = Annotated[str, typer.Argument(help="Labelled sentences: a file, a folder or a dataset of the Hub, as for `train`.")]
+Language = Annotated[str, typer.Option(help="The language of the examples.")]
+Output = Annotated[
+    Path | None, typer.Option(help="Write the changed adapter to this folder. By default the folder of the adapter is changed.")
+]
+
+
+@examples_app.command()
+@plain_errors
+def add(
+    dataset: Dataset,
+    language: Language,
+    model: Model = "shipped",
+    output: Output = None,
+    revision: Revision = None,
+    base: Base = None,
+    tokens_column: TokensColumn = None,
+    tags_column: TagsColumn = None,
+    tag_names: TagNames = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantization: Quantization = None,
+) -> None:
+    """Add labelled sentences. A sentence that is there already is replaced if its entities differ.
+
+    Example: `retrieveall examples add corrected.jsonl --language de --output my-german`
+    """
+    examples = _read(dataset, tokens_column, tags_column, tag_names)
+    loaded = load(model, revision, base, [], dtype, device, quantization)
+    _check_can_be_written(loaded, language, model, output)
+    count = loaded.add_examples(language, examples)
+    _report(loaded, language, output, f"Added {count} of {len(examples)} examples")
+
+
+@examples_app.command()
+@plain_errors
+def remove(
+    dataset: Dataset,
+    language: Language,
+    model: Model = "shipped",
+    output: Output = None,
+    revision: Revision = None,
+    base: Base = None,
+    tokens_column: TokensColumn = None,
+    tags_column: TagsColumn = None,
+    tag_names: TagNames = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantization: Quantization = None,
+) -> None:
+    """Remove the examples that have the words of the given sentences.
+
+    Example: `retrieveall examples remove corrected.jsonl --language de --model my-german`
+    """
+    examples = _read(dataset, tokens_column, tags_column, tag_names)
+    loaded = load(model, revision, base, [], dtype, device, quantization)
+    _check_can_be_written(loaded, language, model, output)
+    count = loaded.remove_examples(language, examples)
+    _report(loaded, language, output, f"Removed {count} examples")
+
+
+@examples_app.command("list")
+@plain_errors
+def list_(
+    language: Language,
+    model: Model = "shipped",
+    revision: Revision = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of examples to show.")] = 20,
+) -> None:
+    """Show the examples of a language, the newest first.
+
+    Example: `retrieveall examples list --language de --limit 5`
+    """
+    loaded = load(model, revision, None, [], "auto", "cpu", None)
+    examples = _adapter(loaded, language).index.examples
+    rows = table("sentence", "entities", title=f"{min(limit, len(examples))} of {len(examples)} examples of {language}")
+    for example in examples[: -limit - 1 : -1]:
+        entities = [example.sentence.entity(span) for span in example.spans]
+        rows.add_row(escaped(example.sentence.text), escaped(", ".join(f"{each.text} = {each.label}" for each in entities)))
+    standard_output().print(rows)
+
+
+def _read(dataset: str, tokens: str | None, tags: str | None, tag_names: str | None) -> "Sequence[Example]":
+    from ..data.loading import load_examples
+    from ..data.reader_types import ColumnNames
+
+    return load_examples(dataset, "train", ColumnNames.from_options(tokens, tags, tag_names)).examples
+
+
+def _adapter(loaded: "RetrieveAllModel", language: str) -> "LanguageAdapter":
+    return loaded._registry.adapter(language)
+
+
+def _check_can_be_written(loaded: "RetrieveAllModel", language: str, model: str, output: Path | None) -> None:
+    """Refuses to change an adapter that is inside of the package or on the Hub, before any work is done."""
+    from ..model.model_source import SHIPPED
+
+    if output is None and (model == SHIPPED or _adapter(loaded, language).snapshot):
+        raise InputError(
+            f"The adapter of {language!r} is not in a folder of yours. Give --output with a folder for the changed adapter."
+        )
+
+
+def _report(loaded: "RetrieveAllModel", language: str, output: Path | None, what: str) -> None:
+    """Writes the changed adapter, and prints what was done."""
+    adapter = _adapter(loaded, language)
+    target = (output or adapter.path).absolute()
+    adapter.copy_to(target.parent, target.name)
+    typer.echo(f"{what}; {target} has {len(adapter.index.examples)}.")

@@ -1,0 +1,91 @@
+"""Known mentions: words of a sentence that are labelled in the examples."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modeling_retrieveall.model.entities import Example, Sentence, Span
+from modeling_retrieveall.model.known_mentions import KnownMentions, MentionMatch, interpolated
+
+LABELS = ["LOC", "PER"]
+
+
+def example(text: str, *spans: tuple[int, int, str]) -> Example:
+    return Example(Sentence.from_words(text.split()), tuple(Span(*span) for span in spans))
+
+
+def find(examples: list[Example], text: str) -> list[MentionMatch]:
+    return KnownMentions(examples).find(Sentence.from_words(text.split()))
+
+
+NAIROBI = example("Wangari Maathai alizaliwa Nairobi .", (0, 2, "PER"), (3, 4, "LOC"))
+
+
+def test_a_labelled_mention_is_found_by_its_words() -> None:
+    assert find([NAIROBI], "Anaishi Nairobi .") == [MentionMatch(1, 2, {"LOC": 1.0}, 0.5)]
+    assert find([NAIROBI], "Wangari Maathai na Maathai") == [MentionMatch(0, 2, {"PER": 1.0}, 0.5)]
+    assert find([NAIROBI], "nairobi anaishi") == []
+    assert find([], "Nairobi") == []
+
+
+def test_occurrences_that_are_no_entity_count() -> None:
+    rose = [example("Rose alifika", (0, 1, "PER")), example("waridi Rose"), example("Rose nyekundu")]
+    assert find(rose, "Rose") == [MentionMatch(0, 1, {"PER": pytest.approx(1 / 3)}, 0.75)]
+
+
+def test_a_part_of_a_longer_entity_counts_neither_way() -> None:
+    york = [example("York ni mji", (0, 1, "LOC")), example("New York Times", (0, 3, "ORG"))]
+    assert find(york, "York") == [MentionMatch(0, 1, {"LOC": 1.0}, 0.5)]
+
+
+def test_the_longest_mention_wins_and_mentions_do_not_overlap() -> None:
+    york = [example("New York Times", (0, 3, "ORG")), example("York", (0, 1, "LOC")), example("Times", (0, 1, "ORG"))]
+    assert [(m.start, m.end) for m in find(york, "New York Times York Times")] == [(0, 3), (3, 4), (4, 5)]
+
+
+def test_interpolation_by_hand() -> None:
+    before = torch.tensor([[0.6, 0.1, 0.1, 0.1, 0.1], [0.6, 0.1, 0.1, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]])
+    match = MentionMatch(0, 2, {"PER": 0.75}, 0.5)
+    after = interpolated(before.log(), [match], LABELS, match_weight=0.8).exp()
+    torch.testing.assert_close(after[0], 0.6 * before[0] + 0.4 * torch.tensor([0.25, 0, 0.75, 0, 0]))
+    torch.testing.assert_close(after[1], 0.6 * before[1] + 0.4 * torch.tensor([0.25, 0, 0, 0, 0.75]))
+    assert after[2].equal(before[2].log().exp())
+
+
+def test_without_weight_or_matches_nothing_changes() -> None:
+    before = torch.randn(3, 5).log_softmax(-1)
+    assert interpolated(before, [], LABELS, 0.7) is before
+    assert interpolated(before, [MentionMatch(0, 1, {"PER": 1.0}, 0.5)], LABELS, 0.0) is before
+
+
+WORDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=6)
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> Example:
+    words, spans, start = draw(WORDS), [], 0
+    while start < len(words):
+        end = draw(st.integers(start + 1, len(words)))
+        if draw(st.booleans()):
+            spans.append(Span(start, end, draw(st.sampled_from(LABELS))))
+        start = end
+    return Example(Sentence.from_words(words), tuple(spans))
+
+
+@given(st.lists(labelled(), max_size=5), WORDS, st.floats(0, 1), st.integers(0, 99))
+def test_results_are_probabilities_and_matches_are_mentions(
+    examples: list[Example], words: list[str], weight: float, seed: int
+) -> None:
+    known = {tuple(w.text for w in e.sentence.words[s.start : s.end]) for e in examples for s in e.spans}
+    matches = find(examples, " ".join(words))
+    end = 0
+    for match in matches:
+        assert match.start >= end
+        end = match.end
+        assert tuple(words[match.start : match.end]) in known
+        assert 0 < sum(match.shares.values()) <= 1 + 1e-9
+        assert 0.5 <= match.certainty < 1
+    before = torch.randn(len(words), 5, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+    after = interpolated(before, matches, LABELS, weight)
+    torch.testing.assert_close(after.exp().sum(-1), torch.ones(len(words)))
