@@ -32,6 +32,7 @@ KeepDuplicates = Annotated[bool, typer.Option("--keep-duplicates", help="Keep te
 Seed = Annotated[int, typer.Option(help="Random seed of the choice of sentences.")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs of every training. Default: what `retrieveall train` chooses.")]
 Dtype = Annotated[str, typer.Option(help="Data type of the base LLM: float32 or bfloat16.")]
+Quantization = Annotated[str | None, typer.Option(help="Load the base LLM in 4bit, 8bit or int8.")]
 Device = Annotated[str, typer.Option(help="Device: cpu or cuda.")]
 Runs = Annotated[
     Path, typer.Option(help="Folder of the trained adapters. Adapters that are there already are not trained again.")

@@ -14,7 +14,7 @@ import typer
 
 from benchmarks.corpus import adapter_of, test_sets
 from benchmarks.intervals import f1_columns
-from benchmarks.options import Data, Dtype, Limit, Model, Rows, benchmark
+from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, benchmark
 from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
@@ -55,19 +55,22 @@ def main(
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Write the results into the cards of the adapters.")] = False,
     limit: Limit = 1000,
     dtype: Dtype = "float32",
+    quantization: Quantization = None,
     json_file: Rows = Path("benchmarks/results/real_text.json"),
 ) -> None:
     rows = read_rows(json_file)
     done = {(row["corpus"], row["language"]) for row in rows}
     wanted = set(filter(None, corpora.split(",")))
-    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype))
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
     for corpus, examples in test_sets(data):
         if wanted and corpus not in wanted:
             continue
         fresh = sample_examples(unseen(loaded, examples), limit, 0)
+        given = None
         for way in ways.split(","):
             if fresh and (corpus, way) not in done:
-                predictions = _predict(loaded, corpus, fresh, way)
+                predictions = _predict(loaded, corpus, fresh, way, given)
+                given = predictions if way == "given" else given
                 rows.append(_row(adapter_of(loaded, corpus), corpus, way, predictions))
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
@@ -77,12 +80,32 @@ def main(
     publish("Human-labelled text, and PAN-X lines", metrics(rows), rows, None)
 
 
-def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str) -> Predictions:
-    """The predictions on one test set. Labels that its adapter cannot predict are left out."""
+def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way: str, given: Predictions | None) -> Predictions:
+    """The predictions on one test set. Labels that its adapter cannot predict are left out.
+
+    Args:
+        model: The model.
+        corpus: The test set.
+        examples: Its sentences.
+        way: One of the ways of the option.
+        given: The predictions with the language given, if they were made already.
+    """
     adapter = MULTILINGUAL if way == "mul" else adapter_of(model, corpus)
     known = set(model.adapters[adapter].manifest.entity_types)
     asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in examples]
+    if way == "routed" and given:
+        return _routed(model, asked, adapter, given)
     return predict(model, asked, adapter, oracle_routing=way != "routed")
+
+
+def _routed(model: RetrieveAllModel, examples: list[Example], adapter: str, given: Predictions) -> Predictions:
+    """The predictions of routed sentences. Those that are routed to the adapter alone are the same as with the language given."""
+    prepared = model.prepare([example.sentence for example in examples])
+    alone = [bool(windows) and all(window.route.mixture == {adapter: 1.0} for window in windows) for windows in prepared]
+    rest = predict(model, [example for example, same in zip(examples, alone, strict=True) if not same], adapter)
+    others = zip(rest.predicted, rest.routed_correctly or (), strict=True)
+    both = [(known, True) if same else next(others) for known, same in zip(given.predicted, alone, strict=True)]
+    return Predictions(given.labelled, [tags for tags, _ in both], [right for _, right in both], given.seconds + rest.seconds)
 
 
 def _row(adapter: str, corpus: str, way: str, predictions: Predictions) -> Row:
@@ -97,7 +120,6 @@ def _row(adapter: str, corpus: str, way: str, predictions: Predictions) -> Row:
         "of these with a false one, %": report.false_entity_rate,
         "routed right, %": report.routing_accuracy,
         "sentences": report.n_test,
-        "sentences/s": report.sentences_per_second,
     }
 
 
