@@ -50,10 +50,10 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
 
 
 def _adapter_version(adapter: LanguageAdapter) -> str:
-    """Repository and commit of an adapter on the Hub; else a checksum of its files and of examples that were changed since."""
+    """Repository and commit of an adapter on the Hub; else a checksum of its files and of what was changed since."""
     if adapter.snapshot and not adapter.edited:
         return str(adapter.snapshot)
-    checksum = hashlib.sha256(repr(adapter.index.examples).encode() if adapter.edited else b"")
+    checksum = hashlib.sha256(repr((adapter.index.examples, adapter.manifest)).encode() if adapter.edited else b"")
     for name in (*INDEX_FILES, *WEIGHT_FILES):
         checksum.update((adapter.path / name).read_bytes())
     return checksum.hexdigest()[:16]

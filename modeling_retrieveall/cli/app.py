@@ -12,6 +12,7 @@ from .. import __version__
 from ..data.text_files import use_utf8_output
 from .annotate import annotate
 from .base import base
+from .calibrate import calibrate
 from .collection import collection_app
 from .console import global_options
 from .convert import convert
@@ -61,6 +62,7 @@ app.command()(extract)
 # The training has a parser of its own, which gets all arguments of the command.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(train)
 app.command()(evaluate)
+app.command()(calibrate)
 app.command()(base)
 app.command()(annotate)
 app.command()(convert)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..model.errors import InputError
+from .changed_adapter import Output, adapter_of, check_can_be_written, write_changed
 from .console import escaped, plain_errors, standard_output, table
 from .options import Base, Device, Dtype, Model, Quantization, Revision, TagNames, TagsColumn, TokensColumn, load
 
 if TYPE_CHECKING:
     from ..model.entities import Example
-    from ..model.language_adapter import LanguageAdapter
     from ..model.modeling_retrieveall import RetrieveAllModel
 
 examples_app = typer.Typer(
@@ -23,9 +22,6 @@ examples_app = typer.Typer(
 
 Dataset = Annotated[str, typer.Argument(help="Labelled sentences: a file, a folder or a dataset of the Hub, as for `train`.")]
 Language = Annotated[str, typer.Option(help="The language of the examples.")]
-Output = Annotated[
-    Path | None, typer.Option(help="Write the changed adapter to this folder. By default the folder of the adapter is changed.")
-]
 
 
 @examples_app.command()
@@ -50,7 +46,7 @@ def add(
     """
     examples = _read(dataset, tokens_column, tags_column, tag_names)
     loaded = load(model, revision, base, [], dtype, device, quantization)
-    _check_can_be_written(loaded, language, model, output)
+    check_can_be_written(loaded, language, model, output)
     count = loaded.add_examples(language, examples)
     _report(loaded, language, output, f"Added {count} of {len(examples)} examples")
 
@@ -77,7 +73,7 @@ def remove(
     """
     examples = _read(dataset, tokens_column, tags_column, tag_names)
     loaded = load(model, revision, base, [], dtype, device, quantization)
-    _check_can_be_written(loaded, language, model, output)
+    check_can_be_written(loaded, language, model, output)
     count = loaded.remove_examples(language, examples)
     _report(loaded, language, output, f"Removed {count} examples")
 
@@ -95,7 +91,7 @@ def list_(
     Example: `retrieveall examples list --language de --limit 5`
     """
     loaded = load(model, revision, None, [], "auto", "cpu", None)
-    examples = _adapter(loaded, language).index.examples
+    examples = adapter_of(loaded, language).index.examples
     rows = table("sentence", "entities", title=f"{min(limit, len(examples))} of {len(examples)} examples of {language}")
     for example in examples[: -limit - 1 : -1]:
         entities = [example.sentence.entity(span) for span in example.spans]
@@ -110,23 +106,7 @@ def _read(dataset: str, tokens: str | None, tags: str | None, tag_names: str | N
     return load_examples(dataset, "train", ColumnNames.from_options(tokens, tags, tag_names)).examples
 
 
-def _adapter(loaded: "RetrieveAllModel", language: str) -> "LanguageAdapter":
-    return loaded._registry.adapter(language)
-
-
-def _check_can_be_written(loaded: "RetrieveAllModel", language: str, model: str, output: Path | None) -> None:
-    """Refuses to change an adapter that is inside of the package or on the Hub, before any work is done."""
-    from ..model.model_source import SHIPPED
-
-    if output is None and (model == SHIPPED or _adapter(loaded, language).snapshot):
-        raise InputError(
-            f"The adapter of {language!r} is not in a folder of yours. Give --output with a folder for the changed adapter."
-        )
-
-
 def _report(loaded: "RetrieveAllModel", language: str, output: Path | None, what: str) -> None:
     """Writes the changed adapter, and prints what was done."""
-    adapter = _adapter(loaded, language)
-    target = (output or adapter.path).absolute()
-    adapter.copy_to(target.parent, target.name)
-    typer.echo(f"{what}; {target} has {len(adapter.index.examples)}.")
+    target = write_changed(loaded, language, output)
+    typer.echo(f"{what}; {target} has {len(adapter_of(loaded, language).index.examples)}.")

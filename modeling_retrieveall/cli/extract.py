@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..model.errors import InputError
 from .console import plain_errors
 from .input_texts import input_texts
 from .options import (
@@ -50,6 +51,14 @@ def extract(
     ] = False,
     labels: Labels = None,
     threshold: Threshold = "0",
+    near_misses: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="With --json: also print spans with at least this score that are no entities.",
+        ),
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Number of sentences decoded together.")] = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
@@ -60,11 +69,14 @@ def extract(
     Example: `retrieveall extract "Angela Merkel besuchte Nairobi." "Шопен родился в Польше."`
     """
     show = view(as_json, conll, explain)
+    if near_misses is not None and not as_json:
+        raise InputError("--near-misses needs --json.")
     settings: dict[str, Any] = {
         "language": language,
         "prior": parse_prior(prior),
         "labels": parse_labels(labels),
         "threshold": parse_threshold(threshold),
+        "near_misses": near_misses,
     }
     source = input_texts(texts, file, document)
     first = next(source, None)

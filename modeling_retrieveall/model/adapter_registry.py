@@ -14,7 +14,7 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .errors import AdapterError, InputError
 from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
-from .manifest import MULTILINGUAL, matching_code
+from .manifest import MULTILINGUAL, Manifest, matching_code
 from .model_source import AdapterLocation, SkippedAdapters, load_adapters
 from .retrieval import ExampleIndex
 from .router import Router
@@ -67,6 +67,10 @@ class AdapterRegistry:
         if language != MULTILINGUAL and not len(adapter.sentence_vectors()):
             raise InputError(f"{language!r} would have no examples left, and the router needs at least one. Remove the language.")
         self._use(adapter)
+
+    def replace_manifest(self, language: str, manifest: Manifest) -> None:
+        """Replaces the manifest of a language by one for the same weights."""
+        self.adapters[language] = self.adapters[language].with_manifest(manifest)
 
     def _use(self, adapter: LanguageAdapter) -> None:
         self.adapters[adapter.language] = adapter

@@ -40,10 +40,17 @@ class ScoredSpan:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One decoded answer: its tokens with the final line break, and its mentions."""
+    """One decoded answer.
+
+    Attributes:
+        ids: Its tokens with the final line break.
+        spans: Its mentions.
+        near_misses: Further spans that were nearly chosen, known for tags only. They overlap with no mention.
+    """
 
     ids: list[int]
     spans: list[ScoredSpan]
+    near_misses: list[ScoredSpan] = field(default_factory=list)
 
 
 class PrecisionError(RetrieveAllError, FloatingPointError):

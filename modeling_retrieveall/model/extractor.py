@@ -31,10 +31,10 @@ from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .backends import DecodingBackend, LocalBackend, PreparedSentence
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import Answer
+from .decoding import Answer, ScoredSpan
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
-from .entities import Example, Sentence
+from .entities import Entity, Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
 from .language_adapter import check_examples
 from .manifest import Manifest
@@ -43,6 +43,7 @@ from .prompting import Decoding, PromptWriter
 from .request import Request
 from .retrieval import Retrieved, merge_retrieved
 from .router import Route
+from .score_calibration import ScoreCalibration
 
 _DEFAULTS = RetrieveAllConfig()
 _WINDOWS_AT_A_TIME = 1024
@@ -104,6 +105,7 @@ class Extractor:
         request = self.checked(request)
         languages, windows = self._read(texts, request)
         entities: list[list[Any]] = [[] for _ in texts]
+        near_misses: list[list[Any]] = [[] for _ in texts]
         sentences: list[list[SentenceResult]] = [[] for _ in texts]
         bar = {"unit": " sentences", "delay": _SECONDS_BEFORE_PROGRESS, "disable": None, "leave": False}
         with logging.tqdm(total=len(windows), **bar) as progress:
@@ -114,10 +116,12 @@ class Extractor:
                     decoded = self._decode(part, languages, request, progress)
                 for window, (result, answer) in zip(part, decoded, strict=True):
                     sentences[window.text_index].append(result)
-                    entities[window.text_index].append((window.sentence, _entities(window, answer, request)))
+                    kept, others = _entities(window, answer, request)
+                    entities[window.text_index].append((window.sentence, kept))
+                    near_misses[window.text_index].append((window.sentence, others))
         return [
-            Extraction(text if isinstance(text, str) else text.text, merged_entities(found), results)
-            for text, found, results in zip(texts, entities, sentences, strict=True)
+            _extraction(text, found, others, results, request)
+            for text, found, others, results in zip(texts, entities, near_misses, sentences, strict=True)
         ]
 
     @torch.no_grad()
@@ -212,7 +216,7 @@ class Extractor:
         answers = iter(self.backend.decode([each for each in prepared if each], batch_size, progress.update))
         decoded: list[tuple[SentenceResult, Answer | None]] = []
         for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
-            answer = next(answers) if sentence else None
+            answer = self._calibrated(next(answers), sentence) if sentence else None
             details = self._details(posterior, sentence, answer) if request.details else None
             decoded.append((SentenceResult(window.start, window.end, route, details), answer))
         return decoded
@@ -315,6 +319,18 @@ class Extractor:
 
     # What the stages need
 
+    def _calibrated(self, answer: Answer, sentence: PreparedSentence) -> Answer:
+        """The answer with the scores of the adapter's calibration, if it has one for this decoding."""
+        manifest = self._registry.adapters[sentence.route.adapters[0]].manifest
+        numbers = manifest.score_calibration.get(sentence.decoding)
+        if numbers is None:
+            return answer
+        calibration = ScoreCalibration(*numbers)
+        spans, near_misses = (
+            [ScoredSpan(each.span, calibration(each.score)) for each in scored] for scored in (answer.spans, answer.near_misses)
+        )
+        return Answer(answer.ids, spans, near_misses)
+
     def _warn_of_limits(self) -> None:
         """Warns if more examples are configured than adapters were trained with."""
         manifests = [adapter.manifest for adapter in list(self._registry.adapters.values())]
@@ -390,9 +406,27 @@ class Extractor:
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
-def _entities(window: Window, answer: Answer | None, request: Request) -> list[Any]:
-    scored = answer.spans if answer else []
-    return [window.sentence.entity(each.span, each.score) for each in scored if request.keeps(each.span.label, each.score)]
+def _entities(window: Window, answer: Answer | None, request: Request) -> tuple[list[Entity], list[Entity]]:
+    """The entities of a window that the request keeps, and its near misses."""
+    if answer is None:
+        return [], []
+    kept = [each for each in answer.spans if request.keeps(each.span.label, each.score)]
+    others = [*answer.near_misses, *(each for each in answer.spans if each not in kept)]
+    near = sorted((each for each in others if request.nearly_keeps(each.span.label, each.score)), key=lambda each: each.span)
+    entities, near_misses = ([window.sentence.entity(each.span, each.score) for each in scored] for scored in (kept, near))
+    return entities, near_misses
+
+
+def _extraction(text: Text, entities: Any, near_misses: Any, sentences: list[SentenceResult], request: Request) -> Extraction:
+    """The result for a text from the entities and near misses of its windows."""
+    found, others = merged_entities(entities), None
+    if request.near_misses is not None:
+        others = [
+            each
+            for each in merged_entities(near_misses)
+            if all(each.end <= entity.start or entity.end <= each.start for entity in found)
+        ]
+    return Extraction(text if isinstance(text, str) else text.text, found, sentences, others)
 
 
 def check_window(needed: int, config: RetrieveAllConfig, base: PreTrainedModel) -> None:

@@ -79,7 +79,7 @@ class LanguageAdapter:
         self.path = path.absolute()  # the working directory may change before the weights are read
         self._given = path
         self.snapshot = snapshot
-        self.edited = False  # whether the examples differ from those on disk or on the Hub
+        self.edited = False  # whether manifest or examples differ from those on disk or on the Hub
         self._stored: StoredVectors | None = None  # the vectors as they were read from disk
         self._fetched = False  # whether the weights have been downloaded and verified
 
@@ -102,6 +102,12 @@ class LanguageAdapter:
         """The same adapter with other examples."""
         adapter = copy(self)
         adapter.index, adapter.edited = index, True
+        return adapter
+
+    def with_manifest(self, manifest: Manifest) -> "LanguageAdapter":
+        """The same adapter with another manifest."""
+        adapter = copy(self)
+        adapter.manifest, adapter.edited = manifest, True
         return adapter
 
     def copy_to(self, folder: Path, name: str) -> str:
@@ -129,9 +135,7 @@ class LanguageAdapter:
                         shutil.copyfile(self.path / file, written / file)
                 if self.manifest.multilingual_sha256 or self.edited:
                     self.write_lora(written)
-                    whole = copy(self)
-                    whole.manifest = replace(self.manifest, multilingual_sha256=None)
-                    whole.save_index(written)
+                    self.with_manifest(replace(self.manifest, multilingual_sha256=None)).save_index(written)
         elif self.edited:
             self.save_index(self.path)
         return name

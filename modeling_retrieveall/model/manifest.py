@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 import re
 import reprlib
 from collections.abc import Collection
@@ -43,6 +44,8 @@ class Manifest:
         multilingual_sha256: ``None`` if the files hold the whole LoRA. Otherwise they hold its difference to that of the adapter
             in the folder ``mul`` next to this one, and this is the SHA-256 of its weights. The package stores its own adapters in
             this way; all copies hold the whole LoRA.
+        score_calibration: For each calibrated way of decoding the slope and the intercept of its scores
+            (:class:`ScoreCalibration`).
         training: Datasets, number of removed duplicates and hyperparameters, for the model card.
         metrics: Results on a dataset, for the model card.
         schema_version: Version of this format.
@@ -60,6 +63,7 @@ class Manifest:
     n_sentences: int = 2
     initialised_from: str | None = None
     multilingual_sha256: str | None = None
+    score_calibration: dict[str, list[float]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
@@ -137,6 +141,10 @@ def check_label(label: object) -> None:
         )
 
 
+def _is_finite(number: object) -> bool:
+    return isinstance(number, int | float) and math.isfinite(number)
+
+
 def _check(manifest: Manifest) -> None:
     """Checks the types and ranges of all fields that the rest of the code relies on."""
     check_language(manifest.language)
@@ -145,6 +153,7 @@ def _check(manifest: Manifest) -> None:
         "base_model": str,
         **dict.fromkeys(("base_revision", "initialised_from", "multilingual_sha256"), str | None),
         "entity_types": list,
+        "score_calibration": dict,
         "training": dict,
         "metrics": list,
         "decodings": list,
@@ -155,6 +164,9 @@ def _check(manifest: Manifest) -> None:
             raise TypeError(f"{name} is {reprlib.repr(value)}")
     if not all(isinstance(result, dict) for result in manifest.metrics):
         raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of objects")
+    for decoding, numbers in manifest.score_calibration.items():
+        if not isinstance(numbers, list) or len(numbers) != 2 or not all(_is_finite(number) for number in numbers):
+            raise ValueError(f"score_calibration of {decoding!r} is {reprlib.repr(numbers)}, not a slope and an intercept")
     if not manifest.decodings or not all(decoding in DECODINGS for decoding in manifest.decodings):
         raise ValueError(f"decodings is {reprlib.repr(manifest.decodings)}; the possible ones are {', '.join(DECODINGS)}")
     if len(manifest.entity_types) > LIMITS.labels:

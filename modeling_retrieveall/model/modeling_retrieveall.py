@@ -224,7 +224,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """Makes pickle and copy store the origin of the model, and load it again from there.
 
         Raises:
-            InputTypeError: The model was built from parts in memory, a server decodes for it, or its examples were changed.
+            InputTypeError: The model was built from parts in memory, a server decodes for it, or its adapters were changed.
         """
         return load_again, (Origin.of(self),)
 
@@ -241,14 +241,11 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return {language: adapter.source for language, adapter in sorted(self.adapters.copy().items())}
 
     def add_language(self, source: str | Path, revision: str | None = None) -> str:
-        """Adds a language adapter, and replaces one of the same language. Other languages do not change.
+        """Adds a language adapter, or replaces that of its language; returns the language code. Other languages do not change.
 
         Args:
             source: The adapter's folder, or its repository on the Hub.
             revision: Branch, tag or commit hash of the repository.
-
-        Returns:
-            Its language code.
 
         Raises:
             AdapterError: It is not an adapter, or it belongs to another base LLM, encoder layer or prompt.
@@ -319,6 +316,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         decoding: Decoding | None = None,
         batch_size: int | None = None,
         details: bool = False,
+        near_misses: float | None = None,
     ) -> Extraction | list[Extraction]:
         """Extracts the named entities of texts in any mixture of languages.
 
@@ -335,6 +333,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             decoding: ``"tags"`` or ``"generation"``, instead of what the configuration says.
             batch_size: Maximum number of sentences that are decoded together, instead of what the configuration says.
             details: Whether the results keep the posterior, the retrieved examples and the prompt of each sentence.
+            near_misses: Also return spans with at least this score that are no entities, as ``near_misses`` of the results.
 
         Returns:
             One :class:`Extraction` for a string, a list for a list. Entities are in order of appearance and do not overlap;
@@ -351,7 +350,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
             'Wangari Maathai'
         """
         listed, single = checked_texts(texts, is_split_into_words)
-        results = self._extractor.extract(listed, Request(language, prior, labels, threshold, decoding, batch_size, details))
+        request = Request(language, prior, labels, threshold, decoding, batch_size, details, near_misses)
+        results = self._extractor.extract(listed, request)
         return results[0] if single else results
 
     def prepare(

@@ -67,7 +67,7 @@ class Origin:
         """Returns the origin of a model, with its present configuration, adapters and device.
 
         Raises:
-            InputTypeError: The model was built from parts in memory, a server decodes for it, or its examples were changed.
+            InputTypeError: The model was built from parts in memory, a server decodes for it, or its adapters were changed.
         """
         base = _checked_base(model)
         adapters = {code: adapter.snapshot or adapter.path for code, adapter in sorted(model.adapters.items())}
@@ -99,7 +99,7 @@ def _checked_base(model: "RetrieveAllModel") -> BaseOrigin:
         )
     if edited := [code for code, adapter in sorted(model.adapters.items()) if adapter.edited]:
         raise InputTypeError(
-            f"The examples of {', '.join(edited)} were changed in memory, so the model cannot be pickled or copied. Save it with "
+            f"The adapters of {', '.join(edited)} were changed in memory, so the model cannot be pickled or copied. Save it with "
             "save_pretrained, and load it from there."
         )
     return model._base_origin

@@ -81,11 +81,14 @@ class Extraction:
         text: The text, as it was given.
         entities: Its entities, in order and without overlap; ``text[entity.start : entity.end] == entity.text``.
         sentences: Its sentences, in order.
+        near_misses: Spans that are no entities but nearly are, if ``extract(..., near_misses=...)`` asked for them: those below
+            the threshold, and for tags those that were nearly chosen. They overlap with no entity.
     """
 
     text: str
     entities: list[Entity]
     sentences: list[SentenceResult]
+    near_misses: list[Entity] | None = None
 
     @property
     def language(self) -> str:
@@ -145,6 +148,8 @@ class Extraction:
         """
         row: dict[str, Any] = {"text": self.text, "language": self.language, "known": self.known}
         entities = [entity_dict(entity) for entity in self.entities]
+        if self.near_misses is not None:
+            row["near_misses"] = [entity_dict(entity) for entity in self.near_misses]
         if not details:
             return {**row, "entities": entities}
         for entity, entity_row in zip(self.entities, entities, strict=True):

@@ -20,6 +20,7 @@ class ExtractOptions(TypedDict, total=False):
     prior: Mapping[str, float] | None
     labels: Sequence[str] | None
     threshold: float | Mapping[str, float]
+    near_misses: float | None
     is_split_into_words: bool
     decoding: Decoding | None
     batch_size: int | None
@@ -38,6 +39,7 @@ class Request:
         decoding: How sentences are decoded; the configuration decides when ``None``.
         batch_size: Maximum number of sentences that are decoded together; the configuration decides when ``None``.
         details: Whether the results keep prompts and retrieved examples.
+        near_misses: Minimum score of spans that are no entities but nearly are; none are returned when ``None``.
     """
 
     language: str | Sequence[str] | None = None
@@ -47,6 +49,7 @@ class Request:
     decoding: Decoding | None = None
     batch_size: int | None = None
     details: bool = False
+    near_misses: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int | None):
@@ -54,6 +57,8 @@ class Request:
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
         _check_threshold(self.threshold)
+        if self.near_misses is not None and not (_is_number(self.near_misses) and 0 <= self.near_misses <= 1):
+            raise InputError(f"near_misses is {self.near_misses!r}; give a probability between 0 and 1.")
         if isinstance(self.labels, str) or not isinstance(self.labels, Sequence | None):
             raise InputTypeError(f'labels is {self.labels!r}; give a list of entity types, such as ["PER"].')
         if self.decoding not in (None, "auto", *DECODINGS):
@@ -90,14 +95,22 @@ class Request:
         least = self.threshold.get(label, 0.0) if isinstance(self.threshold, Mapping) else self.threshold
         return score >= least and (self.labels is None or label in self.labels)
 
+    def nearly_keeps(self, label: str, score: float) -> bool:
+        """Whether a span with this type and score that is no entity is returned as a near miss."""
+        return self.near_misses is not None and score >= self.near_misses and (self.labels is None or label in self.labels)
+
     def named_labels(self) -> set[str]:
         """The entity types that the request names."""
         return set(self.labels or ()) | set(self.threshold if isinstance(self.threshold, Mapping) else ())
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
 def _check_threshold(threshold: Any) -> None:
     for value in threshold.values() if isinstance(threshold, Mapping) else [threshold]:
-        if not isinstance(value, int | float):
+        if not _is_number(value):
             raise InputTypeError(f'threshold is {threshold!r}; give a number, or numbers by entity type, such as {{"PER": 0.5}}.')
         if not 0 <= value <= 1:
             raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

@@ -32,6 +32,7 @@ valid in BIO (Viterbi 1967).
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby
+from math import prod
 from typing import Any
 
 import torch
@@ -47,6 +48,9 @@ from .errors import InputError
 from .known_mentions import MentionMatch, interpolated
 from .lora_bank import LoraBank
 from .prompting import Prompt
+
+_NEARLY = 0.05
+"""Least probability of the first tag of a span that was nearly chosen."""
 
 
 class TagFormat:
@@ -143,8 +147,8 @@ class Tagger:
             sequences: The prefixes of the prompts, if the base LLM has processed them already. They cannot be used again.
 
         Returns:
-            The answers, in the order of the prompts: the spans, and the tokens of the generated answer that would have them. The
-            score of a span is the probability of its tags and of its end, with the words taken as independent.
+            The answers, in the order of the prompts: spans, near misses, and the tokens of the generated answer that would have
+            the spans. The score of a span is the probability of its tags and of its end, with the words taken as independent.
 
         Raises:
             PrecisionError: The base LLM overflows in its dtype.
@@ -167,8 +171,8 @@ class Tagger:
                 for row, of_row in zip(rows, self._log_probabilities([at_words[row] for row in rows], key), strict=True)
             ]
             for row, tags, of_row in zip(rows, viterbi(log_probabilities), log_probabilities, strict=True):
-                spans = list(_scored_spans(tags, of_row.exp(), key))
-                answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans)
+                spans, near_misses = list(_scored_spans(tags, of_row.exp(), key)), _near_misses(tags, of_row.exp(), key)
+                answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans, near_misses)
         return [answers[row] for row in range(len(prompts))]
 
     def _log_probabilities(self, at_words: Sequence[Tensor], labels: Sequence[str]) -> tuple[Tensor, ...]:
@@ -254,12 +258,39 @@ def _scored_spans(tags: Sequence[int], probabilities: Tensor, labels: Sequence[s
     while start < len(tags):
         end = start + 1
         if tags[start]:
-            inside = tags[start] + len(labels)
-            score = of_word[start][tags[start]]
-            while end < len(tags) and tags[end] == inside:
-                score *= of_word[end][inside]
+            while end < len(tags) and tags[end] == tags[start] + len(labels):
                 end += 1
-            if end < len(tags):
-                score *= 1 - of_word[end][inside]
-            yield ScoredSpan(Span(start, end, labels[tags[start] - 1]), score)
+            yield _scored(start, end, tags[start], of_word, labels)
         start = end
+
+
+def _near_misses(tags: Sequence[int], probabilities: Tensor, labels: Sequence[str]) -> list[ScoredSpan]:
+    """Spans of words that are tagged O, the most probable first among those that overlap; in order.
+
+    Args:
+        tags: The tag of each word.
+        probabilities: ``[words, tags]``.
+        labels: The labels of the tags.
+    """
+    of_word = probabilities.tolist()
+    candidates = []
+    for start, begin in (probabilities[:, 1 : 1 + len(labels)] >= _NEARLY).nonzero().tolist():
+        end, inside = start + 1, 1 + begin + len(labels)
+        while end < len(tags) and of_word[end][inside] >= 0.5:
+            end += 1
+        if not any(tags[start:end]):
+            candidates.append(_scored(start, end, 1 + begin, of_word, labels))
+    chosen: list[ScoredSpan] = []
+    for candidate in sorted(candidates, key=lambda scored: -scored.score):
+        if all(candidate.span.end <= other.span.start or other.span.end <= candidate.span.start for other in chosen):
+            chosen.append(candidate)
+    return sorted(chosen, key=lambda scored: scored.span.start)
+
+
+def _scored(start: int, end: int, tag: int, of_word: list[list[float]], labels: Sequence[str]) -> ScoredSpan:
+    """A span that begins with a tag B-, and the probability of its tags and of its end."""
+    inside = tag + len(labels)
+    score = of_word[start][tag] * prod(of_word[word][inside] for word in range(start + 1, end))
+    if end < len(of_word):
+        score *= 1 - of_word[end][inside]
+    return ScoredSpan(Span(start, end, labels[tag - 1]), score)

@@ -102,7 +102,7 @@ def test_a_changed_model_has_another_fingerprint_and_cannot_be_copied(model: Ret
     copy.deepcopy(model)
     model.add_examples("de", [NEW])
     assert model_fingerprint(model)["languages"]["de"] != before["languages"]["de"]
-    with pytest.raises(InputTypeError, match="The examples of de were changed in memory"):
+    with pytest.raises(InputTypeError, match="The adapters of de were changed in memory"):
         copy.deepcopy(model)
 
 
