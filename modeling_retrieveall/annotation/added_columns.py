@@ -47,9 +47,10 @@ def annotate_records(
         **settings: Further arguments of :meth:`RetrieveAllModel.extract`.
 
     Returns:
-        For each record the values of ``entities``, ``language`` and ``known``.
+        For each record the values of ``entities``, ``language`` and ``known``, and of ``uncertainty`` with ``near_misses``.
     """
-    added = [_columns(_NO_TEXT)] * len(records)
+    no_text = Extraction("", [], [], near_misses=None if settings.get("near_misses") is None else [])
+    added = [_columns(no_text)] * len(records)
     texts = [i for i, record in enumerate(records) if record.text and isinstance(record.text, str)]
     words = [i for i, record in enumerate(records) if record.text and not isinstance(record.text, str)]
     for positions, is_split in ((texts, False), (words, True)):
@@ -61,15 +62,27 @@ def annotate_records(
     return added
 
 
-_NO_TEXT = Extraction("", [], [])
+UNCERTAINTY = "uncertainty"
+"""The column that is added as well if near misses are asked for."""
 
 
 def _columns(result: Extraction) -> Row:
-    return {
+    row = {
         "entities": [entity_dict(entity) for entity in result.entities],
         "language": result.language,
         "known": result.known,
     }
+    return row if result.near_misses is None else {**row, UNCERTAINTY: uncertainty(result)}
+
+
+def uncertainty(result: Extraction) -> float:
+    """How uncertain the most uncertain decision in a text is: 1 for a score of 0.5, 0 for scores of 0 and 1 and for no entities.
+
+    Args:
+        result: A result with near misses.
+    """
+    scores = [entity.score for entity in [*result.entities, *(result.near_misses or ())]]
+    return round(max((1 - abs(2 * score - 1) for score in scores), default=0.0), 4)
 
 
 def check_added_columns(names: Iterable[str], prefix: str, source: str) -> None:
@@ -84,6 +97,6 @@ def check_added_columns(names: Iterable[str], prefix: str, source: str) -> None:
         RecordError: A column has the name of an added column.
     """
     present = set(names)
-    if taken := [name for name in (f"{prefix}{added}" for added in ADDED_COLUMNS.names) if name in present]:
+    if taken := [name for name in (f"{prefix}{added}" for added in (*ADDED_COLUMNS.names, UNCERTAINTY)) if name in present]:
         advice = "Choose another `prefix`." if prefix else "Set `prefix`, for example to 'retrieveall_'."
         raise RecordError(f"{source} already has {', '.join(map(repr, taken))}, which annotation would overwrite. {advice}")

@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import fsspec
 from transformers.utils import logging
 
 from ..model.atomic import check_sources, replacing
-from .added_columns import AnnotationModel, annotate_records
+from ..model.errors import InputError
+from .added_columns import UNCERTAINTY, AnnotationModel, annotate_records
 from .journal import Journal, target_lock, text_key
 from .model_fingerprint import model_fingerprint
 from .readers import Record, RecordError, Row, read_records, read_tables, suffix_of
@@ -29,6 +30,10 @@ from .writers import OUTPUTS, WRITERS
 
 BATCHES_PER_CHUNK = 16
 """Number of batches in a chunk. The model sorts the sentences of a chunk by length, which reduces padding."""
+
+_LEAST_NEAR_MISS = 0.05
+
+Order = Literal["source", "uncertain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ def annotate(
     prefix: str = "",
     batch_size: int = 16,
     overwrite: bool = False,
+    order: Order = "source",
     **settings: Any,
 ) -> AnnotationSummary:
     """Annotates all records of a file.
@@ -67,6 +73,9 @@ def annotate(
         prefix: Prefix of the added columns ``entities``, ``language`` and ``known``.
         batch_size: Number of sentences decoded together.
         overwrite: Whether to replace an existing target.
+        order: ``"source"``, or ``"uncertain"``: the records whose correction teaches most come first, which are those with a
+            score near 0.5, also of spans that were nearly an entity. They get the column ``uncertainty``. Needs a target in JSON
+            lines and the memory for all records.
         **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
@@ -79,13 +88,19 @@ def annotate(
         FileExistsError: The target exists and ``overwrite`` is not set.
         JournalError: The journal of the target belongs to another job, or another process is writing the target.
     """
-    with prepare_annotation(source, target, column=column, prefix=prefix, overwrite=overwrite) as job:
+    with prepare_annotation(source, target, column=column, prefix=prefix, overwrite=overwrite, order=order) as job:
         return job.run(model, batch_size, **settings)
 
 
 @contextmanager
 def prepare_annotation(
-    source: str, target: str, *, column: str | None = None, prefix: str = "", overwrite: bool = False
+    source: str,
+    target: str,
+    *,
+    column: str | None = None,
+    prefix: str = "",
+    overwrite: bool = False,
+    order: Order = "source",
 ) -> Iterator["AnnotationJob"]:
     """Checks the source and the target and locks the target, so that the model is loaded only for a job that can run.
 
@@ -95,6 +110,7 @@ def prepare_annotation(
         column: See :func:`annotate`.
         prefix: See :func:`annotate`.
         overwrite: See :func:`annotate`.
+        order: See :func:`annotate`.
 
     Yields:
         The job.
@@ -105,7 +121,11 @@ def prepare_annotation(
         FileExistsError: See :func:`annotate`.
         JournalError: Another process is writing the target.
     """
-    suffix_of(target, OUTPUTS)
+    suffix = suffix_of(target, OUTPUTS)
+    if order not in get_args(Order):
+        raise InputError(f"order is {order!r}; give {' or '.join(get_args(Order))}.")
+    if order == "uncertain" and suffix != ".jsonl":
+        raise InputError(f"The order 'uncertain' needs a target that ends with .jsonl, not {target}.")
     if "://" in target:
         raise RecordError(f"The target {target} is a URL. Give a local path, because the journal is written beside the target.")
     path = Path(target)
@@ -116,7 +136,7 @@ def prepare_annotation(
     check_sources(path, local_paths([source]))
     summary = check_source([source], column, prefix, target)
     with target_lock(path):
-        yield AnnotationJob(source, path, column, prefix, summary)
+        yield AnnotationJob(source, path, column, prefix, summary, order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +148,7 @@ class AnnotationJob:
     column: str | None
     prefix: str
     summary: SourceSummary
+    order: Order
 
     def run(self, model: AnnotationModel, batch_size: int = 16, **settings: Any) -> AnnotationSummary:
         """Annotates the records that have no result yet, and writes the target.
@@ -136,6 +157,8 @@ class AnnotationJob:
             JournalError: The journal of the target belongs to another job.
             RecordError: The source has changed while the job was running.
         """
+        if self.order == "uncertain":
+            settings["near_misses"] = _LEAST_NEAR_MISS
         journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         done = resumed = journal.open(text_key(record.text) for record in self._records())
         records = islice(self._records(), done, None)
@@ -163,8 +186,11 @@ class AnnotationJob:
     def _write_target(self, journal: Journal) -> None:
         suffix = suffix_of(str(self.target), OUTPUTS)
         with replacing(self.target, local_paths([self.source])) as path:
+            results = self._annotated_records(journal, text_only=suffix != ".jsonl")
+            if self.order == "uncertain":
+                results = iter(sorted(results, key=lambda result: -result[1][UNCERTAINTY]))
             WRITERS[suffix](
-                self._annotated_records(journal, text_only=suffix != ".jsonl"),
+                results,
                 path,
                 prefix=self.prefix,
                 schema=self.summary.schema,

@@ -49,6 +49,9 @@ def annotate(
     threshold: Threshold = "0",
     batch_size: Annotated[int, typer.Option(min=1, help="Number of sentences decoded together.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    order: Annotated[
+        str, typer.Option(help="`source`, or `uncertain`: the texts whose correction teaches most come first (.jsonl only).")
+    ] = "source",
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantization: Quantization = None,
@@ -88,6 +91,8 @@ def annotate(
     ray_options: dict[str, Any] = {"cpus": worker_cpus, "gpus": worker_gpus, "address": address}
     ray_options = {name: value for name, value in ray_options.items() if value is not None}
     if engine == "ray":
+        if order != "source":
+            raise InputError("--order needs --engine local.")
         from ..annotation.ray_engine import annotate_on_ray
 
         ray_options |= {"workers": count} if count else {}
@@ -102,6 +107,7 @@ def annotate(
         uses_cpu = device == "cpu" or (device == "auto" and not _has_gpu())
         if count and count[0] > 1 and not uses_cpu:
             raise InputError("Several --workers need --device cpu, or --engine ray, which shares GPUs out.")
+        files["order"] = order
         done = _annotate_locally(load_model, source, target, files, batch_size, settings, count[0] if count else None, uses_cpu)
     resumed = f", {done.resumed} of them from an earlier run" if done.resumed else ""
     without_text = f", {done.without_text} of them without text" if done.without_text else ""

@@ -25,12 +25,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_retrieveall import Entity, Extraction, RetrieveAllModel
+from modeling_retrieveall.annotation.added_columns import uncertainty
 from modeling_retrieveall.annotation.annotate import annotate
 from modeling_retrieveall.annotation.datasets_map import annotator
 from modeling_retrieveall.annotation.html_report import split_at_entities
 from modeling_retrieveall.annotation.journal import JournalError
 from modeling_retrieveall.annotation.model_fingerprint import model_fingerprint
 from modeling_retrieveall.annotation.readers import RecordError, read_records
+from modeling_retrieveall.model.errors import InputError
+from tests.adapter_folders import copy_adapter
 from tests.conftest import write_tiny_base
 from tests.random_adapters import copy_with_random_weights, write_random_adapters
 
@@ -387,3 +390,38 @@ def test_a_killed_process_is_resumed(tiny_adapter: Callable[[str], Path], tmp_pa
     model = RetrieveAllModel.from_pretrained(adapters)
     expected = [[entity.text for entity in result.entities] for result in model.extract(TEXTS, batch_size=1)]
     assert [[entity["text"] for entity in row["entities"]] for row in read(tmp_path / "out.jsonl")] == expected
+
+
+@pytest.fixture
+def tagger(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> RetrieveAllModel:
+    """A model with an adapter that decodes tags."""
+    copy_adapter(tiny_adapter("de"), tmp_path / "adapters" / "de", decodings=["tags"])
+    return RetrieveAllModel.from_pretrained(tmp_path / "adapters")
+
+
+def test_the_most_uncertain_records_come_first(tagger: RetrieveAllModel, source: Path, tmp_path: Path) -> None:
+    jsonl(source, [{"id": 1, "text": ""}, *({"id": number, "text": TEXTS[number]} for number in range(2, 12))])
+    annotate(tagger, str(source), str(tmp_path / "plain.jsonl"))
+    annotate(tagger, str(source), str(tmp_path / "ordered.jsonl"), order="uncertain")
+    plain, ordered = read(tmp_path / "plain.jsonl"), read(tmp_path / "ordered.jsonl")
+    values = [row.pop("uncertainty") for row in ordered]
+    assert values == sorted(values, reverse=True)
+    assert (ordered[-1]["id"], values[-1]) == (1, 0.0)
+    assert all(0 <= value <= 1 for value in values)
+    assert sorted(ordered, key=lambda row: row["id"]) == plain
+
+
+def test_only_json_lines_can_be_ordered(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"The order 'uncertain' needs a target that ends with \.jsonl"):
+        annotate(CapitalsModel(), str(source), str(tmp_path / "out.parquet"), order="uncertain")
+    with pytest.raises(InputError, match="order is 'random'; give source or uncertain"):
+        annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), order="random")  # type: ignore[arg-type]
+
+
+def test_uncertainty_is_that_of_the_score_nearest_to_one_half() -> None:
+    def entity(score: float) -> Entity:
+        return Entity("Bonn", "LOC", 0, 4, score)
+
+    assert uncertainty(Extraction("", [], [], [])) == 0
+    assert uncertainty(Extraction("", [entity(0.9), entity(0.98)], [], [])) == pytest.approx(0.2)
+    assert uncertainty(Extraction("", [entity(0.9)], [], [entity(0.4)])) == pytest.approx(0.8)
