@@ -1,0 +1,106 @@
+"""How well the scores of entities are calibrated on human-labelled text, as they are and fitted to validation sentences.
+
+python -m benchmarks.calibration --data ../shared/data --json benchmarks/results/calibration.json
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from matplotlib.figure import Figure
+
+from benchmarks.corpus import adapter_of
+from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, benchmark
+from benchmarks.report import Metric, publish, read_rows, write_json
+from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.evaluation.calibration import calibrate_scores, expected_calibration_error, scored_entities
+from modeling_retrieveall.evaluation.span_f1 import unseen
+from modeling_retrieveall.model.errors import InputError
+
+CORPORA = "germeval2014/de,uner/da_ddt,uner/hr_set,uner/pt_bosque,norne/nb,factrueval/ru,multiner/ta,uner/zh_gsd"
+_BINS = 10
+Row = dict[str, Any]
+
+
+@benchmark(corpora="panx/de", validation=40, limit=40)
+def main(
+    data: Data,
+    model: Model = "shipped",
+    corpora: Annotated[str, typer.Option(help="Corpora, separated by commas.")] = CORPORA,
+    validation: Annotated[int, typer.Option(help="Number of validation sentences that the scores are fitted to.")] = 400,
+    limit: Limit = 1000,
+    dtype: Dtype = "float32",
+    quantization: Quantization = None,
+    json_file: Rows = Path("benchmarks/results/calibration.json"),
+) -> None:
+    rows = read_rows(json_file)
+    for corpus in corpora.split(","):
+        if corpus not in {row["corpus"] for row in rows}:
+            loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
+            rows.append(_row(loaded, data, corpus, validation, limit))
+            print(rows[-1], flush=True)
+            write_json([], rows, json_file)
+    write_json(metrics(rows), rows, json_file)
+    publish("Expected calibration error", metrics(rows), [_without_curve(row) for row in rows], None)
+    plot(rows, json_file.with_suffix(".png"))
+
+
+def _row(model: RetrieveAllModel, data: Path, corpus: str, validation: int, limit: int) -> Row:
+    language = adapter_of(model, corpus)
+    test, held_out = (
+        sample_examples(unseen(model, load_examples(str(data / corpus), split).examples), number, 0)
+        for split, number in (("test", limit), ("validation", validation))
+    )
+    scores, correct = scored_entities(model, test, language)
+    row: Row = {"corpus": corpus, "language": language, "entities": len(scores), "correct, %": _percent(correct)}
+    row["error, %"] = expected_calibration_error(scores, correct)
+    try:
+        calibrate_scores(model, held_out, language)
+        row["error of fitted scores, %"] = expected_calibration_error(*scored_entities(model, test, language))
+    except InputError:  # too few entities in the validation sentences
+        row["error of fitted scores, %"] = None
+    return {**row, "curve": _curve(scores, correct)}
+
+
+def _curve(scores: list[float], correct: list[bool]) -> list[tuple[float, float]]:
+    """Mean score and share of correct entities, in percent, of ten bins with equal numbers of entities."""
+    ordered = sorted(zip(scores, correct, strict=True))
+    bins = [ordered[number * len(ordered) // _BINS : (number + 1) * len(ordered) // _BINS] for number in range(_BINS)]
+    return [(_percent([score for score, _ in each]), _percent([right for _, right in each])) for each in bins if each]
+
+
+def _percent(values: list[float] | list[bool]) -> float:
+    return round(100 * sum(values) / max(len(values), 1), 2)
+
+
+def _without_curve(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "curve"}
+
+
+def metrics(rows: list[Row]) -> list[Metric]:
+    """The highest error of the scores as they are, and of fitted ones."""
+    fitted = [row["error of fitted scores, %"] for row in rows if row["error of fitted scores, %"] is not None]
+    result = [Metric("highest expected calibration error", max(row["error, %"] for row in rows), "%", 5.0, at_most=True)]
+    return result + ([Metric("highest expected calibration error of fitted scores", max(fitted), "%")] if fitted else [])
+
+
+def plot(rows: list[Row], file: Path) -> None:
+    """Draws a reliability diagram: the share of correct entities by score, one line for each corpus."""
+    figure = Figure(figsize=(4, 3.5))
+    axes = figure.subplots()
+    axes.plot([0, 100], [0, 100], color="grey", linewidth=0.8)
+    for row in rows:
+        if row["curve"]:
+            axes.plot(*zip(*row["curve"], strict=True), "o-", markersize=3, label=row["corpus"])
+    axes.set_xlabel("score, %")
+    axes.set_ylabel("correct entities, %")
+    axes.legend(frameon=False, fontsize="x-small")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, bbox_inches="tight", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
