@@ -28,9 +28,10 @@ from benchmarks.options import Data, Json, benchmark
 from benchmarks.report import Metric, publish, read_rows
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.entities import Example
+from modeling_retrieveall.model.model_source import shipped_adapters
 from modeling_retrieveall.model.sentence_splitting import sentence_bounds
 
-SHIPPED = ("bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh")
+SHIPPED = tuple(sorted({manifest.parent.name for manifest in shipped_adapters().glob("*/retrieveall.json")} - {"mul"}))
 # fmt: off
 MANY = (
     *SHIPPED,

@@ -22,6 +22,7 @@ from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE, embedded_path
 from modeling_retrieveall.model.entities import Example, Sentence, Span
 from modeling_retrieveall.model.language_adapter import LanguageAdapter
 from modeling_retrieveall.model.lora_files import LORA_WEIGHTS
+from modeling_retrieveall.model.model_source import shipped_adapters
 from modeling_retrieveall.training.arguments import AdapterTrainingArguments
 from modeling_retrieveall.training.trainer import train
 from tests.local_hub import LocalHub
@@ -35,6 +36,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("retrieveall", deadline=None)
 settings.register_profile("fast", deadline=None, max_examples=5)
 settings.load_profile("retrieveall")
+
+SHIPPED_LANGUAGES = sorted(manifest.parent.name for manifest in shipped_adapters().glob("*/retrieveall.json"))
+SHIPPED_LANGUAGES.remove("mul")
+"""The languages of the package's adapters."""
 
 
 @pytest.fixture(autouse=True, scope="session")

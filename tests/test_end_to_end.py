@@ -11,9 +11,9 @@ import torch
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_ON_HUB
 from modeling_retrieveall.model.model_source import SHIPPED, resolve_model
-from tests.conftest import ROOT, SENTENCES
+from tests.conftest import ROOT, SENTENCES, SHIPPED_LANGUAGES
 
-LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
+DEMO_LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
 DEMO = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -24,7 +24,7 @@ def model(embedded_base: str) -> RetrieveAllModel:
 
 def test_the_demo_sentences_are_routed_to_their_languages(model: RetrieveAllModel) -> None:
     results = model.extract(DEMO, details=True)
-    assert sorted(result.route.language for result in results) == LANGUAGES
+    assert sorted(result.route.language for result in results) == DEMO_LANGUAGES
     found = {entity.text: entity.label for result in results for entity in result.entities}
     expected = {"Angela Merkel": "PER", "Nairobi": "LOC", "University of Oxford": "ORG", "Gabriela Mistral": "PER"}
     for text, label in expected.items():
@@ -74,7 +74,7 @@ def test_generate_takes_sentence_tokens_and_gives_answer_tokens(model: RetrieveA
     assert output.entities[0] == model.extract(DEMO[0], language="de").entities
 
 
-@pytest.mark.parametrize("language", [*LANGUAGES, "mul"])
+@pytest.mark.parametrize("language", [*SHIPPED_LANGUAGES, "mul"])
 def test_a_shipped_adapter_is_small_and_has_the_sentences_of_the_package(language: str) -> None:
     folder = resolve_model(SHIPPED).adapters[language]
     assert (folder / "adapter_model.safetensors").stat().st_size <= 4_000_000

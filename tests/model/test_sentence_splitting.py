@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modeling_retrieveall.model.sentence_splitting import sentence_bounds
+from tests.conftest import SHIPPED_LANGUAGES
 
 LANGUAGES = ("am", "bg", "de", "en", "ru", "zh", "mul", "xx-Latn")
-SHIPPED = ("bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh")
 
 odd_text = st.text(st.characters(codec=None) | st.sampled_from(' .!?\n\r\t\0。।…“”")1a-:>\x85\u2028\u2029'))
 
@@ -72,7 +72,7 @@ def test_paragraphs_are_split_independently(first: str, second: str) -> None:
 )
 def test_every_language_has_its_own_sentence_ends(language: str, sentences: list[str]) -> None:
     text = "".join(sentences)
-    assert cut(text, language) == cut(text, *SHIPPED) == sentences
+    assert cut(text, language) == cut(text, *SHIPPED_LANGUAGES) == sentences
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_every_language_has_its_own_sentence_ends(language: str, sentences: list
     ],
 )
 def test_names_are_not_split_whether_the_language_is_known_or_not(text: str) -> None:
-    for languages in (SHIPPED, ("de",), ("en",), ("ru",), ("ta",), ("xx",)):
+    for languages in (SHIPPED_LANGUAGES, ("de",), ("en",), ("ru",), ("ta",), ("xx",)):
         assert cut(text, *languages) == [text]
 
 
@@ -155,13 +155,13 @@ def test_names_are_not_split_whether_the_language_is_known_or_not(text: str) -> 
     ],
 )
 def test_a_number_that_is_not_an_ordinal_can_end_a_sentence(text: str) -> None:
-    assert len(cut(text, "de")) == len(cut(text, *SHIPPED)) == 2
+    assert len(cut(text, "de")) == len(cut(text, *SHIPPED_LANGUAGES)) == 2
 
 
 def test_english_text_is_split_before_a_lower_case_word() -> None:
     text = "i have never been there. well, i do not know."
     assert cut(text, "en") == ["i have never been there. ", "well, i do not know."]
-    assert cut(text, *SHIPPED) == [text]
+    assert cut(text, *SHIPPED_LANGUAGES) == [text]
 
 
 def test_ordinals_of_every_possible_language_are_respected() -> None:
@@ -216,7 +216,7 @@ def test_blank_lines_end_sentences_unless_there_are_no_languages() -> None:
     ],
 )
 def test_items_of_a_list_and_fields_of_a_form_are_sentences(text: str) -> None:
-    for languages in (SHIPPED, ("en",)):
+    for languages in (SHIPPED_LANGUAGES, ("en",)):
         sentences = cut(text, *languages)
         assert "".join(sentences) == text
         assert all(len(sentence.strip().splitlines()) == 1 for sentence in sentences)
@@ -242,7 +242,7 @@ def test_items_of_a_list_and_fields_of_a_form_are_sentences(text: str) -> None:
     ],
 )
 def test_a_name_that_is_wrapped_stays_together(text: str) -> None:
-    assert cut(text, *SHIPPED) == cut(text, "de") == [text]
+    assert cut(text, *SHIPPED_LANGUAGES) == cut(text, "de") == [text]
 
 
 PROSE = (
