@@ -17,6 +17,7 @@ request has waited too long.
 """
 
 import asyncio
+import json
 import secrets
 import socket
 import time
@@ -27,6 +28,8 @@ from typing import Annotated, Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -105,6 +108,14 @@ class ExtractResults(BaseModel):
     results: list[_TextResult]
 
 
+class _AsciiResponse(JSONResponse):
+    """JSON in ASCII: a text may hold half of a surrogate pair, which has no encoding in UTF-8 but can be escaped."""
+
+    def render(self, content: Any) -> bytes:
+        """The body of the response."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 class _Metrics:
     def __init__(self, batcher: RequestBatcher) -> None:
         self.registry = CollectorRegistry()
@@ -132,9 +143,19 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
         async with batcher:
             yield
 
-    app = FastAPI(title="RetrieveAll", version=__version__, description="Named entities of texts.", lifespan=lifespan)
+    app = FastAPI(
+        title="RetrieveAll",
+        version=__version__,
+        description="Named entities of texts.",
+        lifespan=lifespan,
+        default_response_class=_AsciiResponse,
+    )
     app.add_middleware(_BodyLimit, limits=limits)
     protected = [Depends(_key_check(api_key))] if api_key else []
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return _AsciiResponse({"detail": jsonable_encoder(error.errors())}, 422)
 
     @app.exception_handler(RetrieveAllError)
     async def invalid(request: Request, error: RetrieveAllError) -> Response:

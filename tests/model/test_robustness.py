@@ -1,12 +1,16 @@
 """Texts in all scripts, and texts that imitate prompt and answer, with the real tokenizer and grammar and a random LLM."""
 
+import gc
+import json
+
+import psutil
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall import Extraction, RetrieveAllModel
 from modeling_retrieveall.model.embedded_llm import embedded_path
 from modeling_retrieveall.model.grammar import AnswerGrammar
 from modeling_retrieveall.training.arguments import AdapterTrainingArguments
@@ -57,6 +61,7 @@ def model(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> Retri
             base_model=str(folder / "base"),
             init_adapter="none",
             num_train_epochs=0,
+            tags_share=0.5,
             encoder_layer=1,
             mixed_precision="no",
         )
@@ -65,32 +70,51 @@ def model(embedded_base: str, tmp_path_factory: pytest.TempPathFactory) -> Retri
 
 
 def check(model: RetrieveAllModel, texts: list[str]) -> None:
+    half = len(texts) // 2
+    for part, decoding in ((texts[:half], "tags"), (texts[half:], "generation")):
+        for text, result in zip(part, model.extract(part, batch_size=40, details=True, decoding=decoding), strict=True):
+            check_result(model, text, result)
+
+
+def check_result(model: RetrieveAllModel, text: str, result: Extraction) -> None:
     labels = model.adapters["de"].manifest.entity_types
-    for text, result in zip(texts, model.extract(texts, batch_size=40, details=True), strict=True):
-        assert result.text == text
-        position = 0
-        for entity in result.entities:
-            assert text[entity.start : entity.end] == entity.text
-            assert entity.text.strip()
-            assert entity.label in labels
-            assert 0 <= entity.score <= 1
-            assert position <= entity.start < entity.end
-            position = entity.end
-        for answer in [sentence.details.answer_ids for sentence in result.sentences]:
-            assert answer[-len(model.answers.end) :] == model.answers.end
+    assert result.text == text
+    assert json.loads(json.dumps(result.to_dict(details=True)))["text"] == text
+    position = 0
+    for entity in result.entities:
+        assert text[entity.start : entity.end] == entity.text
+        assert entity.text.strip()
+        assert entity.label in labels
+        assert 0 <= entity.score <= 1
+        assert position <= entity.start < entity.end
+        position = entity.end
+    for answer in [sentence.details.answer_ids for sentence in result.sentences]:
+        assert answer[-len(model.answers.end) :] == model.answers.end
 
 
 @given(batches)
-@settings(max_examples=15, suppress_health_check=list(HealthCheck))
-def test_six_hundred_texts_give_valid_entities(model: RetrieveAllModel, texts: list[str]) -> None:
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+def test_a_thousand_texts_give_valid_entities(model: RetrieveAllModel, texts: list[str]) -> None:
     check(model, texts)
 
 
 @pytest.mark.slow
 @given(batches)
-@settings(max_examples=250, suppress_health_check=list(HealthCheck))
-def test_ten_thousand_texts_give_valid_entities(model: RetrieveAllModel, texts: list[str]) -> None:
+@settings(max_examples=2500, suppress_health_check=list(HealthCheck))
+def test_a_hundred_thousand_texts_give_valid_entities(model: RetrieveAllModel, texts: list[str]) -> None:
     check(model, texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoding", ["tags", "generation"])
+def test_memory_does_not_grow_over_twenty_thousand_texts(model: RetrieveAllModel, decoding: str) -> None:
+    texts = [f"{awkward} {imitation}" for awkward in AWKWARD for imitation in IMITATIONS][:500]
+    process, sizes = psutil.Process(), []
+    for _ in range(40):
+        model.extract(texts, decoding=decoding)
+        gc.collect()
+        sizes.append(process.memory_info().rss)
+    assert max(sizes[20:]) <= 1.05 * max(sizes[10:20])
 
 
 @given(st.lists(piece, max_size=30).map("".join))

@@ -17,10 +17,13 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from modeling_retrieveall import Extraction, RetrieveAllModel
 from modeling_retrieveall.serving.http_server import ServerLimits, create_app
 from tests.random_adapters import write_random_adapters
+from tests.strategies import texts as any_texts
 
 TEXTS = ["Angela Merkel besuchte Nairobi.", "Wangari Maathai spoke in New York.", "Bonn, Graz und Wien", ""]
 
@@ -92,6 +95,7 @@ def test_each_of_many_clients_gets_its_own_results(client: httpx.Client, model: 
     [
         ({}, 422, "give either text or texts"),
         ({"text": "a", "texts": ["a"]}, 422, "give either text or texts"),
+        ({"text": "\ud800", "texts": ["\ud800"]}, 422, "give either text or texts"),
         ({"text": "a", "langauge": "de"}, 422, "Extra inputs are not permitted"),
         ({"text": "a", "language": "xx"}, 400, "No adapter for language 'xx'"),
         ({"texts": ["a", "b"], "language": ["de"]}, 400, "There are 2 texts and 1 languages"),
@@ -102,7 +106,7 @@ def test_each_of_many_clients_gets_its_own_results(client: httpx.Client, model: 
     ],
 )
 def test_a_request_that_cannot_be_answered_says_why(client: httpx.Client, body: Any, status: int, message: str) -> None:
-    response = client.post("/extract", json=body)
+    response = client.post("/extract", content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert response.status_code == status
     assert message in json.dumps(response.json()["detail"])
 
@@ -123,6 +127,16 @@ def test_a_client_that_disconnects_does_not_disturb_others(client: httpx.Client)
             )
             gone.sendall(head.encode() + body)
     assert client.post("/extract", json={"text": TEXTS[0]}).status_code == 200
+
+
+@given(st.lists(any_texts, min_size=1, max_size=8))
+@settings(max_examples=20, suppress_health_check=list(HealthCheck))
+def test_any_texts_give_the_results_of_the_model(client: httpx.Client, model: RetrieveAllModel, listed: list[str]) -> None:
+    response = client.post("/extract", content=json.dumps({"texts": listed}), headers={"Content-Type": "application/json"})
+    assert response.status_code == 200, response.text
+    results = response.json()["results"]
+    assert [result["text"] for result in results] == listed
+    assert spans(results) == spans(model.extract(listed))
 
 
 def test_health_documentation_and_metrics(client: httpx.Client) -> None:
