@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..model.atomic import check_sources, replacing
 from ..model.entities import Example
-from ..model.language_adapter import LanguageAdapter, check_examples, check_holds_only_adapter
+from ..model.language_adapter import LanguageAdapter, check_holds_only_adapter, checked_examples
 from ..model.manifest import MULTILINGUAL
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.retrieval import ExampleIndex
@@ -39,7 +39,7 @@ def replace_examples(adapter_folder: Path, examples: Sequence[Example], output: 
     check_sources(output, [adapter_folder])
     check_holds_only_adapter(output)
     adapter = LanguageAdapter.load(adapter_folder)
-    check_examples(examples, adapter.manifest)
+    checked_examples(examples, adapter.manifest)
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
     # No sentence is routed to the multilingual adapter by similarity.
     routing = adapter.sentence_vectors()[: 0 if adapter.language == MULTILINGUAL else None]

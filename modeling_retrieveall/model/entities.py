@@ -9,6 +9,7 @@ Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.98)
 ['B-PER', 'I-PER', 'O', 'B-LOC', 'O']
 """
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -175,6 +176,11 @@ class Example:
         """The words of the sentence. Examples with the same key are duplicates."""
         return " ".join(word.text for word in self.sentence.words)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units of the sentence, which are equal however it is split into words."""
+        return tuple(unit for word in self.sentence.words for unit in comparable_units(word.text))
+
 
 @dataclass(frozen=True, slots=True)
 class Mention:
@@ -209,6 +215,16 @@ def visible_text(text: str) -> str:
     """
     visible: str = _INVISIBLE_CHARACTERS.sub("", text)
     return visible
+
+
+def comparable_units(text: str) -> list[str]:
+    """The units of a text in Unicode's composed form (NFC), which are equal however the text is split into words.
+
+    Examples:
+        >>> comparable_units("Nordrhein-\u00adWestfalen") == comparable_units("Nordrhein-") + comparable_units("Westfalen")
+        True
+    """
+    return pieces(unicodedata.normalize("NFC", visible_text(text)))
 
 
 def _written_together(words: Sequence[str]) -> list[bool]:

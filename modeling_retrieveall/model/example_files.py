@@ -10,6 +10,7 @@ examples.parquet
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ def read_examples(file: Path, labels: Sequence[str]) -> list[Example]:
         labels: The labels that may occur.
 
     Raises:
-        ValueError: A span lies outside its sentence, a label is unknown, or the table is too large.
+        ValueError: A span lies outside its sentence or overlaps with another one, a label is unknown, or the table is too large.
         TypeError: A value has the wrong type.
     """
     examples = []
@@ -37,14 +38,31 @@ def read_examples(file: Path, labels: Sequence[str]) -> list[Example]:
         spans = tuple(Span(span["start"], span["end"], span["label"]) for span in row["spans"])
         if not isinstance(row["tokens"], list) or any(type(n) is not int for span in spans for n in span[:2]):
             raise TypeError("tokens must be a list of strings, and a span must start and end at a whole number")
-        if any(not 0 <= span.start < span.end <= len(row["tokens"]) for span in spans):
-            raise ValueError(f"a span of {spans} lies outside of its {len(row['tokens'])} words")
+        check_spans(spans, len(row["tokens"]))
         if unknown := {span.label for span in spans} - set(labels):
             raise ValueError(f"an example has the label {min(unknown, key=str)!r}, which is not one of {labels}")
         if (glued := row.get("glued")) is not None and len(glued) != len(row["tokens"]):
             raise ValueError(f"an example has {len(row['tokens'])} words, but {len(glued)} values in the column glued")
         examples.append(Example(Sentence.from_words(row["tokens"], glued), spans))
     return examples
+
+
+def check_spans(spans: Sequence[Span], words: int) -> None:
+    """Checks the entities of a sentence.
+
+    Args:
+        spans: The entities.
+        words: Number of words of the sentence.
+
+    Raises:
+        ValueError: There are no words, an entity is empty or lies outside of the words, or two entities overlap.
+    """
+    if not words:
+        raise ValueError("a sentence has no words")
+    if any(not 0 <= span.start < span.end <= words for span in spans):
+        raise ValueError(f"a span of {tuple(spans)} lies outside of its {words} words")
+    if any(later.start < earlier.end for earlier, later in pairwise(sorted(spans, key=lambda span: span[:2]))):
+        raise ValueError(f"spans of {tuple(spans)} overlap")
 
 
 def write_examples(examples: Sequence[Example], file: Path) -> None:

@@ -36,7 +36,7 @@ from .documents import DocumentReader, Text, Window, checked_texts, merged_entit
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .entities import Entity, Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
-from .language_adapter import check_examples
+from .language_adapter import checked_examples
 from .manifest import Manifest
 from .outputs import Extraction, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
@@ -169,23 +169,23 @@ class Extractor:
         with self.lock, torch.no_grad():
             return self._router.calibrate({language: self._sentence_vectors(language, texts[language]) for language in routed})
 
-    def add_examples(self, language: str, examples: Sequence[Example]) -> int:
+    def add_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Adds examples to the index of a language; see :meth:`RetrieveAllModel.add_examples`."""
         with self.lock, torch.no_grad():
             adapter = self._registry.adapter(language)
-            check_examples(examples, adapter.manifest)
-            known = {(example.key, example.spans) for example in adapter.index.examples}
-            new = [example for example in examples if (example.key, example.spans) not in known]
+            last = {example.units: example for example in checked_examples(examples, adapter.manifest)}
+            known = {(example.units, example.spans) for example in adapter.index.examples}
+            new = [example for units, example in last.items() if (units, example.spans) not in known]
             if new:
                 vectors = self.encoder.encode([self._answers.word_ids(example.sentence) for example in new])
                 self._registry.replace_index(adapter.language, adapter.index.with_added(new, vectors))
-            return len({example.key for example in new})
+            return len(new)
 
-    def remove_examples(self, language: str, examples: Sequence[Example]) -> int:
+    def remove_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Removes examples from the index of a language; see :meth:`RetrieveAllModel.remove_examples`."""
         with self.lock:
             adapter = self._registry.adapter(language)
-            left = adapter.index.without({example.key for example in examples})
+            left = adapter.index.without({example.units for example in checked_examples(examples)})
             removed = len(adapter.index.examples) - len(left.examples)
             if removed:
                 self._registry.replace_index(adapter.language, left)

@@ -5,10 +5,12 @@ with the labels of the examples, as in kNN-NER (arXiv 2203.17103), but the neigh
 vectors, which an LLM computes badly for languages that it hardly knows:
 
     examples       "Ilé-Ifẹ̀" is LOC 3 times, PER never, no entity once           n = 4 occurrences
-    w              match_weight * n / (n + 1)                                    one occurrence counts half, many count fully
+    w              match_weight * n / (n + 1)                                    the more occurrences, the more they count
     p(tag | word)  (1 - w) * p_LLM(tag | word)  +  w * p_examples(tag)           B-LOC 3/4, O 1/4
 
-The longest mentions are taken, from left to right. Nothing is learned, so an example counts as soon as it is in the index.
+Words are compared by their smallest units in Unicode's composed form (NFC), because text and examples may be split into words in
+different ways. The longest mentions are taken, from left to right. Occurrences inside of a longer entity are not counted. Nothing
+is learned, so an example counts as soon as it is in the index.
 
 >>> example = Example(Sentence.from_text("Wangari Maathai alizaliwa Nyeri."), (Span(0, 2, "PER"), Span(3, 4, "LOC")))
 >>> KnownMentions([example]).find(Sentence.from_text("Anaishi Nyeri."))
@@ -18,13 +20,16 @@ The longest mentions are taken, from left to right. Nothing is learned, so an ex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 import torch
 from torch import Tensor
 
-from .entities import Example, Sentence
+from .entities import Example, Sentence, comparable_units
 
-Words = tuple[str, ...]
+Units = tuple[str, ...]
+_LONGEST = 16
+"""Longer mentions, in units, are ignored, so that the time for an untrusted index is proportional to its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,50 +57,70 @@ class KnownMentions:
     """
 
     def __init__(self, examples: Sequence[Example]) -> None:
-        self._labels: dict[Words, Counter[str]] = defaultdict(Counter)
-        self._occurrences: Counter[Words] = Counter()
-        self._lengths: dict[str, list[int]] = {}  # for each first word the numbers of words of its mentions, longest first
-        for example in examples:
-            words = _words(example.sentence)
+        self._labels: dict[Units, Counter[str]] = defaultdict(Counter)
+        self._occurrences: Counter[Units] = Counter()
+        self._lengths: dict[str, list[int]] = {}  # for each first unit the lengths of its mentions, longest first
+        split = [_SplitSentence(example.sentence) for example in examples]
+        for example, sentence in zip(examples, split, strict=True):
             for span in example.spans:
-                self._labels[words[span.start : span.end]][span.label] += 1
+                mention = sentence.between(span.start, span.end)
+                if 0 < len(mention) <= _LONGEST:
+                    self._labels[mention][span.label] += 1
         for mention in sorted(self._labels, key=len, reverse=True):
             lengths = self._lengths.setdefault(mention[0], [])
             if len(mention) not in lengths:
                 lengths.append(len(mention))
-        for example in examples:
-            self._count(example)
+        for example, sentence in zip(examples, split, strict=True):
+            self._count(example, sentence)
 
     def find(self, sentence: Sentence) -> list[MentionMatch]:
         """The mentions in a sentence, in order. They do not overlap."""
-        words = _words(sentence)
+        split = _SplitSentence(sentence)
         found, start = [], 0
-        while start < len(words):
-            mention = next(self._from(words, start), None)
+        while start < len(sentence.words):
+            end, mention = next(self._from(split, start), (start + 1, None))
             if mention:
                 total = self._occurrences[mention]
                 shares = {label: count / total for label, count in self._labels[mention].items()}
-                found.append(MentionMatch(start, start + len(mention), shares, total / (total + 1)))
-            start += len(mention or ("",))
+                found.append(MentionMatch(start, end, shares, total / (total + 1)))
+            start = end
         return found
 
-    def _count(self, example: Example) -> None:
+    def _count(self, example: Example, sentence: "_SplitSentence") -> None:
         """Counts each occurrence that is an entity or does not overlap with one."""
-        words = _words(example.sentence)
         inside = {word for span in example.spans for word in range(span.start, span.end)}
         spans = {(span.start, span.end) for span in example.spans}
-        for start in range(len(words)):
-            for mention in self._from(words, start):
-                end = start + len(mention)
+        for start in range(len(example.sentence.words)):
+            for end, mention in self._from(sentence, start):
                 if (start, end) in spans or inside.isdisjoint(range(start, end)):
                     self._occurrences[mention] += 1
 
-    def _from(self, words: Words, start: int) -> Iterator[Words]:
-        """The mentions that begin at a word, longest first."""
-        for length in self._lengths.get(words[start], ()):
-            mention = words[start : start + length]
-            if mention in self._labels:
-                yield mention
+    def _from(self, sentence: "_SplitSentence", word: int) -> Iterator[tuple[int, Units]]:
+        """The mentions that begin at a word, longest first, and the index after their last word."""
+        start = sentence.starts[word]
+        if start == sentence.starts[word + 1]:  # a word of invisible characters
+            return
+        for length in self._lengths.get(sentence.units[start], ()):
+            mention = sentence.units[start : start + length]
+            end = sentence.word_at.get(start + length)
+            if end is not None and mention in self._labels:
+                yield end, mention
+
+
+class _SplitSentence:
+    """The units of a sentence, and where its words begin among them."""
+
+    def __init__(self, sentence: Sentence) -> None:
+        of_words = [comparable_units(word.text) for word in sentence.words]
+        self.units: Units = tuple(chain.from_iterable(of_words))
+        self.starts = list(accumulate(map(len, of_words), initial=0))  # [words + 1]
+        self.word_at: dict[int, int] = {}  # for each place where a word begins, the index of the first such word
+        for word, start in enumerate(self.starts):
+            self.word_at.setdefault(start, word)
+
+    def between(self, start: int, end: int) -> Units:
+        """The units of the words from ``start`` up to ``end``."""
+        return self.units[self.starts[start] : self.starts[end]]
 
 
 def interpolated(
@@ -126,7 +151,3 @@ def interpolated(
             mixed = torch.lerp(result[word].exp(), from_examples, w)
             result[word] = mixed.clamp(min=torch.finfo(mixed.dtype).tiny).log()
     return result
-
-
-def _words(sentence: Sentence) -> Words:
-    return tuple(word.text for word in sentence.words)

@@ -14,7 +14,7 @@ de/
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from torch import Tensor
 from .atomic import replacing, updating
 from .entities import Example
 from .errors import AdapterError, InputError, InputTypeError
-from .example_files import EXAMPLES, read_examples, write_examples
+from .example_files import EXAMPLES, check_spans, read_examples, write_examples
 from .hub_files import HubError, HubUnreachableError, Snapshot, errors_name_repository
 from .lora_bank import LoraWeights
 from .lora_difference import join_lora
@@ -291,20 +291,36 @@ def sentence_hash(key: str) -> int:
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), signed=True)
 
 
-def check_examples(examples: Sequence[Example], manifest: Manifest) -> None:
-    """Checks that examples can be added to an adapter.
+def checked_examples(examples: Iterable[Example], manifest: Manifest | None = None) -> list[Example]:
+    """Checks examples that are to be added to an adapter; returns them as a list.
+
+    Args:
+        examples: The examples.
+        manifest: The manifest of the adapter. Without it their entities are not checked.
 
     Raises:
         InputTypeError: One of them is not an example.
-        InputError: One of them has an entity type that the adapter does not have.
+        InputError: One of them has no words, overlapping entities or entities outside of its words, or an entity type that the
+            adapter does not have.
     """
-    if others := [example for example in examples if not isinstance(example, Example)]:
+    if isinstance(examples, Example):
+        raise InputTypeError("Give a list of examples, not one Example.")
+    listed = list(examples)
+    if others := [example for example in listed if not isinstance(example, Example)]:
         raise InputTypeError(f"{others[0]!r:.80} is not an Example. Read labelled sentences with load_examples.")
-    if unknown := sorted({span.label for example in examples for span in example.spans} - set(manifest.entity_types)):
+    if manifest is None:
+        return listed
+    for example in listed:
+        try:
+            check_spans(example.spans, len(example.sentence.words))
+        except ValueError as error:
+            raise InputError(f"{example.sentence.text!r:.80}: {error}") from None
+    if unknown := sorted({span.label for example in listed for span in example.spans} - set(manifest.entity_types)):
         raise InputError(
             f"The examples have the entity types {', '.join(unknown)}, but the adapter of {manifest.language!r} has only "
             f"{', '.join(manifest.entity_types)}. Train an adapter that has them."
         )
+    return listed
 
 
 def hash_sentences(examples: Iterable[Example]) -> Tensor:

@@ -5,7 +5,7 @@
 [Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99), Entity(text='Nairobi', label='LOC', ...)]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, Unpack, overload
 
@@ -265,7 +265,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         with self._extractor.lock:
             self._registry.remove(language)
 
-    def add_examples(self, language: str, examples: Sequence[Example]) -> int:
+    def add_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Adds labelled sentences to the index of a language. They count at once, without training.
 
         One with the words of an earlier example replaces it. :meth:`save_pretrained` stores them.
@@ -286,7 +286,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """
         return self._extractor.add_examples(language, examples)
 
-    def remove_examples(self, language: str, examples: Sequence[Example]) -> int:
+    def remove_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Removes the examples with the words of the given ones from the index of a language; returns their number.
 
         Raises:

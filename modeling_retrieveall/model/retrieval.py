@@ -99,7 +99,7 @@ class ExampleIndex:
             examples: The examples to add.
             vectors: The encoder's vectors of their sentences.
         """
-        last = {example.key: (example, of_words) for example, of_words in zip(examples, vectors, strict=True)}
+        last = {example.units: (example, of_words) for example, of_words in zip(examples, vectors, strict=True)}
         kept, added = self.without(last), ExampleIndex.build([e for e, _ in last.values()], [v for _, v in last.values()])
         both = [index for index in (kept, added) if index.examples] or [self]
         return ExampleIndex(
@@ -108,11 +108,12 @@ class ExampleIndex:
             torch.cat([index.mention_vectors.float() for index in both if index.mentions] or [self.mention_vectors[:0]]),
         )
 
-    def without(self, keys: Collection[str]) -> "ExampleIndex":
-        """An index without the examples that have one of the given keys (:attr:`Example.key`)."""
-        sentences = [row for row, example in enumerate(self.examples) if example.key not in keys]
-        mentions = [row for row, mention in enumerate(self.mentions) if mention.example.key not in keys]
+    def without(self, units: Collection[tuple[str, ...]]) -> "ExampleIndex":
+        """An index without the examples that have one of the given :attr:`Example.units`."""
+        sentences = [row for row, example in enumerate(self.examples) if example.units not in units]
         examples = [self.examples[row] for row in sentences]
+        kept = set(map(id, examples))
+        mentions = [row for row, mention in enumerate(self.mentions) if id(mention.example) in kept]
         return ExampleIndex(examples, self.sentence_vectors[sentences], self.mention_vectors[mentions])
 
     def search(

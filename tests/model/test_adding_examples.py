@@ -106,12 +106,47 @@ def test_a_changed_model_has_another_fingerprint_and_cannot_be_copied(model: Ret
         copy.deepcopy(model)
 
 
+def test_the_same_sentence_in_other_words_is_the_same_example(model: RetrieveAllModel) -> None:
+    raw = Example(Sentence.from_text("Zzyzx wohnt in Nordrhein-Westfalen."), (Span(0, 1, "PER"),))
+    split = Example(Sentence.from_words(["Zzyzx", "wohnt", "in", "Nordrhein-Westfalen", "."]), (Span(0, 1, "PER"),))
+    assert model.add_examples("de", [raw]) == 1
+    assert model.add_examples("de", [split]) == 0
+    assert model.remove_examples("de", iter([split])) == 1
+
+
+def test_the_last_of_equal_examples_wins(model: RetrieveAllModel) -> None:
+    model.add_examples("de", [NEW])
+    assert model.add_examples("de", [CORRECTED, NEW]) == 0
+    assert model.adapters["de"].index.examples[-1] == NEW
+    assert model.add_examples("de", iter([NEW, CORRECTED])) == 1
+
+
+@pytest.mark.parametrize(
+    ("spans", "message"),
+    [
+        ([Span(1, 9, "PER")], "lies outside of its 5 words"),
+        ([Span(1, 1, "PER")], "lies outside of its 5 words"),
+        ([Span(0, 2, "PER"), Span(1, 3, "LOC")], "overlap"),
+        ([Span(0, 1, "PER"), Span(0, 1, "PER")], "overlap"),
+    ],
+)
+def test_entities_that_do_not_fit_their_sentence_are_refused(model: RetrieveAllModel, spans: list[Span], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        model.add_examples("de", [Example(WORDS, tuple(spans))])
+    with pytest.raises(InputError, match="a sentence has no words"):
+        model.add_examples("de", [Example(Sentence.from_words([]), ())])
+
+
 def test_wrong_examples_are_refused_and_nothing_changes(model: RetrieveAllModel) -> None:
     index = model.adapters["de"].index
     with pytest.raises(InputError, match="entity types PLANET, but the adapter of 'de' has only"):
         model.add_examples("de", [Example(WORDS, (Span(0, 1, "PLANET"),))])
     with pytest.raises(InputTypeError, match="'Berlin' is not an Example"):
         model.add_examples("de", ["Berlin"])  # type: ignore[list-item]
+    with pytest.raises(InputTypeError, match="'Berlin' is not an Example"):
+        model.remove_examples("de", ["Berlin"])  # type: ignore[list-item]
+    with pytest.raises(InputTypeError, match="Give a list of examples"):
+        model.add_examples("de", NEW)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="No adapter for language 'xx'"):
         model.add_examples("xx", [NEW])
     assert model.adapters["de"].index is index
@@ -139,5 +174,5 @@ def test_adding_and_removing_keep_an_index_consistent(before: list[tuple[str, bo
         assert vector.equal(VECTOR + ord(example.key))
     for mention, vector in zip(bigger.mentions, bigger.mention_vectors, strict=True):
         assert vector.equal(VECTOR + ord(mention.text))
-    smaller = bigger.without({word for word, _ in added})
+    smaller = bigger.without({(word,) for word, _ in added})
     assert [e.key for e in smaller.examples] == [word for word, _ in first if word not in dict(added)]

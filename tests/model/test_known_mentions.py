@@ -1,5 +1,7 @@
 """Known mentions: words of a sentence that are labelled in the examples."""
 
+import time
+
 import pytest
 import torch
 from hypothesis import given
@@ -39,6 +41,39 @@ def test_a_part_of_a_longer_entity_counts_neither_way() -> None:
     assert find(york, "York") == [MentionMatch(0, 1, {"LOC": 1.0}, 0.5)]
 
 
+@pytest.mark.parametrize(
+    ("labelled", "text"),
+    [
+        (["Nordrhein-Westfalen"], ["Nordrhein", "-", "Westfalen"]),
+        (["Nordrhein", "-", "Westfalen"], ["Nordrhein-Westfalen"]),
+        (["Ile\u0301"], ["Il\u00e9"]),
+        (["Nai\u00adrobi"], ["Nairobi"]),
+        (["O'Neill"], ["O", "'", "Neill"]),
+        (["北京"], ["北", "京"]),
+    ],
+)
+def test_mentions_are_found_however_they_are_written(labelled: list[str], text: list[str]) -> None:
+    known = Example(Sentence.from_words([*labelled, "x"]), (Span(0, len(labelled), "LOC"),))
+    found = KnownMentions([known]).find(Sentence.from_words(["y", *text]))
+    assert found == [MentionMatch(1, 1 + len(text), {"LOC": 1.0}, 0.5)]
+
+
+def test_a_part_of_a_word_is_no_mention() -> None:
+    assert find([example("Westfalen", (0, 1, "LOC"))], "Nordrhein-Westfalen") == []
+
+
+def test_an_occurrence_at_the_end_counts_once() -> None:
+    kennedy = [example("Rose Kennedy", (0, 2, "PER")), example("Rose", (0, 1, "PER"))]
+    assert find(kennedy, "Rose") == [MentionMatch(0, 1, {"PER": 1.0}, 0.5)]
+
+
+def test_a_large_index_is_read_in_a_short_time() -> None:
+    examples = [Example(Sentence.from_words(["a"] * 400), (Span(0, length, "PER"),)) for length in range(1, 200)]
+    began = time.process_time()
+    KnownMentions(examples).find(Sentence.from_words(["a"] * 1000))
+    assert time.process_time() - began < 20  # with mentions of any length it would be minutes
+
+
 def test_the_longest_mention_wins_and_mentions_do_not_overlap() -> None:
     york = [example("New York Times", (0, 3, "ORG")), example("York", (0, 1, "LOC")), example("Times", (0, 1, "ORG"))]
     assert [(m.start, m.end) for m in find(york, "New York Times York Times")] == [(0, 3), (3, 4), (4, 5)]
@@ -73,6 +108,21 @@ def labelled(draw: st.DrawFn) -> Example:
     return Example(Sentence.from_words(words), tuple(spans))
 
 
+def counted(examples: list[Example], mention: tuple[str, ...]) -> tuple[dict[str, float], float]:
+    """The shares and the certainty of a mention, counted place by place."""
+    labels: list[str | None] = []
+    for each in examples:
+        words = [word.text for word in each.sentence.words]
+        for start in range(len(words) - len(mention) + 1):
+            end = start + len(mention)
+            if tuple(words[start:end]) == mention:
+                overlapping = [span for span in each.spans if span.start < end and start < span.end]
+                if not overlapping or [(span.start, span.end) for span in overlapping] == [(start, end)]:
+                    labels.append(overlapping[0].label if overlapping else None)
+    shares = {label: labels.count(label) / len(labels) for label in set(labels) if label}
+    return shares, len(labels) / (len(labels) + 1)
+
+
 @given(st.lists(labelled(), max_size=5), WORDS, st.floats(0, 1), st.integers(0, 99))
 def test_results_are_probabilities_and_matches_are_mentions(
     examples: list[Example], words: list[str], weight: float, seed: int
@@ -84,7 +134,9 @@ def test_results_are_probabilities_and_matches_are_mentions(
         assert match.start >= end
         end = match.end
         assert tuple(words[match.start : match.end]) in known
-        assert 0 < sum(match.shares.values()) <= 1 + 1e-9
+        mention = tuple(words[match.start : match.end])
+        assert match.shares == pytest.approx(counted(examples, mention)[0])
+        assert match.certainty == pytest.approx(counted(examples, mention)[1])
         assert 0.5 <= match.certainty < 1
     before = torch.randn(len(words), 5, generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
     after = interpolated(before, matches, LABELS, weight)
