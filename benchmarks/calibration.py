@@ -16,12 +16,11 @@ from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
-from modeling_retrieveall.evaluation.calibration import calibrate_scores, expected_calibration_error, scored_entities
+from modeling_retrieveall.evaluation.calibration import calibrate_scores, expected_calibration_error, reliability, scored_entities
 from modeling_retrieveall.evaluation.span_f1 import unseen
 from modeling_retrieveall.model.errors import InputError
 
 CORPORA = "germeval2014/de,uner/da_ddt,uner/hr_set,uner/pt_bosque,norne/nb,factrueval/ru,multiner/ta,uner/zh_gsd"
-_BINS = 10
 Row = dict[str, Any]
 
 
@@ -62,17 +61,11 @@ def _row(model: RetrieveAllModel, data: Path, corpus: str, validation: int, limi
         row["error of fitted scores, %"] = expected_calibration_error(*scored_entities(model, test, language))
     except InputError:  # too few entities in the validation sentences
         row["error of fitted scores, %"] = None
-    return {**row, "curve": _curve(scores, correct)}
+    curve = [(round(100 * score, 2), round(100 * share, 2)) for score, share, _ in reliability(scores, correct)]
+    return {**row, "curve": curve}
 
 
-def _curve(scores: list[float], correct: list[bool]) -> list[tuple[float, float]]:
-    """Mean score and share of correct entities, in percent, of ten bins with equal numbers of entities."""
-    ordered = sorted(zip(scores, correct, strict=True))
-    bins = [ordered[number * len(ordered) // _BINS : (number + 1) * len(ordered) // _BINS] for number in range(_BINS)]
-    return [(_percent([score for score, _ in each]), _percent([right for _, right in each])) for each in bins if each]
-
-
-def _percent(values: list[float] | list[bool]) -> float:
+def _percent(values: list[bool]) -> float:
     return round(100 * sum(values) / max(len(values), 1), 2)
 
 

@@ -57,7 +57,7 @@ MAX_ROUTING = 200
 """Maximum number of sentences of each corpus whose vectors ship for routing."""
 RANK = 8
 """Rank of the difference between a language and `mul`."""
-START_SHARES = (0.0, 0.5)
+MUL_SHARES = (0.0, 0.5)
 """Shares of `mul` in the weights of a language. Validation decides: languages that `mul` knows well gain from the average."""
 MAX_VALIDATION = 300
 """Maximum number of validation sentences for choosing between them."""
@@ -187,7 +187,7 @@ def store_best_difference(language: str, data: Path, cards: Path) -> None:
     folder = data / (HUMAN.get(language) or language_panx(language)[0])
     validation = sample_examples(load_examples(str(folder), "validation").examples, MAX_VALIDATION, 0)
     f1 = {}
-    for share in START_SHARES:
+    for share in MUL_SHARES:
         with TemporaryDirectory() as temporary:
             for code in ("mul", language):
                 copytree(cards / code, Path(temporary) / code)

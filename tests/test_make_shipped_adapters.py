@@ -32,7 +32,7 @@ def test_shipped_adapters_have_own_sentences_and_the_difference_to_mul(runs: Pat
     SCRIPT["store_best_difference"]("de", tmp_path / "data", tmp_path / "cards")
     trained, shipped = LanguageAdapter.load(runs / "de"), LanguageAdapter.load(tmp_path / "cards" / "de")
     assert shipped.manifest.training["datasets"] == ["./GermEval 2014 (CC BY 4.0)", "unimelb-nlp/wikiann:de"]
-    assert shipped.manifest.training["start_share"] in SCRIPT["START_SHARES"]
+    assert shipped.manifest.training["mul_share"] in SCRIPT["MUL_SHARES"]
     own = load_examples(str(sentences), "train").examples
     assert shipped.index.examples == own
     assert len(shipped.routing_vectors) == len(trained.sentence_vectors())

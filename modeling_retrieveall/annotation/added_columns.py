@@ -85,18 +85,19 @@ def uncertainty(result: Extraction) -> float:
     return round(max((1 - abs(2 * score - 1) for score in scores), default=0.0), 4)
 
 
-def check_added_columns(names: Iterable[str], prefix: str, source: str) -> None:
+def check_added_columns(names: Iterable[str], prefix: str, source: str, added: Sequence[str] = ADDED_COLUMNS.names) -> None:
     """Checks that no column of the source has the name of an added column.
 
     Args:
         names: The columns of the source.
         prefix: The prefix of the added columns.
         source: How the error message calls the source.
+        added: The names of the added columns, without the prefix.
 
     Raises:
         RecordError: A column has the name of an added column.
     """
     present = set(names)
-    if taken := [name for name in (f"{prefix}{added}" for added in (*ADDED_COLUMNS.names, UNCERTAINTY)) if name in present]:
+    if taken := [f"{prefix}{name}" for name in added if f"{prefix}{name}" in present]:
         advice = "Choose another `prefix`." if prefix else "Set `prefix`, for example to 'retrieveall_'."
         raise RecordError(f"{source} already has {', '.join(map(repr, taken))}, which annotation would overwrite. {advice}")

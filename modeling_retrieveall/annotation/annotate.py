@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from ..model.atomic import check_sources, replacing
 from ..model.errors import InputError
-from .added_columns import UNCERTAINTY, AnnotationModel, annotate_records
+from .added_columns import ADDED_COLUMNS, UNCERTAINTY, AnnotationModel, annotate_records
 from .journal import Journal, target_lock, text_key
 from .model_fingerprint import model_fingerprint
 from .readers import Record, RecordError, Row, read_records, read_tables, suffix_of
@@ -73,9 +73,9 @@ def annotate(
         prefix: Prefix of the added columns ``entities``, ``language`` and ``known``.
         batch_size: Number of sentences decoded together.
         overwrite: Whether to replace an existing target.
-        order: ``"source"``, or ``"uncertain"``: the records whose correction teaches most come first, which are those with a
-            score near 0.5, also of spans that were nearly an entity. They get the column ``uncertainty``. Needs a target in JSON
-            lines and the memory for all records.
+        order: ``"source"``, or ``"uncertain"``: the records with the least certain entities come first. These are the records
+            with a score near 0.5, also of spans that were nearly an entity. Each record gets the column ``uncertainty``. Needs a
+            target in JSON lines and the memory for all records.
         **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
 
     Returns:
@@ -134,7 +134,8 @@ def prepare_annotation(
     if path.is_dir():
         raise RecordError(f"The target {target} is a folder. Give the path of a file.")
     check_sources(path, local_paths([source]))
-    summary = check_source([source], column, prefix, target)
+    added = [*ADDED_COLUMNS.names, *([UNCERTAINTY] if order == "uncertain" else [])]
+    summary = check_source([source], column, prefix, target, added)
     with target_lock(path):
         yield AnnotationJob(source, path, column, prefix, summary, order)
 
@@ -157,9 +158,9 @@ class AnnotationJob:
             JournalError: The journal of the target belongs to another job.
             RecordError: The source has changed while the job was running.
         """
+        journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         if self.order == "uncertain":
             settings["near_misses"] = _LEAST_NEAR_MISS
-        journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         done = resumed = journal.open(text_key(record.text) for record in self._records())
         records = islice(self._records(), done, None)
         bar = {"unit": " records", "initial": done, "total": self.summary.records, "delay": 2, "disable": None}
@@ -178,7 +179,8 @@ class AnnotationJob:
     def _description(self, model: AnnotationModel, settings: Row) -> Row:
         """Everything that the results depend on, by name."""
         filesystem, path = fsspec.core.url_to_fs(self.source)
-        return {"source": filesystem.unstrip_protocol(path), "column": self.column, **model_fingerprint(model), **settings}
+        job = {"source": filesystem.unstrip_protocol(path), "column": self.column, **model_fingerprint(model), **settings}
+        return job if self.order == "source" else {**job, "order": self.order}
 
     def _records(self, text_only: bool = True) -> Iterator[Record]:
         return read_records(self.source, self.column, text_only)

@@ -51,9 +51,10 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
 
 def _adapter_version(adapter: LanguageAdapter) -> str:
     """Repository and commit of an adapter on the Hub; else a checksum of its files and of what was changed since."""
-    if adapter.snapshot and not adapter.edited:
-        return str(adapter.snapshot)
-    checksum = hashlib.sha256(repr((adapter.index.examples, adapter.manifest)).encode() if adapter.edited else b"")
+    changes = repr((adapter.index.examples, adapter.manifest)) if adapter.edited else ""
+    checksum = hashlib.sha256(changes.encode("utf-8", "backslashreplace"))
+    if adapter.snapshot:
+        return f"{adapter.snapshot} {checksum.hexdigest()[:16]}" if changes else str(adapter.snapshot)
     for name in (*INDEX_FILES, *WEIGHT_FILES):
         checksum.update((adapter.path / name).read_bytes())
     return checksum.hexdigest()[:16]

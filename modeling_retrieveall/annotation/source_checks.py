@@ -13,7 +13,7 @@ import fsspec
 import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from .added_columns import check_added_columns
+from .added_columns import ADDED_COLUMNS, check_added_columns
 from .readers import FORMATS, Record, check_text_column, read_records, schema_of_parquet, suffix_of
 from .writers import COLUMN_OUTPUTS, OUTPUTS, check_values, check_words, common_schema, inferred_schema
 
@@ -33,7 +33,9 @@ class SourceSummary:
     schema: pa.Schema | None
 
 
-def check_source(files: Sequence[str], column: str | None, prefix: str, target: str) -> SourceSummary:
+def check_source(
+    files: Sequence[str], column: str | None, prefix: str, target: str, added: Sequence[str] = ADDED_COLUMNS.names
+) -> SourceSummary:
     """Reads all records of a source and checks that they can be annotated and written.
 
     Args:
@@ -41,6 +43,7 @@ def check_source(files: Sequence[str], column: str | None, prefix: str, target: 
         column: See :func:`read_records`.
         prefix: The prefix of the added columns.
         target: The target; its suffix is the output format.
+        added: The names of the added columns.
 
     Raises:
         RecordError: A file or a record cannot be read, cannot be written in the output format, or has a column with the name of
@@ -65,7 +68,7 @@ def check_source(files: Sequence[str], column: str | None, prefix: str, target: 
     if counter.records:
         check_text_column(counter.names, column, f"{source}, record 1")
     if suffix in COLUMN_OUTPUTS:
-        check_added_columns(counter.names, prefix, source)
+        check_added_columns(counter.names, prefix, source, added)
     if schema is not None and not schemas:
         check_values(records(), schema)
     return SourceSummary(counter.records, counter.without_text, schema)

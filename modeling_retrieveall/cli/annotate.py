@@ -50,7 +50,7 @@ def annotate(
     batch_size: Annotated[int, typer.Option(min=1, help="Number of sentences decoded together.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     order: Annotated[
-        str, typer.Option(help="`source`, or `uncertain`: the texts whose correction teaches most come first (.jsonl only).")
+        str, typer.Option(help="`source`, or `uncertain`: the texts with the least certain entities come first (.jsonl only).")
     ] = "source",
     dtype: Dtype = "auto",
     device: Device = "auto",

@@ -36,18 +36,30 @@ def check_can_be_written(loaded: "RetrieveAllModel", language: str, model: str, 
 
     Raises:
         InputError: The adapter is inside of the package or on the Hub, and there is no ``--output``.
+        FileExistsError: There is something at ``--output``.
+        OSError: The folder cannot be written.
     """
+    from ..model.atomic import check_writable
     from ..model.model_source import SHIPPED
 
-    if output is None and (model == SHIPPED or adapter_of(loaded, language).snapshot):
+    adapter = adapter_of(loaded, language)
+    if output is None and (model == SHIPPED or adapter.snapshot):
         raise InputError(
             f"The adapter of {language!r} is not in a folder of yours. Give --output with a folder for the changed adapter."
         )
+    if output and output.exists():
+        raise FileExistsError(f"{output} exists already. To change an adapter there, give --model {output} without --output.")
+    check_writable(output or adapter.path)
 
 
 def write_changed(loaded: "RetrieveAllModel", language: str, output: Path | None) -> Path:
     """Writes a changed adapter to its own folder or to ``--output``; returns the folder."""
+    from ..hub.cards import write_card
+    from ..model.language_adapter import LanguageAdapter
+
     adapter = adapter_of(loaded, language)
     target = (output or adapter.path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
     adapter.copy_to(target.parent, target.name)
+    write_card(LanguageAdapter.load(target))
     return target

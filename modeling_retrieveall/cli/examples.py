@@ -1,13 +1,15 @@
 """``retrieveall examples``: add, list and remove the labelled examples of a language, without training."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..model.errors import InputError
 from .changed_adapter import Output, adapter_of, check_can_be_written, write_changed
-from .console import escaped, plain_errors, standard_output, table
+from .console import escaped, plain_errors, quiet_libraries, standard_output, table
 from .options import Base, Device, Dtype, Model, Quantization, Revision, TagNames, TagsColumn, TokensColumn, load
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ examples_app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-Dataset = Annotated[str, typer.Argument(help="Labelled sentences: a file, a folder or a dataset of the Hub, as for `train`.")]
+Dataset = Annotated[str, typer.Argument(help="Labelled sentences: a file, or the `train` split of a folder or dataset.")]
 Language = Annotated[str, typer.Option(help="The language of the examples.")]
 
 
@@ -85,18 +87,33 @@ def list_(
     model: Model = "shipped",
     revision: Revision = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of examples to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per example, which `remove` can read.")] = False,
 ) -> None:
     """Show the examples of a language, the newest first.
 
     Example: `retrieveall examples list --language de --limit 5`
     """
-    loaded = load(model, revision, None, [], "auto", "cpu", None)
-    examples = adapter_of(loaded, language).index.examples
+    from ..data.writing import to_spacy
+    from ..model.language_adapter import LanguageAdapter
+    from ..model.manifest import matching_code
+    from ..model.model_source import resolve_model
+
+    quiet_libraries()
+    adapters = resolve_model(model, revision=revision).adapters
+    code = matching_code(language, adapters)
+    if code not in adapters:
+        raise InputError(f"No adapter for language {language!r}. There are: {', '.join(sorted(adapters))}.")
+    examples = LanguageAdapter.load(adapters[code]).index.examples
     rows = table("sentence", "entities", title=f"{min(limit, len(examples))} of {len(examples)} examples of {language}")
     for example in examples[: -limit - 1 : -1]:
         entities = [example.sentence.entity(span) for span in example.spans]
-        rows.add_row(escaped(example.sentence.text), escaped(", ".join(f"{each.text} = {each.label}" for each in entities)))
-    standard_output().print(rows)
+        if as_json:
+            typer.echo(json.dumps(to_spacy(example.sentence.text, entities, {}), ensure_ascii=False))
+        else:
+            named = ", ".join(f"{each.text} = {each.label}" for each in entities)
+            rows.add_row(escaped(example.sentence.text), escaped(named))
+    if not as_json:
+        standard_output().print(rows)
 
 
 def _read(dataset: str, tokens: str | None, tags: str | None, tag_names: str | None) -> "Sequence[Example]":
@@ -109,4 +126,4 @@ def _read(dataset: str, tokens: str | None, tags: str | None, tag_names: str | N
 def _report(loaded: "RetrieveAllModel", language: str, output: Path | None, what: str) -> None:
     """Writes the changed adapter, and prints what was done."""
     target = write_changed(loaded, language, output)
-    typer.echo(f"{what}; {target} has {len(adapter_of(loaded, language).index.examples)}.")
+    typer.echo(f"{what}; {target} has {len(adapter_of(loaded, language).index.examples)} examples.")

@@ -56,7 +56,7 @@ def extract(
         typer.Option(
             min=0,
             max=1,
-            help="With --json: also print spans with at least this score that are no entities.",
+            help="With --json: also print spans with at least this score that nearly are entities; complete for tags only.",
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Number of sentences decoded together.")] = None,

@@ -46,6 +46,7 @@ _SETTINGS = {
     "steps": "Optimizer steps",
     "learning_rate": "Peak learning rate",
     "start_share": "Share of the initial adapter in the averaged weights",
+    "mul_share": "Share of `mul` in the stored weights",
     "rank": "LoRA rank",
     "lora_alpha": "LoRA alpha",
     "batch_size": "Maximum batch size, in sentences",

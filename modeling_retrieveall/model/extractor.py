@@ -191,6 +191,17 @@ class Extractor:
                 self._registry.replace_index(adapter.language, left)
             return removed
 
+    def decoding_of(self, language: str) -> Decoding:
+        """How the sentences of a language are decoded when the caller does not choose."""
+        return self._decoding(Route.certain(self._registry.adapter(language).language), self.config.decoding)
+
+    def set_score_calibration(self, language: str, decoding: Decoding, calibration: ScoreCalibration) -> None:
+        """Calibrates the scores of a language from now on."""
+        with self.lock:
+            manifest = self._registry.adapter(language).manifest
+            numbers = {**manifest.score_calibration, decoding: [calibration.slope, calibration.intercept]}
+            self._registry.replace_manifest(manifest.language, replace(manifest, score_calibration=numbers))
+
     # The stages, in order
 
     def _read(self, texts: Sequence[Text], request: Request) -> tuple[Sequence[str] | None, list[Window]]:
@@ -216,7 +227,9 @@ class Extractor:
         answers = iter(self.backend.decode([each for each in prepared if each], batch_size, progress.update))
         decoded: list[tuple[SentenceResult, Answer | None]] = []
         for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
-            answer = self._calibrated(next(answers), sentence) if sentence else None
+            answer = next(answers) if sentence else None
+            if answer and sentence and request.calibrated:
+                answer = self._calibrated(answer, sentence)
             details = self._details(posterior, sentence, answer) if request.details else None
             decoded.append((SentenceResult(window.start, window.end, route, details), answer))
         return decoded
@@ -320,7 +333,7 @@ class Extractor:
     # What the stages need
 
     def _calibrated(self, answer: Answer, sentence: PreparedSentence) -> Answer:
-        """The answer with the scores of the adapter's calibration, if it has one for this decoding."""
+        """The answer with calibrated scores, if the adapter of the most probable language has a calibration for this decoding."""
         manifest = self._registry.adapters[sentence.route.adapters[0]].manifest
         numbers = manifest.score_calibration.get(sentence.decoding)
         if numbers is None:

@@ -90,8 +90,8 @@ class LanguageAdapter:
 
     @property
     def source(self) -> str:
-        """The origin of the adapter: ``"someone/retrieveall-de@<commit>"`` or a folder."""
-        return str(self.snapshot or self._given)
+        """The origin of the adapter: ``"someone/retrieveall-de@<commit>"`` or a folder; "changed" if it was changed since."""
+        return f"{self.snapshot or self._given}{' (changed)' if self.edited else ''}"
 
     @property
     def pin(self) -> str | None:
@@ -138,6 +138,7 @@ class LanguageAdapter:
                     self.with_manifest(replace(self.manifest, multilingual_sha256=None)).save_index(written)
         elif self.edited:
             self.save_index(self.path)
+            self.edited = False
         return name
 
     def write_lora(self, folder: Path) -> None:

@@ -5,7 +5,6 @@
 """
 
 import json
-import math
 import re
 import reprlib
 from collections.abc import Collection
@@ -141,8 +140,11 @@ def check_label(label: object) -> None:
         )
 
 
-def _is_finite(number: object) -> bool:
-    return isinstance(number, int | float) and math.isfinite(number)
+def _is_calibration(numbers: object) -> bool:
+    if not isinstance(numbers, list) or len(numbers) != 2 or not all(isinstance(number, float) for number in numbers):
+        return False
+    slope, intercept = numbers
+    return bool(0 < slope <= LIMITS.calibration and abs(intercept) <= LIMITS.calibration)
 
 
 def _check(manifest: Manifest) -> None:
@@ -165,8 +167,9 @@ def _check(manifest: Manifest) -> None:
     if not all(isinstance(result, dict) for result in manifest.metrics):
         raise TypeError(f"metrics is {reprlib.repr(manifest.metrics)}, not a list of objects")
     for decoding, numbers in manifest.score_calibration.items():
-        if not isinstance(numbers, list) or len(numbers) != 2 or not all(_is_finite(number) for number in numbers):
-            raise ValueError(f"score_calibration of {decoding!r} is {reprlib.repr(numbers)}, not a slope and an intercept")
+        if decoding not in DECODINGS or not _is_calibration(numbers):
+            found = reprlib.repr(manifest.score_calibration)
+            raise ValueError(f"score_calibration is {found}, not a slope above 0 and an intercept for each decoding")
     if not manifest.decodings or not all(decoding in DECODINGS for decoding in manifest.decodings):
         raise ValueError(f"decodings is {reprlib.repr(manifest.decodings)}; the possible ones are {', '.join(DECODINGS)}")
     if len(manifest.entity_types) > LIMITS.labels:

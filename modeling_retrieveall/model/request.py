@@ -40,6 +40,7 @@ class Request:
         batch_size: Maximum number of sentences that are decoded together; the configuration decides when ``None``.
         details: Whether the results keep prompts and retrieved examples.
         near_misses: Minimum score of spans that are no entities but nearly are; none are returned when ``None``.
+        calibrated: Whether scores are calibrated, for adapters that have a calibration.
     """
 
     language: str | Sequence[str] | None = None
@@ -50,6 +51,7 @@ class Request:
     batch_size: int | None = None
     details: bool = False
     near_misses: float | None = None
+    calibrated: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int | None):
@@ -57,8 +59,10 @@ class Request:
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; give at least 1.")
         _check_threshold(self.threshold)
-        if self.near_misses is not None and not (_is_number(self.near_misses) and 0 <= self.near_misses <= 1):
-            raise InputError(f"near_misses is {self.near_misses!r}; give a probability between 0 and 1.")
+        if not isinstance(self.near_misses, int | float | None):
+            raise InputTypeError(f"near_misses is {self.near_misses!r}; give a number.")
+        if self.near_misses is not None and not 0 <= self.near_misses <= 1:
+            raise InputError(f"near_misses is {self.near_misses}; give a probability between 0 and 1.")
         if isinstance(self.labels, str) or not isinstance(self.labels, Sequence | None):
             raise InputTypeError(f'labels is {self.labels!r}; give a list of entity types, such as ["PER"].')
         if self.decoding not in (None, "auto", *DECODINGS):
@@ -104,13 +108,9 @@ class Request:
         return set(self.labels or ()) | set(self.threshold if isinstance(self.threshold, Mapping) else ())
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
 def _check_threshold(threshold: Any) -> None:
     for value in threshold.values() if isinstance(threshold, Mapping) else [threshold]:
-        if not _is_number(value):
+        if not isinstance(value, int | float):
             raise InputTypeError(f'threshold is {threshold!r}; give a number, or numbers by entity type, such as {{"PER": 0.5}}.')
         if not 0 <= value <= 1:
             raise InputError(f"threshold is {threshold}; give a probability between 0 and 1.")

@@ -9,6 +9,7 @@ The score of an entity is a product of token probabilities, and models are usual
 True
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 _SURE = 1e-6  # scores are kept this far from 0 and 1, where the logit is infinite
 _PRIOR = 1.0  # weight of the assumption that scores are calibrated already, in entities
 _STEPS = 100
-_LEAST_SLOPE = 0.05  # above 0, so that the order of scores stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class ScoreCalibration:
 
     def __call__(self, score: float) -> float:
         """The calibrated score."""
-        x = torch.tensor(score, dtype=torch.float64).logit(_SURE)
-        return float(torch.sigmoid(self.slope * x + self.intercept))
+        score = min(max(score, _SURE), 1 - _SURE)
+        return 1 / (1 + math.exp(-self.slope * math.log(score / (1 - score)) - self.intercept))
 
     @classmethod
     def fit(cls, scores: Sequence[float], correct: Sequence[bool]) -> "ScoreCalibration":
@@ -49,18 +49,18 @@ class ScoreCalibration:
         """
         x = torch.tensor(scores, dtype=torch.float64).logit(_SURE)
         labels = torch.tensor(correct, dtype=torch.float64)
-        start = torch.tensor([1.0, 0.0], dtype=torch.float64)
-        weights = start.clone().requires_grad_()
+        # The logarithm of the slope, so that the order of scores stays, and the intercept.
+        weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
         optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
-            errors = binary_cross_entropy_with_logits(weights[0] * x + weights[1], labels, reduction="sum")
-            value = errors + _PRIOR / 2 * (weights - start).square().sum()
+            errors = binary_cross_entropy_with_logits(weights[0].exp() * x + weights[1], labels, reduction="sum")
+            value = errors + _PRIOR / 2 * weights.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
         with torch.enable_grad():
             optimizer.step(loss)  # type: ignore[no-untyped-call]
-        slope, intercept = weights.tolist()
-        return cls(max(slope, _LEAST_SLOPE), intercept)
+        logarithm, intercept = weights.tolist()
+        return cls(math.exp(logarithm), intercept)

@@ -31,7 +31,7 @@ valid in BIO (Viterbi 1967).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, product
 from math import prod
 from typing import Any
 
@@ -49,6 +49,8 @@ from .known_mentions import MentionMatch, interpolated
 from .lora_bank import LoraBank
 from .prompting import Prompt
 
+Probabilities = Sequence[Sequence[float]]
+"""The probability of each tag, for each word."""
 _NEARLY = 0.05
 """Least probability of the first tag of a span that was nearly chosen."""
 
@@ -171,7 +173,8 @@ class Tagger:
                 for row, of_row in zip(rows, self._log_probabilities([at_words[row] for row in rows], key), strict=True)
             ]
             for row, tags, of_row in zip(rows, viterbi(log_probabilities), log_probabilities, strict=True):
-                spans, near_misses = list(_scored_spans(tags, of_row.exp(), key)), _near_misses(tags, of_row.exp(), key)
+                probabilities = of_row.exp().tolist()
+                spans, near_misses = list(_scored_spans(tags, probabilities, key)), _near_misses(tags, probabilities, key)
                 answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans, near_misses)
         return [answers[row] for row in range(len(prompts))]
 
@@ -251,9 +254,8 @@ def _path(scores: Sequence[Tensor], origins: Sequence[Tensor], row: int, length:
     return path[::-1]
 
 
-def _scored_spans(tags: Sequence[int], probabilities: Tensor, labels: Sequence[str]) -> Iterator[ScoredSpan]:
-    """The spans of valid tags and their scores; ``probabilities`` is ``[words, tags]``."""
-    of_word = probabilities.tolist()
+def _scored_spans(tags: Sequence[int], of_word: Probabilities, labels: Sequence[str]) -> Iterator[ScoredSpan]:
+    """The spans of valid tags and their scores."""
     start = 0
     while start < len(tags):
         end = start + 1
@@ -264,22 +266,23 @@ def _scored_spans(tags: Sequence[int], probabilities: Tensor, labels: Sequence[s
         start = end
 
 
-def _near_misses(tags: Sequence[int], probabilities: Tensor, labels: Sequence[str]) -> list[ScoredSpan]:
-    """Spans of words that are tagged O, the most probable first among those that overlap; in order.
+def _near_misses(tags: Sequence[int], of_word: Probabilities, labels: Sequence[str]) -> list[ScoredSpan]:
+    """Spans of words that are tagged O. Of spans that overlap, only the most probable one is returned.
 
     Args:
         tags: The tag of each word.
-        probabilities: ``[words, tags]``.
+        of_word: The probability of each tag, for each word.
         labels: The labels of the tags.
     """
-    of_word = probabilities.tolist()
     candidates = []
-    for start, begin in (probabilities[:, 1 : 1 + len(labels)] >= _NEARLY).nonzero().tolist():
-        end, inside = start + 1, 1 + begin + len(labels)
+    for start, tag in product(range(len(tags)), range(1, 1 + len(labels))):
+        if tags[start] or of_word[start][tag] < _NEARLY:
+            continue
+        end, inside = start + 1, tag + len(labels)
         while end < len(tags) and of_word[end][inside] >= 0.5:
             end += 1
         if not any(tags[start:end]):
-            candidates.append(_scored(start, end, 1 + begin, of_word, labels))
+            candidates.append(_scored(start, end, tag, of_word, labels))
     chosen: list[ScoredSpan] = []
     for candidate in sorted(candidates, key=lambda scored: -scored.score):
         if all(candidate.span.end <= other.span.start or other.span.end <= candidate.span.start for other in chosen):
@@ -287,7 +290,7 @@ def _near_misses(tags: Sequence[int], probabilities: Tensor, labels: Sequence[st
     return sorted(chosen, key=lambda scored: scored.span.start)
 
 
-def _scored(start: int, end: int, tag: int, of_word: list[list[float]], labels: Sequence[str]) -> ScoredSpan:
+def _scored(start: int, end: int, tag: int, of_word: Probabilities, labels: Sequence[str]) -> ScoredSpan:
     """A span that begins with a tag B-, and the probability of its tags and of its end."""
     inside = tag + len(labels)
     score = of_word[start][tag] * prod(of_word[word][inside] for word in range(start + 1, end))

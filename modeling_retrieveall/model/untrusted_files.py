@@ -56,6 +56,7 @@ class Limits:
         lora_alpha: Absolute value of ``lora_alpha``.
         lora_update: Norm of A times norm of B times scaling. It is about 10 in the shipped adapters, and float32 does not
             overflow at this limit.
+        calibration: Slope and absolute intercept of a calibration of scores.
         alpha_patterns: Entries of ``alpha_pattern``. Each is compared with the name of every adapted module.
         pattern_choices: Alternatives (``|``) in one entry of ``alpha_pattern``.
         error_characters: Characters of a library's error message that are passed on, because it may quote the file.
@@ -74,6 +75,7 @@ class Limits:
     vector_component: float = 1e9
     lora_alpha: float = 1e6
     lora_update: float = 1e6
+    calibration: float = 100.0
     alpha_patterns: int = 256
     pattern_choices: int = 10
     error_characters: int = 300

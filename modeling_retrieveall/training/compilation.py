@@ -15,7 +15,7 @@ from ..model.base_llm import decoder_layers
 from ..model.errors import InputError
 from ..model.int8_linear import Int8Product
 
-_COMPILATIONS_PER_LAYER = 8  # PyTorch's limit for all layers together
+_COMPILATIONS_PER_LAYER = 8  # PyTorch allows 8 compilations of one function, and all layers share that function
 
 
 def compiled_layers(base: PreTrainedModel, enabled: bool) -> AbstractContextManager[Any]:

@@ -425,3 +425,11 @@ def test_uncertainty_is_that_of_the_score_nearest_to_one_half() -> None:
     assert uncertainty(Extraction("", [], [], [])) == 0
     assert uncertainty(Extraction("", [entity(0.9), entity(0.98)], [], [])) == pytest.approx(0.2)
     assert uncertainty(Extraction("", [entity(0.9)], [], [entity(0.4)])) == pytest.approx(0.8)
+
+
+def test_a_column_named_uncertainty_is_kept_unless_it_would_be_overwritten(tagger: RetrieveAllModel, tmp_path: Path) -> None:
+    source = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn", "uncertainty": 5}])
+    annotate(tagger, str(source), str(tmp_path / "out.jsonl"))
+    assert read(tmp_path / "out.jsonl")[0]["uncertainty"] == 5
+    with pytest.raises(RecordError, match="already has 'uncertainty'"):
+        annotate(tagger, str(source), str(tmp_path / "ordered.jsonl"), order="uncertain")

@@ -15,6 +15,9 @@ def test_the_calibrated_adapter_is_written(run: Run, model: Path, tmp_path: Path
     assert "Their expected calibration error was" in output
     assert LanguageAdapter.load(tmp_path / "mine").manifest.score_calibration
     assert not LanguageAdapter.load(model).manifest.score_calibration
+    code, _, error = run("calibrate", data, "--language", "de", "--model", model, "--output", tmp_path / "mine")
+    assert code != 0
+    assert "exists already" in error
 
 
 def test_near_misses_are_printed_as_json(run: Run, model: Path) -> None:

@@ -53,6 +53,26 @@ def test_the_changed_adapter_can_be_written_to_another_folder(run: Run, model: P
     assert code == 0
 
 
+def test_an_adapter_at_the_output_is_not_replaced(run: Run, copied: Path, model: Path, dataset: Path) -> None:
+    before = keys(copied)
+    code, _, error = run("examples", "add", dataset, "--language", "de", "--model", model, "--output", copied)
+    assert code != 0
+    assert (
+        f"give --model {copied} without --output" in " ".join(error.split()).replace("- ", "-").replace("/ ", "/")
+        or "exists" in error
+    )
+    assert keys(copied) == before
+
+
+def test_the_listed_examples_can_be_removed(run: Run, copied: Path, tmp_path: Path) -> None:
+    before = keys(copied)
+    _, output, _ = run("examples", "list", "--language", "de", "--model", copied, "--limit", 3, "--json")
+    (tmp_path / "some.jsonl").write_text(output, encoding="utf-8")
+    _, output, _ = run("examples", "remove", tmp_path / "some.jsonl", "--language", "de", "--model", copied)
+    assert "Removed 3 examples" in output
+    assert keys(copied) == before[:-3]
+
+
 def test_an_adapter_in_the_package_is_not_changed(run: Run, dataset: Path) -> None:
     code, _, error = run("examples", "add", dataset, "--language", "de")
     assert code == 2

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.annotation.model_fingerprint import model_fingerprint
+from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.encoder import SentenceVectors
 from modeling_retrieveall.model.entities import Example, Sentence, Span
 from modeling_retrieveall.model.errors import InputError, InputTypeError
 from modeling_retrieveall.model.retrieval import ExampleIndex
 from tests.adapter_folders import copy_adapter
+from tests.local_hub import LocalHub
 
 TEXT = "Herr Zzyzx besuchte Qqxland."
 WORDS = Sentence.from_text("Zzyzx wohnt in Qqxland.")
@@ -176,3 +178,23 @@ def test_adding_and_removing_keep_an_index_consistent(before: list[tuple[str, bo
         assert vector.equal(VECTOR + ord(mention.text))
     smaller = bigger.without({(word,) for word, _ in added})
     assert [e.key for e in smaller.examples] == [word for word, _ in first if word not in dict(added)]
+
+
+def test_an_adapter_from_the_hub_can_be_changed(hub: LocalHub, folder: Path, tmp_path: Path) -> None:
+    push_adapter(folder / "de", "ann/retrieveall-de")
+    model = RetrieveAllModel.from_pretrained("ann/retrieveall-de")
+    before = model_fingerprint(model)["languages"]["de"]
+    model.add_examples("de", [NEW])
+    assert model_fingerprint(model)["languages"]["de"].startswith(f"{before} ")
+    assert model.languages["de"].endswith("(changed)")
+    model.save_pretrained(tmp_path / "saved")
+    assert labelled(RetrieveAllModel.from_pretrained(tmp_path / "saved").adapters["de"])[-1] == (NEW.key, NEW.spans)
+
+
+def test_a_model_that_was_saved_in_its_own_folder_is_no_longer_changed(model: RetrieveAllModel, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "saved")
+    loaded = RetrieveAllModel.from_pretrained(tmp_path / "saved")
+    loaded.add_examples("de", [NEW])
+    loaded.save_pretrained(tmp_path / "saved")
+    assert model_fingerprint(loaded) == model_fingerprint(RetrieveAllModel.from_pretrained(tmp_path / "saved"))
+    assert copy.deepcopy(loaded).adapters["de"].index.examples[-1].key == NEW.key

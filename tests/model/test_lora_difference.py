@@ -111,7 +111,7 @@ def test_a_difference_can_be_averaged_with_the_multilingual_adapter(folders: Pat
         parent = tmp_path / str(share)
         shutil.copytree(folders / "mul", parent / "mul")
         shutil.copytree(tmp_path / "whole", parent / "de")
-        store_difference(parent / "de", rank=16, start_share=share)
+        store_difference(parent / "de", rank=16, mul_share=share)
     (name, *_), multilingual = LanguageAdapter.load(folders / "mul").lora_shapes().a, LanguageAdapter.load(folders / "mul")
     updates = []
     for adapter in (multilingual, *(LanguageAdapter.load(tmp_path / share / "de") for share in ("0.5", "0.0"))):

@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.loading import load_examples
-from modeling_retrieveall.evaluation.calibration import calibrate_scores, expected_calibration_error, scored_entities
+from modeling_retrieveall.evaluation.calibration import (
+    calibrate_scores,
+    expected_calibration_error,
+    reliability,
+    scored_entities,
+)
+from modeling_retrieveall.evaluation.span_f1 import unseen
 from modeling_retrieveall.model.entities import Span
-from modeling_retrieveall.model.errors import AdapterError, InputError
+from modeling_retrieveall.model.errors import AdapterError, InputError, InputTypeError
 from modeling_retrieveall.model.score_calibration import ScoreCalibration
 from modeling_retrieveall.model.tagging import _near_misses
 from tests.adapter_folders import copy_adapter, edit_manifest
@@ -53,7 +59,7 @@ def test_near_misses_by_hand() -> None:
     probabilities = torch.tensor(
         [[0.6, 0.0, 0.4, 0.0, 0.0], [0.5, 0.0, 0.1, 0.0, 0.4], [0.0, 1.0, 0.0, 0.0, 0.0], [0.96, 0.04, 0.0, 0.0, 0.0]]
     )
-    scores = {found.span: round(found.score, 3) for found in _near_misses([0, 0, 1, 0], probabilities, LABELS)}
+    scores = {found.span: round(found.score, 3) for found in _near_misses([0, 0, 1, 0], probabilities.tolist(), LABELS)}
     assert scores == {Span(0, 1, "PER"): 0.24, Span(1, 2, "PER"): 0.1}
 
 
@@ -79,9 +85,9 @@ def test_near_misses_are_returned_on_request_and_overlap_with_no_entity(model: R
     assert len(everything.to_dict()["near_misses"]) == len(everything.near_misses)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.5, "high"])
-def test_near_misses_is_a_probability(model: RetrieveAllModel, value: object) -> None:
-    with pytest.raises(InputError, match=f"near_misses is {value!r}"):
+@pytest.mark.parametrize(("value", "error"), [(-0.1, InputError), (1.5, InputError), ("high", InputTypeError)])
+def test_near_misses_is_a_probability(model: RetrieveAllModel, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"near_misses is {value!r}"):
         model.extract(TEXT, near_misses=value)  # type: ignore[call-overload]
 
 
@@ -90,25 +96,37 @@ def test_a_calibration_changes_scores_only_and_is_saved(model: RetrieveAllModel,
     before = model.extract(TEXT, language="de").entities
     report = calibrate_scores(model, examples, "de")
     assert report.n_entities >= 20
+    assert report.n_dropped == len(examples) - len(unseen(model, examples))
     assert report.error_after <= report.error_before
     after = model.extract(TEXT, language="de").entities
     assert [(e.text, e.label) for e in after] == [(e.text, e.label) for e in before]
     assert [e.score for e in after] != [e.score for e in before]
     again = calibrate_scores(model, examples, "de")  # fitted to the scores of the model, not to calibrated ones
-    assert again == report
+    assert (again.error_before, again.error_after) == (report.error_after, report.error_after)
     model.save_pretrained(tmp_path / "saved")
     loaded = RetrieveAllModel.from_pretrained(tmp_path / "saved")
     assert loaded.extract(TEXT, language="de").entities == after
     assert scored_entities(loaded, examples[:10], "de") == scored_entities(model, examples[:10], "de")
 
 
-def test_too_few_entities_are_refused(model: RetrieveAllModel) -> None:
-    with pytest.raises(InputError, match="0 entities were extracted from the sentences that the adapter was not trained on"):
+def test_too_few_entities_are_refused_and_nothing_changes(model: RetrieveAllModel) -> None:
+    with pytest.raises(InputError, match="0 correct and 0 wrong entities were extracted; at least 10 of each are needed"):
         calibrate_scores(model, [], "de")
+    assert not model.adapters["de"].edited
 
 
-@pytest.mark.parametrize("numbers", [[1.0], [1.0, float("nan")], "10", [None, 0]])
+def test_the_error_of_equal_scores_is_that_of_their_mean() -> None:
+    assert expected_calibration_error([0.9] * 10, [True] * 8 + [False] * 2) == 10
+    assert expected_calibration_error([0.9] * 1000, [True] * 900 + [False] * 100) == 0
+    assert expected_calibration_error([], []) == 0
+    bins = reliability([0.2, 0.4] * 10, [False, True] * 10)
+    assert [(round(score, 3), share, count) for score, share, count in bins] == [(0.2, 0.0, 10), (0.4, 1.0, 10)]
+
+
+@pytest.mark.parametrize(
+    "numbers", [[1.0], [1.0, float("nan")], "10", [None, 0.0], [10**300, 0], [0.0, 0.0], [-1.0, 0.0], [1.0, 1e9], [True, False]]
+)
 def test_a_damaged_calibration_is_refused(model: RetrieveAllModel, tmp_path: Path, numbers: object) -> None:
     edit_manifest(tmp_path / "adapters" / "de", score_calibration={"tags": numbers})
-    with pytest.raises(AdapterError, match="score_calibration of 'tags' is"):
+    with pytest.raises(AdapterError, match=r"score_calibration is .*, not a slope above 0"):
         LanguageAdapter.load(tmp_path / "adapters" / "de")

@@ -374,8 +374,13 @@ def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> floa
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_compilation_does_not_change_the_result(arguments: AdapterTrainingArguments, tmp_path: Path) -> None:
-    arguments = replace(arguments, max_steps=3, early_stopping_patience=1)
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_compilation_does_not_change_the_result(
+    arguments: AdapterTrainingArguments, tmp_path: Path, quantization: str | None
+) -> None:
+    arguments = replace(arguments, max_steps=3, early_stopping_patience=1, quantization=quantization)
+    limit = torch._dynamo.config.recompile_limit
     plain = weights(train(arguments))
     compiled = weights(train(replace(arguments, output_dir=str(tmp_path / "compiled"), torch_compile=True)))
     assert all(torch.allclose(tensor.float(), compiled[name].float(), atol=1e-3) for name, tensor in plain.items())
+    assert torch._dynamo.config.recompile_limit == limit
