@@ -93,7 +93,7 @@ def test_a_model_is_not_saved_over_its_base_llm(saved: Path, tiny_base: Path, tm
     assert contents(base) == contents(tiny_base)
 
 
-@pytest.mark.parametrize("fails", ["shutil.copyfile", "modeling_retrieveall.model.modeling_retrieveall.custom_object_save"])
+@pytest.mark.parametrize("fails", ["shutil.copyfile", "modeling_retrieveall.model.saving.custom_object_save"])
 def test_a_full_disk_leaves_the_earlier_model_unchanged(
     saved: Path, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
