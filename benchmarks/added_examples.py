@@ -74,12 +74,12 @@ def _with_labels(example: Example, labels: set[str]) -> Example:
 
 def _added(model: RetrieveAllModel, language: str, sentences: list[Example], test: list[Example]) -> Row:
     """The scores with the sentences among the examples of the language."""
-    index = model.adapters[language].index
+    adapter = model.adapters[language]
     model.add_examples(language, sentences)
     try:
         return f1_columns(predict(model, test, language, oracle_routing=True))
     finally:
-        model._registry.replace_index(language, index)
+        model._registry.replace(adapter)
 
 
 def _trained(

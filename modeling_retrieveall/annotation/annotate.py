@@ -31,8 +31,6 @@ from .writers import OUTPUTS, WRITERS
 BATCHES_PER_CHUNK = 16
 """Number of batches in a chunk. The model sorts the sentences of a chunk by length, which reduces padding."""
 
-_LEAST_NEAR_MISS = 0.05
-
 Order = Literal["source", "uncertain"]
 
 
@@ -160,7 +158,7 @@ class AnnotationJob:
         """
         journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         if self.order == "uncertain":
-            settings["near_misses"] = _LEAST_NEAR_MISS
+            settings["near_misses"] = 0.0  # all that are known
         done = resumed = journal.open(text_key(record.text) for record in self._records())
         records = islice(self._records(), done, None)
         bar = {"unit": " records", "initial": done, "total": self.summary.records, "delay": 2, "disable": None}

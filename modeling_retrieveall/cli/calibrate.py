@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from .changed_adapter import Output, check_can_be_written, write_changed
+from .changed_adapter import Output, check_can_be_written, stored_adapter, write_changed
 from .console import plain_errors
 from .options import Base, Device, Dtype, Model, Quantization, Revision, TagNames, TagsColumn, TokensColumn, load
 
@@ -37,10 +37,10 @@ def calibrate(
 
     columns = ColumnNames.from_options(tokens_column, tags_column, tag_names)
     examples = load_examples(dataset, split, columns).examples
+    check_can_be_written(stored_adapter(model, revision, language), model, output)
     loaded = load(model, revision, base, [], dtype, device, quantization)
-    check_can_be_written(loaded, language, model, output)
     report = calibrate_scores(loaded, examples, language)
-    target = write_changed(loaded, language, output)
+    target = write_changed(loaded._registry.adapter(language), output)
     typer.echo(
         f"Calibrated {target} with {report.n_entities} entities, {report.n_correct} of them correct. Their expected calibration "
         f"error was {report.error_before} % and is {report.error_after} %; on other sentences it is higher. {report.n_dropped} "

@@ -1,4 +1,4 @@
-"""Writing an adapter that a command has changed."""
+"""Finding the adapter that a command changes, and writing the changed one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,31 +6,44 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..model.errors import InputError
+from .console import quiet_libraries
 
 if TYPE_CHECKING:
     from ..model.language_adapter import LanguageAdapter
-    from ..model.modeling_retrieveall import RetrieveAllModel
 
 Output = Annotated[
     Path | None, typer.Option(help="Write the changed adapter to this folder. By default the folder of the adapter is changed.")
 ]
 
 
-def adapter_of(loaded: "RetrieveAllModel", language: str) -> "LanguageAdapter":
-    """The adapter of a language.
+def stored_adapter(model: str, revision: str | None, language: str) -> "LanguageAdapter":
+    """The adapter of a language, which is read without the base LLM.
+
+    Args:
+        model: The value of ``--model``.
+        revision: The value of ``--revision``.
+        language: The language.
 
     Raises:
         InputError: The model does not have the language.
     """
-    return loaded._registry.adapter(language)
+    from ..model.language_adapter import LanguageAdapter
+    from ..model.manifest import matching_code
+    from ..model.model_source import resolve_model
+
+    quiet_libraries()
+    adapters = resolve_model(model, revision=revision).adapters
+    code = matching_code(language, adapters)
+    if code not in adapters:
+        raise InputError(f"No adapter for language {language!r}. There are: {', '.join(sorted(adapters))}.")
+    return LanguageAdapter.load(adapters[code])
 
 
-def check_can_be_written(loaded: "RetrieveAllModel", language: str, model: str, output: Path | None) -> None:
-    """Checks before any work is done that an adapter can be changed.
+def check_can_be_written(adapter: "LanguageAdapter", model: str, output: Path | None) -> None:
+    """Checks before any work is done that a changed adapter can be written.
 
     Args:
-        loaded: The model.
-        language: The language of the adapter.
+        adapter: The adapter.
         model: The value of ``--model``.
         output: The value of ``--output``.
 
@@ -42,24 +55,28 @@ def check_can_be_written(loaded: "RetrieveAllModel", language: str, model: str, 
     from ..model.atomic import check_writable
     from ..model.model_source import SHIPPED
 
-    adapter = adapter_of(loaded, language)
     if output is None and (model == SHIPPED or adapter.snapshot):
         raise InputError(
-            f"The adapter of {language!r} is not in a folder of yours. Give --output with a folder for the changed adapter."
+            f"The adapter of {adapter.language!r} is not in a folder of yours. "
+            "Give --output with a folder for the changed adapter."
         )
     if output and output.exists():
         raise FileExistsError(f"{output} exists already. To change an adapter there, give --model {output} without --output.")
     check_writable(output or adapter.path)
 
 
-def write_changed(loaded: "RetrieveAllModel", language: str, output: Path | None) -> Path:
-    """Writes a changed adapter to its own folder or to ``--output``; returns the folder."""
-    from ..hub.cards import write_card
+def write_changed(adapter: "LanguageAdapter", output: Path | None) -> Path:
+    """Writes a changed adapter to its own folder or to ``--output``; returns the folder.
+
+    The card is written again, unless it was edited by hand.
+    """
+    from ..hub.cards import is_generated, write_card
     from ..model.language_adapter import LanguageAdapter
 
-    adapter = adapter_of(loaded, language)
     target = (output or adapter.path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     adapter.copy_to(target.parent, target.name)
-    write_card(LanguageAdapter.load(target))
+    card = target / "README.md"
+    if not card.is_file() or is_generated(card.read_text(encoding="utf-8")):
+        write_card(LanguageAdapter.load(target))
     return target

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..model.errors import InputError
-from .changed_adapter import Output, adapter_of, check_can_be_written, write_changed
-from .console import escaped, plain_errors, quiet_libraries, standard_output, table
+from .changed_adapter import Output, check_can_be_written, stored_adapter, write_changed
+from .console import escaped, plain_errors, standard_output, table
 from .options import Base, Device, Dtype, Model, Quantization, Revision, TagNames, TagsColumn, TokensColumn, load
 
 if TYPE_CHECKING:
     from ..model.entities import Example
-    from ..model.modeling_retrieveall import RetrieveAllModel
+    from ..model.language_adapter import LanguageAdapter
 
 examples_app = typer.Typer(
     help="Add, list and remove the labelled examples of a language. They count at once, without training.",
@@ -47,10 +46,10 @@ def add(
     Example: `retrieveall examples add corrected.jsonl --language de --output my-german`
     """
     examples = _read(dataset, tokens_column, tags_column, tag_names)
+    check_can_be_written(stored_adapter(model, revision, language), model, output)
     loaded = load(model, revision, base, [], dtype, device, quantization)
-    check_can_be_written(loaded, language, model, output)
     count = loaded.add_examples(language, examples)
-    _report(loaded, language, output, f"Added {count} of {len(examples)} examples")
+    _write(loaded._registry.adapter(language), output, f"Added {count} of {len(examples)} examples")
 
 
 @examples_app.command()
@@ -61,23 +60,19 @@ def remove(
     model: Model = "shipped",
     output: Output = None,
     revision: Revision = None,
-    base: Base = None,
     tokens_column: TokensColumn = None,
     tags_column: TagsColumn = None,
     tag_names: TagNames = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantization: Quantization = None,
 ) -> None:
     """Remove the examples that have the words of the given sentences.
 
     Example: `retrieveall examples remove corrected.jsonl --language de --model my-german`
     """
     examples = _read(dataset, tokens_column, tags_column, tag_names)
-    loaded = load(model, revision, base, [], dtype, device, quantization)
-    check_can_be_written(loaded, language, model, output)
-    count = loaded.remove_examples(language, examples)
-    _report(loaded, language, output, f"Removed {count} examples")
+    adapter = stored_adapter(model, revision, language)
+    check_can_be_written(adapter, model, output)
+    changed = adapter.without_examples(examples)
+    _write(changed, output, f"Removed {len(adapter.index.examples) - len(changed.index.examples)} examples")
 
 
 @examples_app.command("list")
@@ -94,16 +89,8 @@ def list_(
     Example: `retrieveall examples list --language de --limit 5`
     """
     from ..data.writing import to_spacy
-    from ..model.language_adapter import LanguageAdapter
-    from ..model.manifest import matching_code
-    from ..model.model_source import resolve_model
 
-    quiet_libraries()
-    adapters = resolve_model(model, revision=revision).adapters
-    code = matching_code(language, adapters)
-    if code not in adapters:
-        raise InputError(f"No adapter for language {language!r}. There are: {', '.join(sorted(adapters))}.")
-    examples = LanguageAdapter.load(adapters[code]).index.examples
+    examples = stored_adapter(model, revision, language).index.examples
     rows = table("sentence", "entities", title=f"{min(limit, len(examples))} of {len(examples)} examples of {language}")
     for example in examples[: -limit - 1 : -1]:
         entities = [example.sentence.entity(span) for span in example.spans]
@@ -123,7 +110,7 @@ def _read(dataset: str, tokens: str | None, tags: str | None, tag_names: str | N
     return load_examples(dataset, "train", ColumnNames.from_options(tokens, tags, tag_names)).examples
 
 
-def _report(loaded: "RetrieveAllModel", language: str, output: Path | None, what: str) -> None:
+def _write(adapter: "LanguageAdapter", output: Path | None, what: str) -> None:
     """Writes the changed adapter, and prints what was done."""
-    target = write_changed(loaded, language, output)
-    typer.echo(f"{what}; {target} has {len(adapter_of(loaded, language).index.examples)} examples.")
+    target = write_changed(adapter, output)
+    typer.echo(f"{what}; {target} has {len(adapter.index.examples)} examples.")

@@ -14,9 +14,8 @@ from .configuration_retrieveall import RetrieveAllConfig
 from .errors import AdapterError, InputError
 from .language_adapter import LanguageAdapter
 from .lora_bank import LoraBank
-from .manifest import MULTILINGUAL, Manifest, matching_code
+from .manifest import MULTILINGUAL, matching_code
 from .model_source import AdapterLocation, SkippedAdapters, load_adapters
-from .retrieval import ExampleIndex
 from .router import Router
 from .writing_systems import usual_scripts
 
@@ -55,24 +54,10 @@ class AdapterRegistry:
         language = adapter.language
         self.bank.unload(language)
         self._checked.discard(language)
-        self._use(adapter)
+        self.replace(adapter)
 
-    def replace_index(self, language: str, index: ExampleIndex) -> None:
-        """Replaces the examples of a language; its weights stay in the bank.
-
-        Raises:
-            InputError: No examples would be left for the router.
-        """
-        adapter = self.adapters[language].with_index(index)
-        if language != MULTILINGUAL and not len(adapter.sentence_vectors()):
-            raise InputError(f"{language!r} would have no examples left, and the router needs at least one. Remove the language.")
-        self._use(adapter)
-
-    def replace_manifest(self, language: str, manifest: Manifest) -> None:
-        """Replaces the manifest of a language by one for the same weights."""
-        self.adapters[language] = self.adapters[language].with_manifest(manifest)
-
-    def _use(self, adapter: LanguageAdapter) -> None:
+    def replace(self, adapter: LanguageAdapter) -> None:
+        """Uses an adapter for its language. LoRA weights of the language that are in the bank stay there."""
         self.adapters[adapter.language] = adapter
         if adapter.language == MULTILINGUAL:
             self.router.fallback = adapter.language

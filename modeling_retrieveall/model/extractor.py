@@ -178,18 +178,17 @@ class Extractor:
             new = [example for units, example in last.items() if (units, example.spans) not in known]
             if new:
                 vectors = self.encoder.encode([self._answers.word_ids(example.sentence) for example in new])
-                self._registry.replace_index(adapter.language, adapter.index.with_added(new, vectors))
+                self._registry.replace(adapter.with_index(adapter.index.with_added(new, vectors)))
             return len(new)
 
     def remove_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Removes examples from the index of a language; see :meth:`RetrieveAllModel.remove_examples`."""
         with self.lock:
             adapter = self._registry.adapter(language)
-            left = adapter.index.without({example.units for example in checked_examples(examples)})
-            removed = len(adapter.index.examples) - len(left.examples)
-            if removed:
-                self._registry.replace_index(adapter.language, left)
-            return removed
+            changed = adapter.without_examples(examples)
+            if changed is not adapter:
+                self._registry.replace(changed)
+            return len(adapter.index.examples) - len(changed.index.examples)
 
     def decoding_of(self, language: str) -> Decoding:
         """How the sentences of a language are decoded when the caller does not choose."""
@@ -198,9 +197,9 @@ class Extractor:
     def set_score_calibration(self, language: str, decoding: Decoding, calibration: ScoreCalibration) -> None:
         """Calibrates the scores of a language from now on."""
         with self.lock:
-            manifest = self._registry.adapter(language).manifest
-            numbers = {**manifest.score_calibration, decoding: [calibration.slope, calibration.intercept]}
-            self._registry.replace_manifest(manifest.language, replace(manifest, score_calibration=numbers))
+            adapter = self._registry.adapter(language)
+            numbers = {**adapter.manifest.score_calibration, decoding: [calibration.slope, calibration.intercept]}
+            self._registry.replace(adapter.with_manifest(replace(adapter.manifest, score_calibration=numbers)))
 
     # The stages, in order
 

@@ -99,10 +99,26 @@ class LanguageAdapter:
         return str(self.snapshot) if self.snapshot and not self.snapshot.folder and not self.edited else None
 
     def with_index(self, index: ExampleIndex) -> "LanguageAdapter":
-        """The same adapter with other examples."""
+        """The same adapter with other examples.
+
+        Raises:
+            InputError: No examples would be left for the router.
+        """
+        if self.language != MULTILINGUAL and not index.examples and not len(self.routing_vectors):
+            raise InputError(f"{self.language!r} would have no examples left, and the router needs at least one.")
         adapter = copy(self)
         adapter.index, adapter.edited = index, True
         return adapter
+
+    def without_examples(self, examples: Iterable[Example]) -> "LanguageAdapter":
+        """The adapter without the examples that have the words of the given ones; the same object if it has none of them.
+
+        Raises:
+            InputTypeError: One of them is not an example.
+            InputError: No examples would be left for the router.
+        """
+        left = self.index.without({example.units for example in checked_examples(examples)})
+        return self if len(left.examples) == len(self.index.examples) else self.with_index(left)
 
     def with_manifest(self, manifest: Manifest) -> "LanguageAdapter":
         """The same adapter with another manifest."""

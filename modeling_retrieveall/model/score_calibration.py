@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from .untrusted_files import LIMITS
+
 _SURE = 1e-6  # scores are kept this far from 0 and 1, where the logit is infinite
 _PRIOR = 1.0  # weight of the assumption that scores are calibrated already, in entities
 _STEPS = 100
@@ -37,7 +39,8 @@ class ScoreCalibration:
     def __call__(self, score: float) -> float:
         """The calibrated score."""
         score = min(max(score, _SURE), 1 - _SURE)
-        return 1 / (1 + math.exp(-self.slope * math.log(score / (1 - score)) - self.intercept))
+        x = self.slope * math.log(score / (1 - score)) + self.intercept
+        return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))  # neither of the two can overflow
 
     @classmethod
     def fit(cls, scores: Sequence[float], correct: Sequence[bool]) -> "ScoreCalibration":
@@ -63,4 +66,4 @@ class ScoreCalibration:
         with torch.enable_grad():
             optimizer.step(loss)  # type: ignore[no-untyped-call]
         logarithm, intercept = weights.tolist()
-        return cls(math.exp(logarithm), intercept)
+        return cls(min(math.exp(logarithm), LIMITS.calibration), max(min(intercept, LIMITS.calibration), -LIMITS.calibration))

@@ -64,6 +64,14 @@ def test_an_adapter_at_the_output_is_not_replaced(run: Run, copied: Path, model:
     assert keys(copied) == before
 
 
+def test_a_card_that_was_edited_by_hand_is_kept(run: Run, copied: Path, dataset: Path) -> None:
+    run("examples", "add", dataset, "--language", "de", "--model", copied)
+    assert f"{len(keys(copied))} labelled examples" in (copied / "README.md").read_text(encoding="utf-8")
+    (copied / "README.md").write_text("# My adapter\n", encoding="utf-8")
+    run("examples", "remove", dataset, "--language", "de", "--model", copied)
+    assert (copied / "README.md").read_text(encoding="utf-8") == "# My adapter\n"
+
+
 def test_the_listed_examples_can_be_removed(run: Run, copied: Path, tmp_path: Path) -> None:
     before = keys(copied)
     _, output, _ = run("examples", "list", "--language", "de", "--model", copied, "--limit", 3, "--json")

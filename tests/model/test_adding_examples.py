@@ -72,6 +72,14 @@ def test_an_example_is_never_there_twice(model: RetrieveAllModel) -> None:
     assert model.adapters["de"].index.examples[-1] == CORRECTED
 
 
+def test_the_last_examples_of_a_language_cannot_be_removed(model: RetrieveAllModel) -> None:
+    adapter = model.adapters["de"]
+    adapter.routing_vectors = adapter.routing_vectors[:0]
+    with pytest.raises(InputError, match="'de' would have no examples left"):
+        model.remove_examples("de", adapter.index.examples)
+    assert model.adapters["de"] is adapter
+
+
 def test_other_languages_do_not_change(model: RetrieveAllModel) -> None:
     before = model.extract(TEXT, language="mul")
     model.add_examples("de", [NEW])

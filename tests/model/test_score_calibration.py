@@ -47,6 +47,17 @@ def test_any_fit_keeps_the_order_and_the_range(entities: list[tuple[float, bool]
     assert all(0 <= score <= 1 for score in scores)
 
 
+@pytest.mark.parametrize("numbers", [(100.0, 100.0), (100.0, -100.0)])
+def test_no_allowed_calibration_overflows(numbers: tuple[float, float]) -> None:
+    assert all(0 <= ScoreCalibration(*numbers)(score) <= 1 for score in (0.0, 1e-9, 0.5, 1.0))
+
+
+def test_a_fit_is_within_the_limits_of_manifests() -> None:
+    fitted = ScoreCalibration.fit([0.499, 0.501] * 5000, [False, True] * 5000)
+    assert 0 < fitted.slope <= 100
+    assert abs(fitted.intercept) <= 100
+
+
 def test_without_evidence_scores_stay() -> None:
     assert ScoreCalibration()(0.7) == pytest.approx(0.7)
 
