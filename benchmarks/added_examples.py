@@ -1,8 +1,10 @@
 """What labelled sentences of another genre or language are worth: added to the examples of an adapter, or trained on.
 
     python -m benchmarks.added_examples --data ../shared/data --json benchmarks/results/added_examples.json
+    python -m benchmarks.added_examples --data ../shared/data --orders random,uncertain --corpora conll2003/de,masakhaner2/swa
 
-An interrupted run resumes.
+With the order ``uncertain``, the sentences are those that ``retrieveall annotate --order uncertain`` would put first. An
+interrupted run resumes.
 """
 
 from pathlib import Path
@@ -16,6 +18,7 @@ from benchmarks.intervals import f1_columns
 from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, Runs, benchmark
 from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import AdapterTrainingArguments, RetrieveAllModel, train
+from modeling_retrieveall.annotation.added_columns import uncertainty
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.data.writing import write_examples
@@ -28,20 +31,23 @@ WAYS = ("added", "trained")
 Row = dict[str, Any]
 
 
-@benchmark(corpora="panx/de", numbers="0,4", limit=4)
+@benchmark(corpora="panx/de", numbers="0,4", orders="random,uncertain", pool=8, limit=4)
 def main(
     data: Data,
     model: Model = "shipped",
     runs: Runs = Path("runs/added_examples"),
     corpora: Annotated[str, typer.Option(help="Corpora that the adapters were not trained on, separated by commas.")] = CORPORA,
     numbers: Annotated[str, typer.Option(help="Numbers of sentences, separated by commas.")] = "0,20,100,500",
+    orders: Annotated[
+        str, typer.Option(help="How the sentences are chosen: `random` or `uncertain`, separated by commas.")
+    ] = "random",
+    pool: Annotated[int, typer.Option(help="Number of training sentences that they are chosen from.")] = 2000,
     limit: Limit = 1000,
     dtype: Dtype = "float32",
     quantization: Quantization = None,
     json_file: Rows = Path("benchmarks/results/added_examples.json"),
 ) -> None:
     rows = read_rows(json_file)
-    done = {(row["corpus"], row["way"], row["sentences"]) for row in rows}
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
     for corpus in corpora.split(","):
         language = adapter_of(loaded, corpus)
@@ -51,21 +57,36 @@ def main(
             for split in ("train", "test")
         )
         test = sample_examples(unseen(loaded, test), limit, 0)
-        for number in map(int, numbers.split(",")):
-            sentences = sample_examples(training, number, 0) if number else []
-            for way in WAYS if number else WAYS[:1]:
-                if (corpus, way, number) in done:
-                    continue
-                folder = runs / corpus / str(number)
-                scores = _added(loaded, language, sentences, test) if way == "added" else None
-                scores = scores or _trained(loaded, language, sentences, test, folder, dtype, quantization)
-                rows.append(
-                    {"corpus": corpus, "adapter": language, "way": way, "sentences": number, **scores, "n_test": len(test)}
-                )
+        for order in orders.split(","):
+            wanted = [(number, way) for number in map(int, numbers.split(",")) for way in (WAYS if number else WAYS[:1])]
+            keys = [
+                {"corpus": corpus, "adapter": language, "order": order if number else "", "way": way, "sentences": number}
+                for number, way in wanted
+            ]
+            missing = [key for key in keys if not any(key.items() <= row.items() for row in rows)]
+            sentences = sample_examples(training, pool, 0)
+            if missing and order == "uncertain":
+                sentences = _most_uncertain_first(loaded, language, sentences)
+            for key in missing:
+                number = key["sentences"]
+                if key["way"] == "added":
+                    scores = _added(loaded, language, sentences[:number], test)
+                else:
+                    folder = runs / corpus / f"{order}-{number}"
+                    scores = _trained(loaded, language, sentences[:number], test, folder, dtype, quantization)
+                rows.append(key | scores | {"n_test": len(test)})
                 print(rows[-1], flush=True)
                 write_json([], rows, json_file)
     write_json(metrics(rows), rows, json_file)
     publish("Strict typed span F1 on another genre or language", metrics(rows), rows, None)
+
+
+def _most_uncertain_first(model: RetrieveAllModel, language: str, examples: list[Example]) -> list[Example]:
+    """The sentences in the order of ``retrieveall annotate --order uncertain``."""
+    words = [[word.text for word in example.sentence.words] for example in examples]
+    results = model.extract(words, language=language, is_split_into_words=True, near_misses=0.0)
+    order = sorted(range(len(examples)), key=lambda i: -uncertainty(results[i]))
+    return [examples[i] for i in order]
 
 
 def _with_labels(example: Example, labels: set[str]) -> Example:
@@ -116,11 +137,12 @@ def _trained(
 def metrics(rows: list[Row]) -> list[Metric]:
     """The gain over the adapter as it is, for each number of sentences."""
     before = {row["corpus"]: row["F1"] for row in rows if not row["sentences"]}
-    return [
-        Metric(f"{row['corpus']}: {row['sentences']} sentences {row['way']}", round(row["F1"] - before[row["corpus"]], 2), "F1")
-        for row in rows
-        if row["sentences"] and row["corpus"] in before
-    ]
+    result = []
+    for row in rows:
+        if row["sentences"] and row["corpus"] in before:
+            name = f"{row['corpus']}: {row['sentences']} {row['order']} sentences {row['way']}"
+            result.append(Metric(name, round(row["F1"] - before[row["corpus"]], 2), "F1"))
+    return result
 
 
 if __name__ == "__main__":

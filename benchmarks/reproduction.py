@@ -1,4 +1,4 @@
-"""The study: RetrieveAll compared with its variants, one joint LoRA, the bare LLM, a CRF and spaCy, on seventeen languages.
+"""The study: RetrieveAll compared with its variants, a joint LoRA, the bare LLM, an encoder, a CRF and spaCy, on 17 languages.
 
 pip install -e ".[train,embedded,bench]"
 python -m benchmarks.reproduction --data ../shared/data --sizes 600 --seeds 0
@@ -28,6 +28,7 @@ from benchmarks.study.adapters import (
 )
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.datasets import ALL, LOW_RESOURCE, Draw, draw
+from benchmarks.study.encoder import EncoderSettings, encoder_tags, fine_tuned
 from benchmarks.study.scores import span_scores
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
@@ -79,6 +80,8 @@ class Systems:
         )
         yield "joint LoRA", lambda language: self._multilingual("joint", language, n_entities=0, n_sentences=0)
         yield "base LLM", self._base
+        yield "joint encoder", lambda language: (self._encoder(self.settings.languages, language), None)
+        yield "encoder", lambda language: (self._encoder((language,), language), None)
         yield "CRF", lambda language: (crf(self._draw(language).train, self._draw(language).test), None)
         yield "spaCy", lambda language: (spacy_ner(self._draw(language).train, self._draw(language).test), None)
 
@@ -112,6 +115,14 @@ class Systems:
     def _with_index(self, name: str, language: str) -> Path:
         lora = trained_adapter(name, "mul", self.settings)
         return with_index_of(lora, language, lora.with_name(language), self.settings, self._model((lora,)))
+
+    def _encoder(self, languages: tuple[str, ...], language: str) -> list[list[str]]:
+        """The tags of an encoder that was fine-tuned on these languages."""
+        s, draws = self.settings, [self._draw(other) for other in languages]
+        folder = s.runs / f"{s.size}-{s.seed}" / "encoder" / ("joint" if len(languages) > 1 else language)
+        labels = sorted({label for each in draws for label in each.labels})
+        train = [example for each in draws for example in each.train]
+        return encoder_tags(fine_tuned(train, labels, folder, EncoderSettings(seed=s.seed)), self._draw(language).test)
 
     def _tag(self, folders: tuple[Path, ...], language: str, routed: bool = False, **numbers: int) -> Tagged:
         model = self._model(folders)

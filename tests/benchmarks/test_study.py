@@ -14,9 +14,11 @@ from benchmarks.reproduction import BASELINES, OURS, means, metrics, plot
 from benchmarks.routing import _calibration_error
 from benchmarks.study.adapters import Settings, _single_language_arguments, mixture_of, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
+from benchmarks.study.encoder import EncoderSettings, encoder_tags, fine_tuned
 from benchmarks.study.scores import span_scores
 from benchmarks.unknown_languages import metrics as unknown_metrics
 from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.model.entities import Example, Sentence
 from modeling_retrieveall.model.lora_bank import LoraBank
 from modeling_retrieveall.model.lora_files import read_lora
 from tests.conftest import SENTENCES
@@ -54,6 +56,17 @@ def test_baselines_without_an_llm_learn(learn: Callable[..., list[list[str]]]) -
     examples = load_examples(str(SENTENCES / "sw.conll"), "train").examples[:40]
     expected = [tags_of(example) for example in examples]
     assert span_scores(expected, learn(examples, examples))["f1"] > 80  # on its training sentences
+
+
+def test_the_fine_tuned_encoder_learns(tmp_path: Path) -> None:
+    examples = load_examples(str(SENTENCES / "sw.conll"), "train").examples[:12]
+    settings = EncoderSettings(epochs=12, learning_rate=1e-3, batch_size=6)
+    folder = fine_tuned(examples, ["LOC", "ORG", "PER"], tmp_path / "encoder", settings)
+    expected = [tags_of(example) for example in examples]
+    assert span_scores(expected, encoder_tags(folder, examples))["f1"] > 20  # on its training sentences, after 24 steps
+    assert fine_tuned([], [], folder, EncoderSettings()) == folder  # is not trained again
+    (tags,) = encoder_tags(folder, [Example(Sentence.from_words(["Nairobi"] * 1000), ())])
+    assert len(tags) == 1000 and set(tags[600:]) == {"O"}  # beyond the length of the encoder
 
 
 def test_only_exact_spans_of_the_right_type_count() -> None:
