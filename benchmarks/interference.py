@@ -26,7 +26,7 @@ from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
-ORDER = "en,ru,yo,bn,no,pt,hr,zh,de,ta,sw,da,bg,es,am,ha,wo"
+ORDER = "en,ru,yo,bn,nb,pt,hr,zh,de,ta,sw,da,bg,es,am,ha,wo"
 """Unrelated languages first, so that a joint LoRA of four is not one language family. The first eight do not include the
 languages that `benchmarks.new_language` holds out, so that their joint LoRA can be its `mul`."""
 

@@ -22,7 +22,7 @@ from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
-LEFT_OUT = {"da": ("no", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
+LEFT_OUT = {"da": ("nb", "de", "en"), "bg": ("ru", "en"), "es": ("pt", "en")}
 """Languages to leave out, each with the languages that the model has instead."""
 
 WITHOUT = ",".join(ORDER.split(",")[:8])

@@ -13,7 +13,8 @@ from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.model.entities import Example
 
 FOLDERS = {
-    **{code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta")},
+    **{code: f"panx/{code}" for code in ("bg", "bn", "da", "de", "en", "es", "ru", "ta")},
+    "nb": "panx/no",  # PAN-X does not separate Bokmål from Nynorsk; nearly all of it is Bokmål
     "sw": "masakhaner2/swa",
     "yo": "masakhaner2/yor",
     "ha": "masakhaner2/hau",
@@ -27,21 +28,7 @@ FOLDERS = {
 
 ALL = ",".join(FOLDERS)
 
-
-def hub_name(language: str) -> str:
-    """The name of a language's dataset on the Hub."""
-    source, _, name = FOLDERS[language].partition("/")
-    return f"{_ON_THE_HUB[source]}:{name}"
-
-
-_ON_THE_HUB = {
-    "panx": "unimelb-nlp/wikiann",
-    "masakhaner2": "masakhane/masakhaner2",
-    "masakhaner1": "masakhaner",
-    "uner": "universalner/universal_ner",
-}
-
-MUL_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "no", "ru", "ta", "zh", "hr", "pt")
+MUL_LANGUAGES = ("bg", "bn", "da", "de", "en", "es", "nb", "ru", "ta", "zh", "hr", "pt")
 """The languages of `mul`: those whose licence allows a published adapter. The African languages are new to it."""
 
 LOW_RESOURCE = ("bn", "ta", "sw", "yo", "ha", "wo", "am")
