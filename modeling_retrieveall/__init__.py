@@ -6,8 +6,9 @@
 'PER'
 """
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from .annotation.journal import JournalError
@@ -108,6 +109,10 @@ _HOMES = {
 }
 
 
+_NEED_EXTRA = {"evaluate": "train", "train": "train"}
+"""The functions whose modules import packages of an extra, and the extra."""
+
+
 def __dir__() -> list[str]:
     return __all__
 
@@ -119,6 +124,17 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        from .model.errors import MissingPackageError
+        if name not in _NEED_EXTRA:
+            raise
+        return _unavailable(name, (error.name or "").partition(".")[0])
 
-        raise MissingPackageError(f'{name} needs the package {error.name}. Run: pip install "retrieveall[train]"') from error
+
+def _unavailable(name: str, package: str) -> Callable[..., NoReturn]:
+    """A function in place of one whose package is missing, so that ``from modeling_retrieveall import *`` imports all others."""
+    from .model.errors import MissingPackageError
+
+    def unavailable(*_: Any, **__: Any) -> NoReturn:
+        raise MissingPackageError(f'{name}() needs the package {package}. Run: pip install "retrieveall[{_NEED_EXTRA[name]}]"')
+
+    unavailable.__name__ = unavailable.__qualname__ = name
+    return unavailable
