@@ -11,8 +11,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ..model.errors import InputError, RetrieveAllError
 from .arguments import AdapterTrainingArguments
@@ -21,6 +22,7 @@ _PACKAGE = __name__.partition(".")[0]
 _COMMAND, _GLOBAL_OPTIONS = "retrieveall", ("--quiet", "--debug")
 _NAMES = list(AdapterTrainingArguments.__dataclass_fields__)
 _OPTIONS = [f"--{name.replace('_', '-')}" for name in _NAMES]
+_BOOLEANS = {"true": True, "false": False}
 _MIN_SIMILARITY = 0.7
 """A mistyped option is compared with the known ones; the most similar one is suggested."""
 
@@ -45,11 +47,10 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> AdapterTrainin
     for name in (word for word in words if word.startswith("--")):
         if name not in [*_OPTIONS, "--help"]:
             raise InputError(f"There is no option {name}. {_suggestion(name, program)}")
-    arguments, left = _parser(program).parse_args_into_dataclasses(args=words, return_remaining_strings=True)
+    parsed, left = _parser(program).parse_known_args(words)
     if left:
         raise InputError(f"{left[0]!r} belongs to no option. See --help.")
-    parsed: AdapterTrainingArguments = arguments
-    return parsed
+    return AdapterTrainingArguments(**vars(parsed))
 
 
 def _normalized(words: Sequence[str]) -> list[str]:
@@ -75,22 +76,37 @@ def _suggestion(name: str, program: str) -> str:
     return f"Did you mean {similar[0]}?" if similar else "--help lists all options."
 
 
-def _parser(program: str) -> Any:
-    from transformers import HfArgumentParser  # slow to import, and a mistyped option is reported without it
-
-    class Parser(HfArgumentParser):
-        """Shows options with hyphens, and the defaults that are known before the data is read."""
-
-        def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
-            default = settings.get("default", argparse.SUPPRESS)
-            if default not in (None, argparse.SUPPRESS) and default is not False:
-                settings["help"] += " (default: %(default)s)"
-            action: argparse.Action = super().add_argument(*(name for name in names if "_" not in name), **settings)
-            return action
-
+def _parser(program: str) -> argparse.ArgumentParser:
+    """The parser, with one option for each training argument. ``HfArgumentParser`` would do the same, but is slow to import."""
     usage = f"{program} --language LANGUAGE --dataset DATASET --output-dir FOLDER [OPTIONS]"
-    arguments: Any = AdapterTrainingArguments
-    return Parser(arguments, prog=program, usage=usage, formatter_class=argparse.HelpFormatter)
+    parser = argparse.ArgumentParser(prog=program, usage=usage)
+    types = get_type_hints(AdapterTrainingArguments)
+    for argument, option in zip(fields(AdapterTrainingArguments), _OPTIONS, strict=True):
+        parser.add_argument(option, **_settings(argument, types[argument.name]))
+    return parser
+
+
+def _settings(argument: "Field[Any]", declared: Any) -> dict[str, Any]:
+    """How an option is parsed and described. The help shows defaults that are known before the data is read."""
+    settings: dict[str, Any] = {"help": argument.metadata["help"]}
+    if argument.default is MISSING:
+        settings["required"] = True
+    else:
+        settings["default"] = argument.default
+        if argument.default is not None and declared is not bool:
+            settings["help"] += " (default: %(default)s)"
+    if declared is bool:
+        return settings | {"type": _boolean, "nargs": "?", "const": True}
+    if get_origin(declared) is list:
+        return settings | {"type": get_args(declared)[0], "nargs": "+"}
+    return settings | {"type": next(iter(get_args(declared)), declared)}  # that of `int | None` is int
+
+
+def _boolean(word: str) -> bool:
+    """Parses the value of a switch, which may be left out: ``--resume`` is the same as ``--resume true``."""
+    if word.lower() not in _BOOLEANS:
+        raise argparse.ArgumentTypeError(f"invalid value: {word!r}; give {' or '.join(_BOOLEANS)}")
+    return _BOOLEANS[word.lower()]
 
 
 @contextmanager

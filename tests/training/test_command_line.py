@@ -27,6 +27,26 @@ def test_options_have_hyphens_or_underscores(option: list[str]) -> None:
     assert parse_arguments(["--language", "sw", *REQUIRED, *option], "train").max_steps == 3
 
 
+@pytest.mark.parametrize(
+    ("option", "expected"), [([], False), (["--resume"], True), (["--resume", "true"], True), (["--resume=False"], False)]
+)
+def test_a_switch_may_have_a_value(option: list[str], expected: bool) -> None:
+    assert parse_arguments(["--language", "sw", *REQUIRED, *option], "train").resume is expected
+
+
+def test_options_have_the_types_of_their_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--learning-rate", "1e-3", "--max-steps", "5", "--tag-names", "O,B-PER", "--tags-share", "0", "--report-to", "wandb"]
+    parsed = parse_arguments(["--language", "sw", *REQUIRED, *given], "train")
+    assert (parsed.learning_rate, parsed.max_steps, parsed.tag_names, parsed.tags_share) == (1e-3, 5, "O,B-PER", 0.0)
+    for option, value, message in (
+        ("--max-steps", "x", "argument --max-steps: invalid int value: 'x'"),
+        ("--resume", "x", "argument --resume: invalid value: 'x'; give true or false"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            parse_arguments(["--language", "sw", *REQUIRED, option, value], "train")
+        assert message in capsys.readouterr().err
+
+
 def test_help_shows_hyphens_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(["--help"], "retrieveall train")
