@@ -9,6 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.main import get_command
 
 from ..model.errors import RetrieveAllError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _WIDE = 240
+_ARGUMENTS = {"base": "base_model"}
+"""The Python arguments that have another name than the parameter of a command."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ global_options = GlobalOptions()
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Reports errors that a user can fix as one message with exit code 2, and Ctrl-C with exit code 130.
 
+    The message names options of the command instead of Python arguments.
+
     A user can fix the errors of :mod:`~modeling_retrieveall.model.errors`, those of the operating system, a lack of memory,
     and a missing package of an extra. All other exceptions are bugs and keep their traceback, which belongs in a bug report.
     """
@@ -57,10 +62,21 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             if global_options.debug:
                 traceback.print_exception(error)
-            _print_error(f"[bold red]Error:[/] {escaped(str(error) + advice)}")
+            from ..training.option_names import with_options
+
+            message = with_options(str(error), _options_of(command)) + advice
+            _print_error(f"[bold red]Error:[/] {escaped(message)}")
             raise typer.Exit(2) from error
 
     return wrapped
+
+
+def _options_of(command: Callable[..., None]) -> dict[str, str]:
+    """The option for each Python argument that a command has an option for: ``{"batch_size": "--batch-size", ...}``."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(command)
+    options = [parameter for parameter in get_command(alone).params if parameter.param_type_name == "option"]
+    return {_ARGUMENTS.get(option.name or "", option.name or ""): option.opts[0] for option in options}
 
 
 def _installation_advice(error: Exception) -> str:

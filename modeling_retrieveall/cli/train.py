@@ -13,12 +13,12 @@ def train(context: typer.Context) -> None:
     """
     from ..training.command_line import console_output, parse_arguments
 
-    arguments = parse_arguments(context.args, "retrieveall train")
-    from ..training.trainer import train as run  # takes seconds, which a mistyped option should not wait for
-
-    quiet_libraries()
-    show_progress()
     with console_output():
+        arguments = parse_arguments(context.args, "retrieveall train")
+        from ..training.trainer import train as run  # takes seconds, which a mistyped option should not wait for
+
+        quiet_libraries()
+        show_progress()
         run(arguments)
     for one in arguments.per_language():
         use = f'retrieveall extract --add {one.output_dir} --language {one.language_code} "..."'

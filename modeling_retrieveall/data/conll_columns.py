@@ -146,7 +146,7 @@ def _column_named(table: Table, columns: list[Column], name: str, kind: str) -> 
     if found is None:
         raise DatasetError(
             f"{table.file} has no column {name!r}, only {', '.join(column.name for column in columns)}. "
-            f"Set {kind}_column to one of them."
+            f"Set `{kind}_column` to one of them."
         )
     return found
 
@@ -167,7 +167,7 @@ def _guess_words(table: Table, columns: list[Column], index: Column | None, tags
     column = columns[0 if index is None else 1]
     if len(columns) > 2 and index is None and (_is_counting(column) or _is_repeated(table, column)):
         raise DatasetError(
-            f"{_first_line(table)}: which column holds the words? The first has {_first_values(column)}. Set tokens_column to "
+            f"{_first_line(table)}: which column holds the words? The first has {_first_values(column)}. Set `tokens_column` to "
             "the number of the column, counted from 1."
         )
     tags_first = len(columns) == 2 and tags is None and _tag_share(column) == 1 and _tag_share(columns[1]) < _MIN_TAG_SHARE
@@ -285,5 +285,5 @@ def _unclear(table: Table, candidates: list[Column], what: str) -> DatasetError:
     names = " and ".join(column.name for column in candidates)
     return DatasetError(
         f"{table.file}, line {line.number}: {' '.join(line.cells)!r:.80}: which column holds the tags of the entities? Column "
-        f"{names} {what}. Set tags_column to {column.name}, or to the number or name of another column."
+        f"{names} {what}. Set `tags_column` to {column.name}, or to the number or name of another column."
     )

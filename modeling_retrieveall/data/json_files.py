@@ -146,7 +146,7 @@ def _label_studio(task: dict[str, Any], place: str, text_column: str | None, not
     texts = [name for name, value in data.items() if isinstance(value, str)]
     name = text_column or ("text" if "text" in texts else texts[0] if len(texts) == 1 else None)
     if name not in texts:
-        raise DatasetError(f"{place}: which of {', '.join(texts) or 'its data'} is the text? Set tokens_column to it.")
+        raise DatasetError(f"{place}: which of {', '.join(texts) or 'its data'} is the text? Set `tokens_column` to it.")
     mentions = [_regions(result, place) for result in annotations]
     if any(sorted(map(str, other)) != sorted(map(str, mentions[0])) for other in mentions[1:]):
         notes.add(_DIFFERENT, place)

@@ -126,9 +126,9 @@ def _find_columns(records: Sequence[SourceRecord], source: str, names: ColumnNam
 def _missing(source: str, records: Sequence[SourceRecord], name: str) -> DatasetError:
     present = list(dict.fromkeys(name for record in records for name in record.fields))
     return DatasetError(
-        f"{source} has no column {name}, only {present}. Rename its columns, or name them with tokens_column and tags_column. "
-        "Expected are 'tokens' (the words of a sentence) and 'ner_tags' (one tag per word: text, or numbers of a ClassLabel), "
-        "or 'text' and 'label' (a list of mentions: [[start, end, label], ...])."
+        f"{source} has no column {name}, only {present}. Rename its columns, or name them with `tokens_column` and "
+        "`tags_column`. Expected are 'tokens' (the words of a sentence) and 'ner_tags' (one tag per word: text, or numbers of a "
+        "ClassLabel), or 'text' and 'label' (a list of mentions: [[start, end, label], ...])."
     )
 
 
@@ -166,7 +166,7 @@ def _label_column(records: Sequence[SourceRecord], source: str, asked: str | Non
     found = tags + mentions
     if len(found) > 1:
         raise DatasetError(
-            f"{source}: the columns {' and '.join(map(repr, found))} all hold labels. Set tags_column to one of them."
+            f"{source}: the columns {' and '.join(map(repr, found))} all hold labels. Set `tags_column` to one of them."
         )
     if found:
         return found[0], bool(tags)
@@ -177,7 +177,7 @@ def _label_column(records: Sequence[SourceRecord], source: str, asked: str | Non
         return asked, has_words
     raise DatasetError(
         f"{source}: {known[0]!r} is {values[known[0]][0]!r:.80}. It holds neither one tag per word nor mentions with offsets and "
-        "a label, as in [[0, 4, 'LOC']]. Set tags_column to another column."
+        "a label, as in [[0, 4, 'LOC']]. Set `tags_column` to another column."
     )
 
 
@@ -194,7 +194,7 @@ def _check_offset_unit(records: Sequence[SourceRecord], source: str, columns: _C
     if found and (not columns.text or all(mention.end <= count for mention, count in found)):
         raise DatasetError(
             f"{source}: do the offsets of {columns.labels!r} count characters or words? Give one tag per word, or the 'text' of "
-            "each mention, or set tokens_column to the column of the text if they count its characters."
+            "each mention, or set `tokens_column` to the column of the text if they count its characters."
         )
 
 
@@ -205,7 +205,7 @@ def _tag_names(
     source: str, column: str, asked: Sequence[str] | None, class_labels: Mapping[str, list[str]]
 ) -> Sequence[str] | None:
     if asked and column in class_labels:
-        raise DatasetError(f"{source} names the tags of {column!r} itself: {', '.join(class_labels[column])}. Omit tag_names.")
+        raise DatasetError(f"{source} names the tags of {column!r} itself: {', '.join(class_labels[column])}. Omit `tag_names`.")
     return asked or class_labels.get(column)
 
 
@@ -219,7 +219,7 @@ def _named_tags(tags: list[Any], names: Sequence[str] | None, column: str, place
         elif names is None:
             raise DatasetError(
                 f"{place} has numbers in {column!r}, and nothing names them. Make the column a ClassLabel, write tags as text, "
-                "or give tag_names in the order of the numbers, such as O,B-PER,I-PER."
+                "or give `tag_names` in the order of the numbers, such as O,B-PER,I-PER."
             )
         elif not 0 <= int(tag) < len(names):
             raise DatasetError(f"{place} has a tag {tag}, but only 0 to {len(names) - 1} have names. Is this split labelled?")

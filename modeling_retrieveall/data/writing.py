@@ -189,7 +189,9 @@ def choose_format(target: Path, to: str | None) -> str:
     if to is None:
         fitting = [name for name, suffixes in _SUFFIXES.items() if suffix in suffixes]
         if len(fitting) != 1:
-            raise DatasetError(f"The name {target} does not decide the format. Choose one of {', '.join(fitting or WRITERS)}.")
+            raise DatasetError(
+                f"The name {target} does not decide the format. Set `to` to one of {', '.join(fitting or WRITERS)}."
+            )
         return fitting[0]
     if to not in WRITERS:
         raise DatasetError(f"There is no format {to!r}. Choose one of {', '.join(WRITERS)}.")

@@ -136,7 +136,7 @@ def push_model(
         HubError: The Hub rejects the request or cannot be reached.
     """
     if not model.adapters:
-        raise InputError("The model has no languages, so there is nothing to push. Add one with model.add_language.")
+        raise InputError("The model has no languages, so there is nothing to push. Add an adapter first.")
     hub = Hub(token)
     _check_privacy(repo_id, private, hub)
     slug = open_collection(collection, hub.api, private=private) if collection else None

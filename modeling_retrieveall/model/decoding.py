@@ -208,7 +208,7 @@ class AnswerDecoder:
         column = {token: i for i, token in enumerate(tokens)}
         logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()  # [rows, allowed tokens of all rows]
         if not logits.isfinite().all():
-            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
+            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
         for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
             log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
             best = int(log_probabilities.argmax())

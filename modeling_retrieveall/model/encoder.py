@@ -84,7 +84,7 @@ class SentenceEncoder:
         depth = base.config.get_text_config().num_hidden_layers
         if not 0 <= layer <= depth:
             raise InputError(
-                f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set encoder_layer to one of them."
+                f"encoder_layer={layer}, but the base LLM has layers 0 to {depth}. Set `encoder_layer` to one of them."
             )
         self.layer = layer
         self._base = base

@@ -375,7 +375,7 @@ def _read_config(file: Path) -> RetrieveAllConfig:
         if data.get("model_type") != RetrieveAllConfig.model_type:
             raise AdapterError(
                 f"{file.parent} holds a model of type {reprlib.repr(data.get('model_type'))}, not "
-                f"'{RetrieveAllConfig.model_type}'. To use it as the base LLM, give it as base_model."
+                f"'{RetrieveAllConfig.model_type}'. To use it as the base LLM, give it as `base_model`."
             )
         # Other fields are ignored, because transformers acts on some of them: num_labels allocates a name for each label.
         own = {name: value for name, value in data.items() if name in RetrieveAllConfig.file_keys()}

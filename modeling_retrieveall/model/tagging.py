@@ -187,7 +187,7 @@ class Tagger:
         states = torch.cat(list(at_words))  # [words of all rows, hidden]
         logits = self._head(states, torch.tensor(self._format.tokens(labels), device=states.device)).cpu()
         if not logits.isfinite().all():
-            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype=torch.bfloat16 or torch.float32.")
+            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
         return torch.split(logits.log_softmax(-1), [len(words) for words in at_words])
 
 

@@ -93,7 +93,7 @@ class AdapterTrainingArguments:
         "It is always 0.5 if the initial adapter was trained on most of the sentences.",
     )
     rank: int = _argument(8, "Rank of the LoRA on every linear layer. An adapter of rank 8 of the embedded LLM is below 4 MB.")
-    lora_alpha: int = _argument(16, "LoRA updates are multiplied by lora_alpha / rank.")
+    lora_alpha: int = _argument(16, "LoRA updates are multiplied by `lora_alpha` / `rank`.")
     lora_dropout: float = _argument(0.0, "Dropout before the LoRA layers. Runs of so few steps hardly overfit without it.")
     batch_size: int = _argument(8, "Maximum number of sentences in a batch, per process.")
     max_batch_tokens: int = _argument(
@@ -105,7 +105,7 @@ class AdapterTrainingArguments:
     gradient_checkpointing: bool = _argument(
         False,
         "Recompute activations in the backward pass instead of storing them: a third slower, far less memory. Only with "
-        "a tags_share of 0.",
+        "tags_share=0.",
     )
     torch_compile: bool = _argument(
         False, "Compile the layers of the base LLM with torch.compile: faster after some minutes. Requires a C++ compiler."
@@ -121,7 +121,7 @@ class AdapterTrainingArguments:
         None,
         "Share of samples that train tagging (all words in one forward pass); the others train generation (token by token). With "
         "1 the adapter cannot generate, which vLLM requires; with 0 it cannot tag. Default: 0.75, or 0 with "
-        "gradient_checkpointing or an initial adapter that cannot tag.",
+        "`gradient_checkpointing` or an initial adapter that cannot tag.",
     )
     empty_share: float = _argument(
         0.25,
@@ -154,11 +154,15 @@ class AdapterTrainingArguments:
         0, "Number of steps between checkpoints. With 0, one is written after each epoch. An interrupt always writes one."
     )
     overwrite: bool = _argument(
-        False, "Replace an adapter that is already in output_dir, and restart an interrupted run from the beginning."
+        False, "Replace an adapter that is already in `output_dir`, and restart an interrupted run from the beginning."
     )
-    resume: bool = _argument(False, "Continue from the last checkpoint, which is in <output_dir>.checkpoint.")
+    resume: bool = _argument(
+        False, "Continue from the last checkpoint. Its folder has the name of `output_dir` and the suffix `.checkpoint`."
+    )
     report_to: str = _argument(
-        "none", "Tracker for loss and F1 that Accelerate supports: tensorboard, wandb, .... Logs are in <output_dir>.logs."
+        "none",
+        "Tracker for loss and F1 that Accelerate supports: tensorboard, wandb, .... The folder of the logs has the name of "
+        "`output_dir` and the suffix `.logs`.",
     )
 
     def __post_init__(self) -> None:
@@ -166,11 +170,11 @@ class AdapterTrainingArguments:
         self._check_ranges()
         self._check_languages()
         if self.early_stopping_patience and not self.max_eval_samples:
-            raise InputError("early_stopping_patience needs validation sentences, and max_eval_samples is 0.")
+            raise InputError("`early_stopping_patience` needs validation sentences, and `max_eval_samples` is 0.")
         if self.gradient_checkpointing and self.tags_share:
             # It turns off the cache of keys and values, through which the words see the prefix of the prompt.
             raise InputError(
-                "gradient_checkpointing does not work with tagging. Lower max_batch_tokens instead, or set tags_share=0."
+                "`gradient_checkpointing` does not work with tagging. Lower `max_batch_tokens` instead, or set tags_share=0."
             )
 
     def _check_ranges(self) -> None:
@@ -205,11 +209,11 @@ class AdapterTrainingArguments:
             raise InputError(f"There are {count} languages and {len(self.dataset)} datasets; each language needs one dataset.")
         if self.overwrite and self.resume and count > 1:
             raise InputError(
-                "resume and overwrite cannot be combined when training several languages. Use resume to keep finished languages, "
-                "or overwrite to retrain all of them."
+                "`resume` and `overwrite` cannot be combined when training several languages. Use `resume` to keep finished "
+                "languages, or `overwrite` to retrain all of them."
             )
         if self.shard_languages and count == 1:
-            raise InputError(f"shard_languages needs several languages, but {self.language[0]} is the only one.")
+            raise InputError(f"`shard_languages` needs several languages, but {self.language[0]} is the only one.")
 
     @property
     def language_code(self) -> str:

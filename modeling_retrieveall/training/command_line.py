@@ -7,7 +7,6 @@
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ..model.errors import InputError, RetrieveAllError
 from .arguments import AdapterTrainingArguments
+from .option_names import with_options
 
 _PACKAGE = __name__.partition(".")[0]
 _COMMAND, _GLOBAL_OPTIONS = "retrieveall", ("--quiet", "--debug")
-_NAMES = list(AdapterTrainingArguments.__dataclass_fields__)
-_OPTIONS = [f"--{name.replace('_', '-')}" for name in _NAMES]
+_OPTIONS = {argument.name: f"--{argument.name.replace('_', '-')}" for argument in fields(AdapterTrainingArguments)}
+"""The option for each argument."""
 _BOOLEANS = {"true": True, "false": False}
 _MIN_SIMILARITY = 0.7
 """A mistyped option is compared with the known ones; the most similar one is suggested."""
@@ -45,7 +45,7 @@ def parse_arguments(given: Sequence[str] | None, program: str) -> AdapterTrainin
     words = _normalized(sys.argv[1:] if given is None else given)
     # Before the parser, which would first complain that the option that was mistyped is missing.
     for name in (word for word in words if word.startswith("--")):
-        if name not in [*_OPTIONS, "--help"]:
+        if name not in [*_OPTIONS.values(), "--help"]:
             raise InputError(f"There is no option {name}. {_suggestion(name, program)}")
     parsed, left = _parser(program).parse_known_args(words)
     if left:
@@ -72,7 +72,8 @@ def _normalized(words: Sequence[str]) -> list[str]:
 def _suggestion(name: str, program: str) -> str:
     if name in _GLOBAL_OPTIONS and program.startswith(_COMMAND):
         return f"Put it before the command: {_COMMAND} {name} train."
-    similar = get_close_matches(name, _OPTIONS, 1, _MIN_SIMILARITY) or [option for option in _OPTIONS if name[2:] in option]
+    known = list(_OPTIONS.values())
+    similar = get_close_matches(name, known, 1, _MIN_SIMILARITY) or [option for option in known if name[2:] in option]
     return f"Did you mean {similar[0]}?" if similar else "--help lists all options."
 
 
@@ -81,14 +82,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     usage = f"{program} --language LANGUAGE --dataset DATASET --output-dir FOLDER [OPTIONS]"
     parser = argparse.ArgumentParser(prog=program, usage=usage)
     types = get_type_hints(AdapterTrainingArguments)
-    for argument, option in zip(fields(AdapterTrainingArguments), _OPTIONS, strict=True):
-        parser.add_argument(option, **_settings(argument, types[argument.name]))
+    for argument in fields(AdapterTrainingArguments):
+        parser.add_argument(_OPTIONS[argument.name], **_settings(argument, types[argument.name]))
     return parser
 
 
 def _settings(argument: "Field[Any]", declared: Any) -> dict[str, Any]:
     """How an option is parsed and described. The help shows defaults that are known before the data is read."""
-    settings: dict[str, Any] = {"help": argument.metadata["help"]}
+    settings: dict[str, Any] = {"help": with_options(argument.metadata["help"], _OPTIONS)}
     if argument.default is MISSING:
         settings["required"] = True
     else:
@@ -120,7 +121,7 @@ def console_output() -> Iterator[None]:
         yield
     except (RetrieveAllError, OSError, MemoryError, KeyboardInterrupt) as error:
         if len(error.args) == 1:  # more are an error number with its text
-            error.args = (_with_options(str(error.args[0])),)
+            error.args = (with_options(str(error.args[0]), _OPTIONS),)
         raise
     finally:
         logger.setLevel(level)
@@ -131,19 +132,5 @@ class _ConsoleHandler(logging.Handler):
     """Prints information to standard output and warnings to standard error, without any prefix."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
-
-
-def _with_options(text: str) -> str:
-    """Replaces Python arguments by options.
-
-    >>> _with_options("Set max_steps=3 or resume=True.")
-    'Set --max-steps 3 or --resume.'
-    """
-    pattern = rf"\b({'|'.join(_NAMES)})=('?)([\w.]*\w)\2"
-    return re.sub(pattern, lambda match: _option(match[1], match[3]), text)
-
-
-def _option(name: str, value: str) -> str:
-    option = f"--{name.replace('_', '-')}"
-    return option if value == "True" else f"{option} {value}"
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(with_options(self.format(record), _OPTIONS), file=stream, flush=True)

@@ -42,7 +42,7 @@ class _CompiledLayers(AbstractContextManager[None]):
     def __init__(self, base: PreTrainedModel) -> None:
         layers: Any = decoder_layers(base)
         if layers is None:
-            raise InputError(f"torch_compile needs a list of decoder layers, and {type(base).__name__} has none.")
+            raise InputError(f"`torch_compile` needs a list of decoder layers, and {type(base).__name__} has none.")
         # Dynamo cannot trace it, but the compiler behind Dynamo can trace its forward and backward pass.
         torch.compiler.allow_in_graph(Int8Product)  # type: ignore[no-untyped-call]
         self._calls = [(layer, torch.compile(layer._call_impl, dynamic=True)) for layer in layers]

@@ -32,8 +32,8 @@ def check_arguments(arguments: AdapterTrainingArguments) -> None:
     launched = _launched_with()
     if launched and arguments.shard_languages:
         raise InputError(
-            f"shard_languages trains one model per process, but {launched[0]} splits one model over all processes. Use only one "
-            "of them."
+            f"`shard_languages` trains one model per process, but {launched[0]} splits one model over all processes. Use only "
+            "one of them."
         )
     if "FSDP" not in launched:
         return

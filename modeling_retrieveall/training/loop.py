@@ -158,7 +158,7 @@ class TrainingLoop:
         remedies = []
         if rows > 1:
             name = "batch_size" if self._single_micro_batch else "max_batch_tokens"
-            remedies.append(f"a lower {name} (now {getattr(arguments, name)})")
+            remedies.append(f"a lower `{name}` (now {getattr(arguments, name)})")
         if not arguments.gradient_checkpointing and not arguments.tags_share:
             remedies.append("gradient_checkpointing=True")
         if not arguments.quantization and not self._uses_fsdp:

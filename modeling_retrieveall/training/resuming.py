@@ -55,7 +55,9 @@ def check_output(run: AdapterTrainingArguments, alone: bool) -> None:
         restore(target)
     interrupted, finished = is_interrupted(run.output_dir), (output / MANIFEST).is_file()
     if output.exists() and not finished and (output.is_file() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists and is not a language adapter; it would be replaced. Choose another output_dir.")
+        raise FileExistsError(
+            f"{output} exists and is not a language adapter; it would be replaced. Choose another `output_dir`."
+        )
     check_sources(output, [Path(name) for name in (*run.dataset, run.base_model) if Path(name).exists()])
     check_holds_only_adapter(output)
     check_writable(output)
@@ -71,7 +73,7 @@ def check_output(run: AdapterTrainingArguments, alone: bool) -> None:
     elif finished and not run.overwrite:
         others = "" if alone else " Set resume=True to train the remaining languages."
         raise FileExistsError(
-            f"{output} already contains an adapter. Choose another output_dir, or set overwrite=True to replace it.{others}"
+            f"{output} already contains an adapter. Choose another `output_dir`, or set overwrite=True to replace it.{others}"
         )
 
 
@@ -116,7 +118,7 @@ def check_same_run(folder: Path, signature: dict[str, Any]) -> None:
     try:
         before = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise InputError(f"{folder} was written by an older version. Use overwrite=True without resume to restart.") from error
+        raise InputError(f"{folder} was written by an older version. Use overwrite=True without `resume` to restart.") from error
     different = [
         _difference(name, before.get(name), value)
         for name, value in signature.items()
@@ -128,7 +130,7 @@ def check_same_run(folder: Path, signature: dict[str, Any]) -> None:
     if different:
         raise InputError(
             f"{folder} belongs to another run: {'; '.join(different)}. Resume with the same settings, or use overwrite=True "
-            "without resume to restart."
+            "without `resume` to restart."
         )
 
 
@@ -137,4 +139,4 @@ def _difference(name: str, before: Any, now: Any) -> str:
         return "the initial adapter was different"
     if name == "base_revision":
         return f"the base LLM was at commit {before} and is at {now} (base_revision={before} selects the former)"
-    return f"{name} was {before!r} and is {now!r}"
+    return f"`{name}` was {before!r} and is {now!r}"

@@ -71,12 +71,12 @@ def train(arguments: AdapterTrainingArguments) -> Path:
     for run, initial in zip(runs, initials, strict=True):
         if run.start_share is not None and initial is None:
             raise InputError(
-                f"start_share is {run.start_share}, but there is no initial adapter. Set init_adapter, or omit start_share."
+                f"start_share is {run.start_share}, but there is no initial adapter. Set `init_adapter`, or omit `start_share`."
             )
     for run, run_data, initial in zip(runs, data, initials, strict=True):
         if not alone and is_finished(run):
             if is_main_process():
-                _logger.info("%s is finished and kept. To retrain it, train it alone with overwrite.", run.output_dir)
+                _logger.info("%s is finished and kept. To retrain it, train it alone with overwrite=True.", run.output_dir)
             continue
         # A launch of several languages may have been interrupted before this one started.
         resume = run.resume and (alone or is_interrupted(run.output_dir))

@@ -13,7 +13,7 @@ def test_annotate_reports_records_without_text(run: Run, model: Path, tmp_path: 
     (tmp_path / "in.jsonl").write_text('{"text": "Bonn"}\n{"text": null, "language": "de"}\n', encoding="utf-8")
     command = "annotate", tmp_path / "in.jsonl", tmp_path / "out.jsonl", "--model", model
     code, _, errors = run(*command)
-    assert code == 2 and "Set `prefix`, for example to 'retrieveall_'." in " ".join(errors.split())
+    assert code == 2 and "Set --prefix, for example to 'retrieveall_'." in " ".join(errors.split())
     code, output, _ = run(*command, "--prefix", "retrieveall_")
     assert code == 0 and output.startswith("2 records in ") and "1 of them without text" in " ".join(output.split())
 

@@ -22,6 +22,31 @@ def test_debug_adds_the_traceback_of_an_error(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "There is no file" in errors and "Traceback" in errors
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["extract", "--model", "{base}", TEXT], "give it as --base."),
+        (["extract", "--model", "{model}", "--dtype", "int3", TEXT], "--dtype is 'int3'; give auto"),
+        (["extract", "--model", "{model}", "--threshold", "7", TEXT], "--threshold is 7.0; give a probability"),
+        (["annotate", "{tmp}/in.csv", "{tmp}/in.jsonl"], "has no column 'text'. Its columns are: 'a', 'b'. Set --column to one"),
+        (["annotate", "{tmp}/in.csv", "{tmp}/there.jsonl", "--column", "a"], "already exists. Set --overwrite to replace it"),
+        (["annotate", "{tmp}/in.csv", "{tmp}/in.jsonl", "--order", "best"], "--order is 'best'; give source or uncertain."),
+        (["convert", "{tmp}/in.conll", "{tmp}/out.jsonl"], "does not decide the format. Set --to to one of spacy"),
+        (["convert", "{tmp}/in.conll", "{tmp}/out.jsonl", "--to", "doccano"], "Set --tags-column to 2"),
+        (["export", "vllm", "{tmp}", "--model", "{model}"], "set --overwrite to replace an earlier export"),
+        (["push", "{model}", "ann/x", "--create-pr", "--collection", "ann/y"], "--collection and --create-pr cannot be combined"),
+    ],
+)
+def test_errors_name_the_options_of_the_command(
+    run: Run, model: Path, tiny_base: Path, tmp_path: Path, command: list[str], message: str
+) -> None:
+    (tmp_path / "in.csv").write_text("a,b\nBonn,Graz\n", encoding="utf-8")
+    (tmp_path / "there.jsonl").touch()
+    (tmp_path / "in.conll").write_text("Bonn B-LOC B-LOC\nruft O B-PER\n", encoding="utf-8")
+    code, _, errors = run(*[word.format(model=model, base=tiny_base, tmp=tmp_path) for word in command])
+    assert code == 2 and message in errors.replace("\n", " ")
+
+
 def test_ctrl_c_prints_one_line_and_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt

@@ -28,7 +28,7 @@ def test_extract_uses_what_train_has_written(run: Run, tiny_base: Path, tmp_path
         (["--debug"], "There is no option --debug. Put it before the command: retrieveall --debug train."),
         (["--language", "sw", "yo"], "There are 2 languages and 1 datasets; each language needs one dataset."),
         (["--language", "sw", "sw"], "The language sw is given twice."),
-        (["--batch-size", "0"], "batch_size is 0, but must be at least 1."),
+        (["--batch-size", "0"], "--batch-size is 0, but must be at least 1."),
     ],
 )
 def test_a_mistyped_option_of_train_is_named(run: Run, tmp_path: Path, mistyped: list[str], message: str) -> None:

@@ -192,7 +192,7 @@ def test_different_annotations_of_a_text_are_noted(tmp_path: Path) -> None:
             [{"text": BONN, "entities": [{"text": "ruft", "label": "LOC", "start": 0, "end": 4}]}],
             r"mention is 'ruft', but the text",
         ),
-        ([{"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}], r"which of a, b is the text\? Set tokens_column"),
+        ([{"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}], r"which of a, b is the text\? Set `tokens_column`"),
         (
             [{"data": {"text": BONN}, "annotations": [{"result": [region(0, 4, "Bonn", "LOC", "ORG")]}]}],
             r"has 2 labels\. Give each mention one label",

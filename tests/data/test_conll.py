@@ -108,13 +108,13 @@ def test_other_white_space_is_part_of_a_word_in_files_separated_by_spaces(tmp_pa
         ("ruft O\nNew York B-LOC\nBonn B-LOC\n", r"line 2: 'New York B-LOC' has 3 columns, but line 1 has 2"),
         (
             "7\tBonn\tB-LOC\n9\truft\tO\n",
-            r"line 1: .*which column holds the words\? The first has '7', '9'\. Set tokens_column",
+            r"line 1: .*which column holds the words\? The first has '7', '9'\. Set `tokens_column`",
         ),
         ("1-1\t0-4\tBonn\tB-LOC\n1-2\t5-9\truft\tO\n", r"which column holds the words\?"),
         ("s1\tBonn\tB-LOC\ns1\truft\tO\ns1\tan\tO\n", r"which column holds the words\? The first has 's1'"),
         (
             "Bonn B-LOC B-LOC\nruft O B-PER\n",
-            r"line 1: .*which column holds the tags.*Column 2 and 3 hold tags\. Set tags_column to 2",
+            r"line 1: .*which column holds the tags.*Column 2 and 3 hold tags\. Set `tags_column` to 2",
         ),
         ("Bonn LOC city\nruft O O\n", r"which column holds the tags"),
         ("Bonn B-LOC city\nruft O O\n", r"which column holds the tags"),
@@ -156,7 +156,7 @@ def test_columns_can_be_named(tmp_path: Path, text: str, columns: ColumnNames | 
 
 
 def test_a_missing_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"has no column 'ner', only 1, 2\. Set tags_column to one of them"):
+    with pytest.raises(DatasetError, match=r"has no column 'ner', only 1, 2\. Set `tags_column` to one of them"):
         read(tmp_path, "Bonn B-LOC\n", columns=ColumnNames(tags_column="ner"))
 
 

@@ -53,7 +53,7 @@ def test_output_of_annotate_becomes_predictions_of_label_studio(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x.jsonl"], "The name x.jsonl does not decide the format. Choose one of spacy, doccano, prodigy, jsonl."),
+        (["x.jsonl"], "The name x.jsonl does not decide the format. Set --to to one of spacy, doccano, prodigy, jsonl."),
         (["x.json", "--to", "doccano"], "x.json has the suffix '.json'; files of doccano have .jsonl"),
         (
             ["x.jsonl", "--to", "brat"],

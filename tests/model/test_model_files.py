@@ -124,7 +124,7 @@ def test_a_missing_adapter_of_a_saved_model_is_named_in_the_error(model: Retriev
 
 
 def test_a_base_llm_is_not_a_model(tiny_base: Path) -> None:
-    with pytest.raises(AdapterError, match="give it as base_model"):
+    with pytest.raises(AdapterError, match="give it as `base_model`"):
         RetrieveAllModel.from_pretrained(tiny_base)
 
 

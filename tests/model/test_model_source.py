@@ -73,7 +73,9 @@ def test_a_folder_without_adapters_names_the_missing_files(folders: Path) -> Non
 
 
 def test_a_model_of_another_type_is_refused_with_advice_to_use_it_as_base(tiny_base: Path) -> None:
-    with pytest.raises(AdapterError, match=r"type 'llama', not 'retrieveall'\. To use it as the base LLM, give it as base_model"):
+    with pytest.raises(
+        AdapterError, match=r"type 'llama', not 'retrieveall'\. To use it as the base LLM, give it as `base_model`"
+    ):
         resolve_model(tiny_base)
 
 

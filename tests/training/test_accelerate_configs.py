@@ -148,5 +148,5 @@ def test_unsupported_launches_are_refused(launched: dict[str, Any], message: str
 
 
 def test_one_language_is_not_distributed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="shard_languages needs several languages, but sw is the only one"):
+    with pytest.raises(ValueError, match="`shard_languages` needs several languages, but sw is the only one"):
         AdapterTrainingArguments(language=["sw"], dataset=["sw.conll"], output_dir=str(tmp_path), shard_languages=True)

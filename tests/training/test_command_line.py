@@ -51,6 +51,7 @@ def test_help_shows_hyphens_and_defaults(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         parse_arguments(["--help"], "retrieveall train")
     text = " ".join(capsys.readouterr().out.split())
+    assert "Only with --tags-share 0." in text and "multiplied by --lora-alpha / --rank." in text
     assert "--max-eval-samples" in text and "max_eval_samples" not in text.replace("--max-eval-samples MAX_EVAL_SAMPLES", "")
     assert (
         "(default: 200)" in text and "(default: 0)" in text and "(default: None)" not in text and "(default: False)" not in text
@@ -85,6 +86,8 @@ def test_the_log_is_printed_on_the_command_line_and_silent_elsewhere(capsys: pyt
 def test_errors_name_options_on_the_command_line() -> None:
     with pytest.raises(FileExistsError, match="Set --resume to continue it, or --overwrite to restart"), console_output():
         raise FileExistsError("Set resume=True to continue it, or overwrite=True to restart.")
+    with pytest.raises(FileExistsError, match="Choose another --output-dir"), console_output():
+        raise FileExistsError("Choose another `output_dir`.")
     with pytest.raises(MemoryError, match="Try --quantization 4bit"), console_output():
         raise MemoryError("Try quantization='4bit'.")
     with pytest.raises(PermissionError, match=r"\[Errno 13\] denied: 'x'"), console_output():

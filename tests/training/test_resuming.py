@@ -126,10 +126,10 @@ def test_a_checkpoint_is_neither_overwritten_nor_used_by_another_run(
     with monkeypatch.context() as patch:
         patch.setattr(setup, "load_base", lambda *_, **__: pytest.fail("the base LLM was loaded"))
         with pytest.raises(
-            ValueError, match=r"to another run: language was \['sw'\] and is \['de'\]; learning_rate was None and is 0.1"
+            ValueError, match=r"to another run: `language` was \['sw'\] and is \['de'\]; `learning_rate` was None and is 0.1"
         ):
             train(replace(run, resume=True, language=["de"], learning_rate=0.1))
-        with pytest.raises(ValueError, match=r"patience was 0 and is 2; max_eval_samples was 0 and is 8"):
+        with pytest.raises(ValueError, match=r"patience` was 0 and is 2; `max_eval_samples` was 0 and is 8"):
             train(replace(run, resume=True, early_stopping_patience=2, max_eval_samples=8))
         for changed in ("Nyeri\tB-LOC\n\nWangari\tB-PER\n", "Nyeri\tB-PER\n\nNgozi\tB-PER\n"):
             file.write_text(changed, encoding="utf-8")
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_another_launch_base_or_initial_adapter_is_refused(
     before = run_signature(arguments, [], None, "abc", processes=2)
     (tmp_path / "run.json").write_text(json.dumps(before))
     check_same_run(tmp_path, before)
-    message = r"the base LLM was at commit abc and is at def \(base_revision=abc selects the former\); processes was 2 and is 1"
+    message = r"the base LLM was at commit abc and is at def \(base_revision=abc selects the former\); `processes` was 2 and is 1"
     with pytest.raises(ValueError, match=message):
         check_same_run(tmp_path, run_signature(arguments, [], None, "def", processes=1))
     with pytest.raises(ValueError, match="the initial adapter was different"):

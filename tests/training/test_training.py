@@ -190,10 +190,10 @@ def test_a_batch_that_does_not_fit_into_memory_is_reported_with_advice(
         raise RuntimeError("CUDA out of memory.")
 
     monkeypatch.setattr(Accelerator, "backward", out_of_memory)
-    advice = r"Try a lower max_batch_tokens \(now 4096\) or gradient_checkpointing=True or quantization='4bit'"
+    advice = r"Try a lower `max_batch_tokens` \(now 4096\) or gradient_checkpointing=True or quantization='4bit'"
     with pytest.raises(MemoryError, match=advice):
         train(replace(arguments, tags_share=0))
-    with pytest.raises(MemoryError, match=r"Try a lower max_batch_tokens \(now 4096\) or quantization='4bit'"):
+    with pytest.raises(MemoryError, match=r"Try a lower `max_batch_tokens` \(now 4096\) or quantization='4bit'"):
         train(arguments)
     assert not Path(arguments.output_dir).exists()
 
@@ -324,7 +324,9 @@ def test_a_dataset_without_entities_is_refused_before_the_base_loads(
 
 def test_an_adapter_is_replaced_only_with_overwrite(arguments: AdapterTrainingArguments) -> None:
     train(replace(arguments, num_train_epochs=0))
-    with pytest.raises(FileExistsError, match=r"already contains an adapter\. Choose another output_dir, or set overwrite=True"):
+    with pytest.raises(
+        FileExistsError, match=r"already contains an adapter\. Choose another `output_dir`, or set overwrite=True"
+    ):
         train(arguments)
     train(replace(arguments, overwrite=True))
 
@@ -332,7 +334,7 @@ def test_an_adapter_is_replaced_only_with_overwrite(arguments: AdapterTrainingAr
 def test_a_folder_with_other_files_is_not_replaced(arguments: AdapterTrainingArguments) -> None:
     Path(arguments.output_dir).mkdir()
     (Path(arguments.output_dir) / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match="Choose another output_dir"):
+    with pytest.raises(FileExistsError, match="Choose another `output_dir`"):
         train(arguments)
     assert (Path(arguments.output_dir) / "thesis.tex").exists()
 
