@@ -71,20 +71,20 @@ def annotate_on_ray(
         gpus: GPUs per worker; with 0.5 two workers share a GPU.
         address: The address of the Ray cluster; ``"auto"`` is the cluster of this machine. By default a cluster is started on
             this machine for the job.
-        column: The column that holds the text; see :func:`read_records`.
+        column: See :func:`annotate`.
         prefix: See :func:`annotate`.
-        batch_size: Number of sentences decoded together.
-        overwrite: Whether to replace an existing target.
-        **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
+        batch_size: See :func:`annotate`.
+        overwrite: See :func:`annotate`.
+        **settings: See :func:`annotate`.
 
     Returns:
-        The number of records.
+        See :func:`annotate`.
 
     Raises:
         RecordError: See :func:`annotate`.
         EncodingError: See :func:`annotate`.
         FileNotFoundError: The source does not exist.
-        FileExistsError: The target exists and ``overwrite`` is not set.
+        FileExistsError: See :func:`annotate`.
         JournalError: Another process is writing the target. This is detected for local targets only.
         InputError: This machine has too few cores or GPUs. Errors of the model are raised as well.
     """
