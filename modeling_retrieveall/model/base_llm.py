@@ -19,6 +19,7 @@ from .errors import InputError, MissingPackageError
 from .hub_files import Hub, is_hub_id
 from .int8_linear import Int8Linear, quantize_linear_layers
 
+_ADVICE = f"Give {EMBEDDED_BASE!r}, the Hub id of a causal LM, or a directory that holds one."
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -58,6 +59,8 @@ def load_base(
         MissingPackageError: The model requires a package that is not installed.
     """
     _prepare_for_forks()
+    if not is_hub_id(name) and not Path(name).exists():
+        raise InputError(f"The base LLM {name!r} could not be loaded: there is no such folder. {_ADVICE}")
     hub, path = hub or Hub(), resolve_base(name)
     # An untrusted adapter may name the base LLM, so no code is executed, neither remote code nor a pickle.
     shared: dict[str, Any] = {name: getattr(hub, name) for name in ("token", "cache_dir", "local_files_only")}
@@ -73,8 +76,7 @@ def load_base(
         raise MissingPackageError(f"The base LLM {name!r} could not be loaded: {str(error).strip()}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
-            f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} "
-            "Give 'embedded/gemma-3-270m', the Hub id of a causal LM, or a directory that holds one."
+            f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} {_ADVICE}"
         ) from error
     if int8:
         _quantize(base)

@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 from .atomic import replacing
 from .errors import AdapterError, RetrieveAllError
 
-_LOG_IN = "For a private repository run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
+_LOG_IN = "For a private repository run `hf auth login`, or set the environment variable HF_TOKEN."
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _COLLECTION = re.compile(r"[\w][\w.-]*/[\w-]*-[0-9a-f]{24}")  # a title without Latin letters leaves nothing before the hyphen
 
@@ -292,7 +292,7 @@ def translate_hub_errors(what: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise HubError(
             f"{what} is gated, and this user has no access. Request access on its page of the Hub; "
-            "then run `hf auth login`, or give a token: HF_TOKEN=... or token=..."
+            "then run `hf auth login`, or set the environment variable HF_TOKEN."
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise _not_found(what) from error
@@ -306,9 +306,10 @@ def translate_hub_errors(what: str) -> Iterator[None]:
         cause = error.__cause__
         if isinstance(cause, HfHubHTTPError) and not isinstance(cause, RepositoryNotFoundError):
             raise _of_status(what, cause) from error
+        offline = f"the Hub could not be reached ({_reason(cause)})" if cause else "the client is offline"
         raise HubUnreachableError(
-            f"{what} is neither a local folder nor in the cache, and the Hub could not be reached ({_reason(cause or error)}). "
-            "Try again while online; `retrieveall pull` downloads all files for offline use."
+            f"There is no local folder {what}. The cache does not have all files of a repository with this name, and {offline}. "
+            "Check the name, or try again while online; `retrieveall pull` downloads all files for offline use."
         ) from error
     except EntryNotFoundError as error:
         raise HubFileMissingError(f"{what}: {_reason(error)}") from error
@@ -339,9 +340,7 @@ def errors_name_repository(path: Path, snapshot: Snapshot | None) -> Iterator[No
 def _of_status(what: str, error: HfHubHTTPError) -> HubError:
     status = error.response.status_code
     if status in (401, 403):
-        return HubError(
-            f"{what}: the Hub denied access ({status}). Run `hf auth login`, or give another token: HF_TOKEN=... or token=..."
-        )
+        return HubError(f"{what}: the Hub denied access ({status}). Run `hf auth login`, or set HF_TOKEN to another token.")
     if status == 404:
         return _not_found(what)
     if status == 412:

@@ -86,8 +86,9 @@ def read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     if not file.is_file():
         inside = ", ".join(str(found.parent) for found in sorted(path.glob(f"[!.]*/{MANIFEST}")))
+        problem = f"it has no {MANIFEST}" if path.is_dir() else "there is no such folder"
         raise AdapterError(
-            f"{path} is not a language adapter: it has no {MANIFEST}. "
+            f"{path} is not a language adapter: {problem}. "
             + (f"Give one of its subfolders: {inside}" if inside else "Give the folder that `retrieveall train` wrote.")
         )
     with errors_name_file(file):

@@ -143,7 +143,7 @@ def test_an_adapter_can_be_added(run: Run, model: Path, tiny_adapter: Callable[[
         (["--prior", "de=much", TEXT], "--prior is 'de=much'; give languages with weights"),
         (["--prior", "xx", TEXT], "The prior names 'xx', but the model routes among de."),
         (["--file", "no-such-file.txt"], "There is no file"),
-        (["--add", "no-such-folder", TEXT], "is not a language adapter"),
+        (["--add", "no-such-folder", TEXT], "is not a language adapter: there is no such folder"),
         (["--dtype", "int3", TEXT], "give auto, float32"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard
 from typer.testing import CliRunner
 
-from modeling_retrieveall import AdapterError, HubError, RetrieveAllConfig, RetrieveAllModel
+from modeling_retrieveall import AdapterError, HubError, InputError, RetrieveAllConfig, RetrieveAllModel
 from modeling_retrieveall.cli.app import app
 from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.base_llm import load_base
@@ -104,6 +104,14 @@ def test_a_base_with_a_hub_id_without_owner_is_pinned(hub: LocalHub, base: str, 
 def test_a_base_that_exists_neither_locally_nor_on_the_hub_is_named(hub: LocalHub, base: str, learn: Learn, name: str) -> None:
     with pytest.raises(HubError, match=f"no local folder {name}, and no repository {name} on the Hub"):
         RetrieveAllModel.from_pretrained(learn("de"), base_model=name)
+
+
+def test_a_base_in_a_folder_that_does_not_exist_is_named(tiny_adapter: Callable[[str], Path]) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"The base LLM '\./runs/nope' could not be loaded: there is no such folder\. Give 'embedded/gemma-3-270m'",
+    ):
+        RetrieveAllModel.from_pretrained(tiny_adapter("de"), base_model="./runs/nope")
 
 
 def test_a_base_from_the_hub_fits_adapters_that_were_trained_on_its_folder(

@@ -1,12 +1,14 @@
 """Files of Hub repositories are pinned, limited in size, verified, and available offline."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.hub_files import (
     Hub,
     HubError,
@@ -19,6 +21,7 @@ from modeling_retrieveall.model.hub_files import (
     is_repository,
 )
 from tests.local_hub import Kind, LocalHub
+from tests.published import TINY
 
 REPO = "ann/ner-de"
 SMALL, LARGE = b'{"language": "de"}', bytes(range(256)) * 8
@@ -84,10 +87,34 @@ def test_a_repository_that_was_never_fetched_is_one_clear_error_offline(
     if how == "environment":
         offline(monkeypatch)
     hub = Hub(local_files_only=how == "argument")
-    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is neither a local folder nor in the cache.*retrieveall pull"):
+    with pytest.raises(
+        HubUnreachableError, match=r"no local folder ann/ner-de\. The cache does not have all files.*retrieveall pull"
+    ):
         hub.resolve(REPO)
-    with pytest.raises(HubUnreachableError, match=r"ann/ner-de is neither a local folder nor in the cache"):
+    with pytest.raises(HubUnreachableError, match=r"no local folder ann/ner-de\. The cache does not have all files"):
         hub.fetch(REPO, commit, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("HF_HUB_OFFLINE", True, "the client is offline"),
+        ("ENDPOINT", "http://127.0.0.1:9", r"the Hub could not be reached \(.*Connection refused\)"),
+    ],
+)
+@pytest.mark.parametrize("argument", ["source", "base_model", "adapter"])
+def test_a_folder_that_does_not_exist_is_named_first_when_the_hub_is_not_reachable(
+    hub: LocalHub, tiny_adapter: TINY, monkeypatch: pytest.MonkeyPatch, setting: str, value: Any, reason: str, argument: str
+) -> None:
+    model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
+    monkeypatch.setattr(constants, setting, value)
+    with pytest.raises(HubUnreachableError, match=rf"^There is no local folder runs/nope\. .*{reason}\. Check the name"):
+        if argument == "source":
+            RetrieveAllModel.from_pretrained("runs/nope")
+        elif argument == "base_model":
+            RetrieveAllModel.from_pretrained(tiny_adapter("de"), base_model="runs/nope")
+        else:
+            model.add_language("runs/nope")
 
 
 def test_only_the_given_cache_is_used(commit: str, tmp_path: Path) -> None:
