@@ -116,7 +116,9 @@ class RetrieveAllModel(TypedPreTrainedModel):
                 ``save_pretrained`` wrote; or the folder of one or several adapters that ``retrieveall train`` wrote; or the
                 repository of a model or an adapter on the Hub. With ``collection`` alone, the model has its adapters.
             config: A configuration that replaces the one stored with the model, as ``AutoModel`` passes it.
-            base_model: The base LLM, instead of the one in the configuration: a Hub id or a folder.
+            base_model: The base LLM, instead of the one in the configuration: a Hub id or a folder, such as a local copy.
+                It is not stored: the adapters belong to the base LLM in the configuration, which :meth:`save_pretrained` and
+                :meth:`push_to_hub` write unchanged. Give it again to load the saved model.
             languages: The languages to load, beside the multilingual adapter ``mul``; all when not given.
             device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...; a GPU if there is one when not given.
             dtype: ``"float32"``, ``"bfloat16"``, ``"float16"`` or a torch dtype; bfloat16 if the device multiplies it natively,
@@ -177,9 +179,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """Writes configuration, code and adapters, never the base weights.
 
         Adapters from the Hub are pinned by their commits; adapters from folders are copied to ``adapters/<language>``. The folder
-        loads with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``.
-
-        It may be the folder that the model was loaded from. Other files there are kept.
+        loads with ``AutoModel.from_pretrained(folder, trust_remote_code=True)``. It may be the folder that the model was loaded
+        from. Other files there are kept.
 
         Args:
             save_directory: The folder; it is created if missing.
@@ -208,8 +209,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
 
         Args:
             repo_id: ``"owner/name"``; created if missing.
-            **arguments: ``collection``, ``private``, ``create_pr``, ``commit_message``, ``token``: see
-                :func:`hub.push.push_model`.
+            **arguments: ``collection``, ``private``, ``create_pr``, ``commit_message``, ``token`` (:func:`hub.push.push_model`).
 
         Returns:
             The repository, commit and URL (:class:`hub.push.PushResult`).

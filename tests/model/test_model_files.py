@@ -1,5 +1,6 @@
 """A model on disk: the files that ``save_pretrained`` writes, and the folders that ``from_pretrained`` reads."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,17 @@ def model(adapters: Path) -> RetrieveAllModel:
 
 
 # Saving and loading
+
+
+def test_a_replaced_base_llm_is_not_stored_and_given_again(adapters: Path, tiny_base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    model = RetrieveAllModel.from_pretrained(adapters, base_model=str(copy))
+    model.save_pretrained(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/config.json").read_text(encoding="utf-8"))["base_model"] == str(tiny_base)
+    assert RetrieveAllModel.from_pretrained(tmp_path / "saved").base.name_or_path == str(tiny_base)
+    again = RetrieveAllModel.from_pretrained(tmp_path / "saved", base_model=str(copy))
+    assert again.base.name_or_path == str(copy)
+    assert again.extract(TEXTS) == model.extract(TEXTS)
 
 
 def test_a_saved_model_extracts_the_same_entities(model: RetrieveAllModel, tmp_path: Path) -> None:
