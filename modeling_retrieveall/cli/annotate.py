@@ -41,7 +41,10 @@ def annotate(
     base: Base = None,
     column: Annotated[str | None, typer.Option(help="Column with the texts. Default: `text` or `tokens`.")] = None,
     prefix: Annotated[
-        str, typer.Option(help="Prefix of the names of added columns, for input that already has columns with these names.")
+        str,
+        typer.Option(
+            help="Prefix of the added columns `entities`, `language` and `known`, if the input already has such columns."
+        ),
     ] = "",
     language: Language = None,
     prior: Prior = None,
@@ -56,13 +59,13 @@ def annotate(
     device: Device = "auto",
     quantization: Quantization = None,
     engine: Annotated[
-        str, typer.Option(help="`local`, or `ray` for workers on this machine or a cluster, where OUT is a folder.")
+        str, typer.Option(help="`local`, or `ray` for workers on this machine or on a cluster. With `ray`, OUT is a folder.")
     ] = "local",
     workers: Annotated[
         str | None,
         typer.Option(
-            help="Number of processes that share the texts out. Default: on a CPU one per core for long files, otherwise one. "
-            "With Ray also a range that follows the load, `2-8`."
+            help="Number of processes that annotate in parallel. Default: on a CPU, one per core for long files; otherwise one. "
+            "With Ray, it can be a range, `2-8`, within which the number is adapted to the load."
         ),
     ] = None,
     worker_cpus: Annotated[int | None, typer.Option(min=1, help="Ray only: CPU cores per worker.")] = None,
@@ -73,7 +76,7 @@ def annotate(
         str | None, typer.Option(help="Ray only: address of the cluster. Without it, Ray is started on this machine.")
     ] = None,
 ) -> None:
-    """Annotate a file of texts. After a crash or Ctrl-C, the same command resumes (local engine only).
+    """Annotate a file of texts. After a crash or Ctrl-C, the same command resumes the job (not with `--engine ray`).
 
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
@@ -106,7 +109,7 @@ def annotate(
     else:
         uses_cpu = device == "cpu" or (device == "auto" and not _has_gpu())
         if count and count[0] > 1 and not uses_cpu:
-            raise InputError("Several --workers need --device cpu, or --engine ray, which shares GPUs out.")
+            raise InputError("Several --workers need --device cpu, or --engine ray, which can divide a GPU between workers.")
         files["order"] = order
         done = _annotate_locally(load_model, source, target, files, batch_size, settings, count[0] if count else None, uses_cpu)
     resumed = f", {done.resumed} of them from an earlier run" if done.resumed else ""

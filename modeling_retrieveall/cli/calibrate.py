@@ -27,7 +27,7 @@ def calibrate(
     device: Device = "auto",
     quantization: Quantization = None,
 ) -> None:
-    """Calibrate the scores of the entities of a language, so that about 80 % of those with the score 0.8 are correct.
+    """Calibrate the scores of a language, so that about 80 % of the entities with the score 0.8 are correct.
 
     Example: `retrieveall calibrate my-texts.conll --language de --output my-german`
     """

@@ -25,7 +25,7 @@ Repository = Annotated[str, typer.Argument(help="Repository of the adapter: `own
 @collection_app.command("list")
 @plain_errors
 def list_(
-    name: Annotated[str | None, typer.Argument(help="Slug of a collection, or an owner. Default: you.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Slug of a collection, or an owner. Default: your own account.")] = None,
 ) -> None:
     """Show the adapters of a collection, or the collections of an owner.
 
@@ -80,7 +80,7 @@ def _own_name(hub: "Hub") -> str:
 @collection_app.command()
 @plain_errors
 def create(
-    name: Annotated[str, typer.Argument(help="`owner/Title`.")],
+    name: Annotated[str, typer.Argument(help="Owner and title of the collection: `owner/Title`.")],
     description: Annotated[str | None, typer.Option(help="Description of at most 150 characters.")] = None,
     private: Private = None,
 ) -> None:

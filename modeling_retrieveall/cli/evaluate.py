@@ -44,7 +44,7 @@ def evaluate(
     quantization: Quantization = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
 ) -> None:
-    """Measure strict span F1 on a labelled dataset, and how many sentences without an entity get one.
+    """Measure strict span F1 on a labelled dataset, and how often an entity is found in a sentence that has none.
 
     Example: `retrieveall evaluate --dataset unimelb-nlp/wikiann:de --language de --limit 500 --json de.json`
     """
@@ -107,7 +107,7 @@ def _show_report(report: "Report", title: str, language: str, has_adapter: bool)
         )
     if report.false_entity_rate is not None:
         share, count = report.false_entity_rate, report.n_without_entities
-        output.print(f"{share:.1f} % of the {count} sentences without an entity get one.")
+        output.print(f"In {share:.1f} % of the {count} sentences without an entity, an entity was found.")
     output.print(
         f"{report.n_test} sentences, {report.n_dropped} of the training data left out, "
         f"{report.sentences_per_second} sentences per second{routing}"

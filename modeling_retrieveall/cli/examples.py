@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..model.language_adapter import LanguageAdapter
 
 examples_app = typer.Typer(
-    help="Add, list and remove the labelled examples of a language. They count at once, without training.",
+    help="Add, list and remove the labelled examples of a language. They take effect at once, without training.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )

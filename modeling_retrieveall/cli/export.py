@@ -21,7 +21,7 @@ def _keep_subcommand() -> None:
 @plain_errors
 def vllm(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write; created if missing.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts to write requests for.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts. One request is written for each of their sentences.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read one text per line from this file.")] = None,
     model: Model = "shipped",
     revision: Revision = None,

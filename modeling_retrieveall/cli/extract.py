@@ -34,7 +34,7 @@ _TEXTS_PER_CALL = 256
 @plain_errors
 def extract(
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts. Without any, the lines of --file or of standard input.")
+        list[str] | None, typer.Argument(help="Texts. If there are none, the lines of --file or of standard input are read.")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="Read one text per line from this file; `-` is standard input.")] = None,
     model: Model = "shipped",
@@ -56,7 +56,8 @@ def extract(
         typer.Option(
             min=0,
             max=1,
-            help="With --json: also print spans with at least this score that nearly are entities; complete for tags only.",
+            help="With --json: also print spans that are not entities, but have at least this score. Only adapters that decode "
+            "tags find all of them.",
         ),
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Number of sentences decoded together.")] = None,

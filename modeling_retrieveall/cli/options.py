@@ -19,7 +19,7 @@ Model = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the model's repository.")]
 Add = Annotated[list[str] | None, typer.Option(help="Folder or Hub repository of an adapter to add. Can be repeated.")]
-Base = Annotated[str | None, typer.Option(help="Hub id or folder of the base LLM, instead of the one the model names.")]
+Base = Annotated[str | None, typer.Option(help="Hub id or folder of a base LLM that replaces the one of the model.")]
 Dtype = Annotated[
     str,
     typer.Option(help="auto, float32, bfloat16 or float16. auto is bfloat16 if the hardware computes it natively, else float32."),
@@ -43,16 +43,19 @@ Threshold = Annotated[
 
 TokensColumn = Annotated[
     str | None,
-    typer.Option(help="Column with the words or texts: a name, or a number in a column file. Found automatically by default."),
+    typer.Option(help="Column of the words or texts: its name, or its number in a CoNLL file. By default it is detected."),
 ]
 TagsColumn = Annotated[
     str | None,
-    typer.Option(help="Column with the tags or entities: a name, or a number in a column file. Found automatically by default."),
+    typer.Option(help="Column of the tags or entities: its name, or its number in a CoNLL file. By default it is detected."),
 ]
 TagNames = Annotated[str | None, typer.Option(help="Names of the numeric tags 0, 1, ..., as in `O,B-PER,I-PER`.")]
 Private = Annotated[
     bool | None,
-    typer.Option("--private/--public", help="Visibility of what is created. --private refuses an existing public repository."),
+    typer.Option(
+        "--private/--public",
+        help="Visibility of a new repository or collection. With --private, an existing public repository is refused.",
+    ),
 ]
 
 

@@ -19,7 +19,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.")] = 8000,
     api_key: Annotated[
-        str | None, typer.Option(envvar="RETRIEVEALL_API_KEY", help="Key that clients must send. Default: none is needed.")
+        str | None, typer.Option(envvar="RETRIEVEALL_API_KEY", help="Key that clients must send. Default: no key is required.")
     ] = None,
     max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 4 << 20,
     max_texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts in a request.")] = 1024,
@@ -29,7 +29,7 @@ def serve(
     device: Device = "auto",
     quantization: Quantization = None,
 ) -> None:
-    """Serve a model over HTTP. Ctrl-C or SIGTERM stops it after the requests that it has accepted are answered.
+    """Serve a model over HTTP. On Ctrl-C or SIGTERM, the server answers the requests that it has accepted, and stops.
 
     Example: `retrieveall serve --port 8000`
     """

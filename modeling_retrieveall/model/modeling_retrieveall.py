@@ -266,7 +266,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             self._registry.remove(language)
 
     def add_examples(self, language: str, examples: Iterable[Example]) -> int:
-        """Adds labelled sentences to the index of a language. They count at once, without training.
+        """Adds labelled sentences to the index of a language. They take effect at once, without training.
 
         One with the words of an earlier example replaces it. :meth:`save_pretrained` stores them.
 

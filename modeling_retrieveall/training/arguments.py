@@ -49,13 +49,15 @@ class AdapterTrainingArguments:
         }
     )
     output_dir: str = field(
-        metadata={"help": "Folder of the finished adapter; with several languages, the folder of their folders."}
+        metadata={
+            "help": "Folder of the finished adapter; with several languages, the folder that gets one folder for each language."
+        }
     )
     tokens_column: str | None = _argument(
-        None, "Column of the words or texts: its name, or its number in a column file. Detected by default."
+        None, "Column of the words or texts: its name, or its number in a CoNLL file. By default it is detected."
     )
     tags_column: str | None = _argument(
-        None, "Column of the tags or labelled mentions: its name, or its number in a column file. Detected by default."
+        None, "Column of the tags or labelled mentions: its name, or its number in a CoNLL file. By default it is detected."
     )
     tag_names: str | None = _argument(None, "Names of the integer tags 0, 1, ..., for example `O,B-PER,I-PER`.")
     base_model: str = _argument(EMBEDDED_BASE, "Base LLM: `embedded/gemma-3-270m`, a Hub id or a folder.")
@@ -120,7 +122,7 @@ class AdapterTrainingArguments:
     tags_share: float | None = _argument(
         None,
         "Share of samples that train tagging (all words in one forward pass); the others train generation (token by token). With "
-        "1 the adapter cannot generate, which vLLM requires; with 0 it cannot tag. Default: 0.75, or 0 with "
+        "1, the adapter cannot generate, so vLLM cannot use it; with 0, it cannot tag. Default: 0.75, or 0 with "
         "`gradient_checkpointing` or an initial adapter that cannot tag.",
     )
     empty_share: float = _argument(
@@ -142,8 +144,8 @@ class AdapterTrainingArguments:
     )
     shard_languages: bool = _argument(
         False,
-        "With several languages: each process trains languages of its own at the same time. By default all processes train one "
-        "language after another together, which pays off only for many sentences.",
+        "With several languages: each process trains some of the languages, independently of the other processes. By default, "
+        "all processes train one language together, then the next one; this is faster only for many sentences.",
     )
     seed: int = _argument(0, "Random seed of the sentences that are drawn, of their order and of the weights.")
     mixed_precision: str = _argument(
