@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from ..model.atomic import check_sources, replacing
 from ..model.entities import Example
 from ..model.language_adapter import LanguageAdapter, check_holds_only_adapter, checked_examples
@@ -20,8 +22,8 @@ from .cards import write_card
 def replace_examples(adapter_folder: Path, examples: Sequence[Example], output: Path, model: RetrieveAllModel) -> Path:
     """Copies an adapter and replaces its examples.
 
-    The LoRA weights are unchanged. Of the training sentences the copy keeps only the vectors, for routing, and the hashes. The
-    results are removed, because they were measured with the original examples.
+    The LoRA weights are unchanged. Of the training sentences that are not among the examples, the copy keeps only the vectors,
+    for routing, and the hashes. The results are removed, because they were measured with the original examples.
 
     Args:
         adapter_folder: The trained adapter.
@@ -41,8 +43,11 @@ def replace_examples(adapter_folder: Path, examples: Sequence[Example], output: 
     adapter = LanguageAdapter.load(adapter_folder)
     checked_examples(examples, adapter.manifest)
     vectors = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
-    # No sentence is routed to the multilingual adapter by similarity.
-    routing = adapter.sentence_vectors()[: 0 if adapter.language == MULTILINGUAL else None]
+    kept = {example.key for example in examples}
+    others = [i for i, example in enumerate(adapter.index.examples) if example.key not in kept]
+    routing = torch.cat([adapter.index.sentence_vectors[others].float(), adapter.routing_vectors.float()])
+    if adapter.language == MULTILINGUAL:
+        routing = routing[:0]  # no sentence is routed to the multilingual adapter by similarity
     manifest = replace(adapter.manifest, metrics=[], multilingual_sha256=None)
     with replacing(output, [adapter_folder]) as folder:
         folder.mkdir()

@@ -1,5 +1,7 @@
 """Stores an adapter as a small difference to the multilingual adapter, so that a package can hold dozens of languages.
 
+The difference consists of a LoRA of low rank, and of the hashes of those training sentences that ``mul`` was not trained on.
+
 >>> store_difference(Path("adapter_cards/de"), rank=8)  # with adapter_cards/mul beside it
 """
 
@@ -16,11 +18,12 @@ from ..model.lora_bank import LoraWeights
 from ..model.lora_difference import lora_difference
 from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_difference
 from ..model.manifest import MULTILINGUAL
+from ..model.vector_files import VECTORS, read_vectors
 from .cards import write_card
 
 
 def store_difference(folder: Path, rank: int, mul_share: float = 0.0) -> None:
-    """Replaces the LoRA of an adapter by its difference to that of the adapter in the folder ``mul`` next to it.
+    """Replaces an adapter by its difference to the adapter in the folder ``mul`` next to it.
 
     The adapter then depends on that folder. Copies that `save_pretrained` and `retrieveall push` write hold the whole LoRA again.
 
@@ -46,5 +49,8 @@ def store_difference(folder: Path, rank: int, mul_share: float = 0.0) -> None:
     training = {**adapter.manifest.training, "rank": joined_rank, "lora_alpha": joined_rank, "mul_share": mul_share}
     with updating(folder) as written:
         write_difference(written, kept, folder / LORA_CONFIG)
+        vectors = read_vectors(folder / VECTORS, adapter.manifest.hidden_size)
+        known = torch.isin(vectors.training_hashes, LanguageAdapter.load(shared_folder).training_hashes)
+        vectors.with_hashes(vectors.training_hashes[~known]).write(written / VECTORS)
         replace(adapter.manifest, multilingual_sha256=sha256, training=training).save(written)
     write_card(LanguageAdapter.load(folder))

@@ -197,6 +197,9 @@ class LanguageAdapter:
             examples = read_examples(path / EXAMPLES, manifest.entity_types)
         with errors_name_file(path / VECTORS):
             stored = read_vectors(path / VECTORS, manifest.hidden_size)
+            if manifest.multilingual_sha256 and (shared := path.parent / MULTILINGUAL / VECTORS).is_file():
+                multilingual = read_vectors(shared, manifest.hidden_size).training_hashes
+                stored = stored.with_hashes(torch.cat([stored.training_hashes, multilingual]).unique())
             index = ExampleIndex(examples, stored.sentences, stored.mentions)
         adapter = cls(manifest, index, stored.routing, stored.training_hashes, path, snapshot)
         adapter._stored = stored

@@ -14,7 +14,7 @@ torch.Size([399, 640])
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,6 +51,10 @@ class StoredVectors:
         """Whether ``vectors`` are the objects that were read: sentences, mentions, routing and hashes, in this order."""
         mine = (self.sentences, self.mentions, self.routing, self.training_hashes)
         return all(one is other for one, other in zip(mine, vectors, strict=True))
+
+    def with_hashes(self, hashes: Tensor) -> "StoredVectors":
+        """The same vectors with other hashes, ``[n]`` int64."""
+        return replace(self, training_hashes=hashes, tensors={**self.tensors, _HASHES: hashes})
 
     def write(self, file: Path) -> None:
         """Writes the same file again."""

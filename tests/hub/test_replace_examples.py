@@ -26,6 +26,13 @@ def test_the_sentences_are_replaced_and_weights_routing_vectors_and_hashes_are_k
         assert key not in (folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_training_sentence_that_stays_an_example_is_counted_once(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    trained = LanguageAdapter.load(tiny_adapter("de"))
+    model = RetrieveAllModel.from_pretrained(trained.path)
+    replaced = LanguageAdapter.load(replace_examples(trained.path, trained.index.examples[:4], tmp_path / "de", model))
+    assert len(replaced.sentence_vectors()) == len(trained.sentence_vectors())
+
+
 def test_the_multilingual_adapter_gets_no_routing_vectors(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("mul"))
     folder = replace_examples(

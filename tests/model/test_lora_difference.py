@@ -21,6 +21,7 @@ from modeling_retrieveall.model.errors import AdapterError
 from modeling_retrieveall.model.lora_bank import LoraBank, LoraWeights
 from modeling_retrieveall.model.lora_difference import join_lora, lora_difference
 from modeling_retrieveall.model.lora_files import LORA_WEIGHTS, read_lora, write_difference
+from modeling_retrieveall.model.vector_files import VECTORS, read_vectors
 from tests.adapter_folders import edit_manifest
 from tests.local_hub import LocalHub
 from tests.random_adapters import copy_with_random_weights
@@ -118,6 +119,17 @@ def test_a_difference_can_be_averaged_with_the_multilingual_adapter(folders: Pat
         weights = adapter.lora_weights(torch.float32)
         updates.append(weights.scaling[name] * weights.b[name] @ weights.a[name])
     torch.testing.assert_close(updates[1], (updates[0] + updates[2]) / 2, atol=1e-4, rtol=1e-3)
+
+
+def test_hashes_of_the_multilingual_adapter_are_stored_once(folders: Path, tmp_path: Path) -> None:
+    whole = LanguageAdapter.load(folders.parent / "whole").training_hashes
+    multilingual = LanguageAdapter.load(folders / "mul").training_hashes
+    stored = read_vectors(folders / "de" / VECTORS, 32).training_hashes
+    assert not set(stored.tolist()) & set(multilingual.tolist())
+    adapter = LanguageAdapter.load(folders / "de")
+    assert set(adapter.training_hashes.tolist()) == {*whole.tolist(), *multilingual.tolist()}
+    adapter.copy_to(tmp_path, "copy")  # holds all of them again
+    assert torch.equal(LanguageAdapter.load(tmp_path / "copy").training_hashes, adapter.training_hashes)
 
 
 def test_a_stored_difference_is_read_as_the_whole_lora(folders: Path) -> None:
