@@ -47,7 +47,8 @@ def extract(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
     conll: Annotated[bool, typer.Option("--conll", help="Print one word and its BIO tag per line.")] = False,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also show the languages, the retrieved examples and the prompt.")
+        bool,
+        typer.Option("--explain", help="Also show the languages, the retrieved examples, the known mentions and the prompt."),
     ] = False,
     labels: Labels = None,
     threshold: Threshold = "0",

@@ -94,6 +94,8 @@ class _DetailedView(_ImmediateView):
             show(f"  {mention.similarity:.2f}  {escaped(mention.item.text)} = {escaped(mention.item.span.label)}")
         for example in details.retrieved.examples:
             show(f"  {example.similarity:.2f}  {escaped(example.item.sentence.text)}")
+        for known in details.known_mentions:
+            show(f"  known mention  {escaped(known.text)}: {escaped(known.summary)}")
         show(escaped(details.prompt), style="dim")
 
     def _show_entity(self, result: "Extraction", entity: "Entity") -> None:

@@ -38,7 +38,7 @@ from .entities import Entity, Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
 from .language_adapter import checked_examples
 from .manifest import Manifest
-from .outputs import Extraction, SentenceDetails, SentenceResult
+from .outputs import Extraction, KnownMention, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
 from .request import Request
 from .retrieval import Retrieved, merge_retrieved
@@ -327,6 +327,9 @@ class Extractor:
             prompt_ids=prompt_ids,
             prompt=str(self._answers.tokenizer.decode(prompt_ids)),
             answer_ids=answer.ids if answer else self._answers.end,
+            known_mentions=[KnownMention.from_match(match, sentence.window.sentence) for match in sentence.retrieved.matches]
+            if sentence
+            else [],
         )
 
     # What the stages need

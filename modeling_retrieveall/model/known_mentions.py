@@ -14,7 +14,7 @@ is learned, so an example counts as soon as it is in the index.
 
 >>> example = Example(Sentence.from_text("Wangari Maathai alizaliwa Nyeri."), (Span(0, 2, "PER"), Span(3, 4, "LOC")))
 >>> KnownMentions([example]).find(Sentence.from_text("Anaishi Nyeri."))
-[MentionMatch(start=1, end=2, shares={'LOC': 1.0}, certainty=0.5)]
+[MentionMatch(start=1, end=2, counts={'LOC': 1}, occurrences=1)]
 """
 
 from collections import Counter, defaultdict
@@ -39,14 +39,24 @@ class MentionMatch:
     Attributes:
         start: Index of the first word.
         end: Index after the last word.
-        shares: For each label the share of occurrences in the examples that have it. The rest of them are no entity.
-        certainty: How much the occurrences say, from 0 to 1: n / (n + 1) for n of them.
+        counts: For each label the number of occurrences in the examples that have it. The rest of them are no entity.
+        occurrences: Number of all occurrences in the examples.
     """
 
     start: int
     end: int
-    shares: Mapping[str, float]
-    certainty: float
+    counts: Mapping[str, int]
+    occurrences: int
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """For each label the share of the occurrences that have it."""
+        return {label: count / self.occurrences for label, count in self.counts.items()}
+
+    @property
+    def certainty(self) -> float:
+        """How much the occurrences say, from 0 to 1: n / (n + 1) for n of them."""
+        return self.occurrences / (self.occurrences + 1)
 
 
 class KnownMentions:
@@ -80,9 +90,7 @@ class KnownMentions:
         while start < len(sentence.words):
             end, mention = next(self._from(split, start), (start + 1, None))
             if mention:
-                total = self._occurrences[mention]
-                shares = {label: count / total for label, count in self._labels[mention].items()}
-                found.append(MentionMatch(start, end, shares, total / (total + 1)))
+                found.append(MentionMatch(start, end, dict(self._labels[mention]), self._occurrences[mention]))
             start = end
         return found
 

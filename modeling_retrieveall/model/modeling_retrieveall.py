@@ -332,7 +332,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
                 into ``" ".join(words)``.
             decoding: ``"tags"`` or ``"generation"``, instead of what the configuration says.
             batch_size: Maximum number of sentences that are decoded together, instead of what the configuration says.
-            details: Whether the results keep the posterior, the retrieved examples and the prompt of each sentence.
+            details: Whether the results keep posterior, retrieved examples, known mentions and prompt of each sentence.
             near_misses: Also return spans with at least this score that are no entities, as ``near_misses`` of the results.
 
         Returns:

@@ -7,13 +7,15 @@
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from .entities import Entity, Example, Mention
+from .entities import Entity, Example, Mention, Sentence
+from .known_mentions import MentionMatch
 from .retrieval import Hit, Retrieved
 from .router import Route
 
@@ -38,6 +40,38 @@ class RetrieveAllOutput(ModelOutput):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownMention:
+    """Words of a text that are an entity in the labelled examples of its language. The examples count in the tags of these words.
+
+    Attributes:
+        text: The words.
+        start: Offset of the first character in the text, in code points.
+        end: Offset after the last character.
+        counts: For each label the number of occurrences in the examples that have it. The rest of them are no entity.
+        occurrences: Number of all occurrences in the examples.
+    """
+
+    text: str
+    start: int
+    end: int
+    counts: Mapping[str, int]
+    occurrences: int
+
+    @classmethod
+    def from_match(cls, match: MentionMatch, sentence: Sentence) -> Self:
+        """Takes the text and the offsets from the sentence in which the match was found."""
+        start, end = sentence.words[match.start].start, sentence.words[match.end - 1].end
+        return cls(sentence.text[start:end], start, end, match.counts, match.occurrences)
+
+    @property
+    def summary(self) -> str:
+        """The counts in words, the most frequent label first: ``"LOC 3, PER 1, no entity 2"``."""
+        counts = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        other = self.occurrences - sum(self.counts.values())
+        return ", ".join(f"{label} {count}" for label, count in [*counts, *([("no entity", other)] if other else [])])
+
+
+@dataclass(frozen=True, slots=True)
 class SentenceDetails:
     """How the entities of a sentence were extracted.
 
@@ -47,6 +81,7 @@ class SentenceDetails:
         prompt_ids: The token ids of the prompt; empty if no adapter was used.
         prompt: The prompt as text.
         answer_ids: The token ids of the answer.
+        known_mentions: The words of the sentence that are an entity in the examples, for tags only.
     """
 
     posterior: dict[str, float]
@@ -54,6 +89,7 @@ class SentenceDetails:
     prompt_ids: list[int]
     prompt: str
     answer_ids: list[int]
+    known_mentions: list[KnownMention] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +221,7 @@ def _sentence_dict(sentence: SentenceResult) -> dict[str, Any]:
             "posterior": _rounded(details.posterior),
             "retrieved_entities": [_hit_dict(hit) for hit in details.retrieved.mentions],
             "retrieved_sentences": [_hit_dict(hit) for hit in details.retrieved.examples],
+            "known_mentions": [asdict(mention) for mention in details.known_mentions],
             "prompt": details.prompt,
         }
     return row

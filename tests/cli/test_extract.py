@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modeling_retrieveall.model.language_adapter import LanguageAdapter
 from tests.cli.conftest import TEXT, Run
 
 
@@ -121,6 +123,17 @@ def test_explain_shows_route_and_prompt(run: Run, model: Path) -> None:
     _, output, _ = run("extract", "--model", model, "--explain", TEXT)
     assert "language de" in output
     assert f"Tags: {TEXT}" in output
+
+
+def test_explain_shows_known_mentions(run: Run, tiny_adapter: Callable[[str], Path]) -> None:
+    model = tiny_adapter("de")
+    known = max(LanguageAdapter.load(model).index.mentions, key=lambda mention: len(mention.text)).text
+    _, output, _ = run("extract", "--model", model, "--explain", f"Das ist {known}.")
+    assert re.search(rf"known mention +{re.escape(known)}: (LOC|ORG|PER) \d", " ".join(output.split()))
+    _, output, _ = run("extract", "--model", model, "--explain", "--json", f"Das ist {known}.")
+    (sentence,) = json.loads(output)["sentences"]
+    (row,) = [row for row in sentence["known_mentions"] if row["text"] == known]
+    assert sum(row["counts"].values()) == row["occurrences"] and row["start"] == len("Das ist ")
 
 
 def test_the_table_shows_text_and_language(run: Run, model: Path) -> None:

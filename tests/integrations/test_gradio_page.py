@@ -135,6 +135,18 @@ def test_examples_and_prompt_can_be_expanded(page: Page, model: RetrieveAllModel
     expect(row).to_contain_text(f"{nearest.similarity:.2f}")
 
 
+def test_known_mentions_are_shown(page: Page, model: RetrieveAllModel) -> None:
+    choose_language(page, "de")
+    text = f"Das ist {max(model.adapters['de'].index.mentions, key=lambda mention: len(mention.text)).text}."
+    find_entities(page, text)
+    page.get_by_role("button", name="Retrieved examples and prompt").click()
+    known = model.extract(text, language="de", details=True).sentences[0].details.known_mentions
+    assert known
+    for mention in known:
+        row = page.locator("#results tr", has_text=mention.text).filter(has_text=mention.summary)
+        expect(row.first.locator("td")).to_have_text([mention.text, mention.summary])
+
+
 def test_an_example_fills_the_box(page: Page) -> None:
     page.get_by_role("button", name="Анна Ахматова").click()
     expect(page.get_by_role("textbox", name="Text")).to_have_value(re.compile("Анна Ахматова родилась .*"))

@@ -55,6 +55,10 @@ def test_an_example_counts_at_once_and_is_undone_exactly(model: RetrieveAllModel
     details = model.extract(TEXT, language="de", details=True).sentences[0].details
     assert details is not None
     assert [(match.start, match.end) for match in details.retrieved.matches] == [(1, 2), (3, 4)]
+    assert [(known.text, known.counts, known.occurrences) for known in details.known_mentions] == [
+        ("Zzyzx", {"PER": 1}, 1),
+        ("Qqxland", {"LOC": 1}, 1),
+    ]
     assert model.remove_examples("de", [NEW]) == 1
     assert found(model) == before
     assert model.adapters["de"].index.examples == index.examples

@@ -5,6 +5,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from modeling_retrieveall import (
 from modeling_retrieveall.model import extractor
 from modeling_retrieveall.model.documents import DocumentReader, checked_texts
 from modeling_retrieveall.model.entities import Example, Mention, Sentence, Span
+from modeling_retrieveall.model.known_mentions import MentionMatch
+from modeling_retrieveall.model.outputs import KnownMention
 from modeling_retrieveall.model.retrieval import Hit, Retrieved
 from tests.random_adapters import write_random_adapters
 from tests.strategies import texts
@@ -216,6 +219,20 @@ def test_an_entity_is_supported_by_the_retrieved_examples_that_mention_it() -> N
         },
     ]
     json.dumps(result.to_dict())
+
+
+def test_known_mentions_are_described() -> None:
+    sentence = Sentence.from_text("Nun wohnt er in New York.").slice(3, 7)
+    known = KnownMention.from_match(MentionMatch(1, 3, {"ORG": 1, "LOC": 3, "PER": 1}, 7), sentence)
+    assert known == KnownMention("New York", 16, 24, {"ORG": 1, "LOC": 3, "PER": 1}, 7)
+    assert known.summary == "LOC 3, ORG 1, PER 1, no entity 2"
+    assert replace(known, counts={"LOC": 7}).summary == "LOC 7"
+    details = SentenceDetails({"de": 1.0}, Retrieved([], []), [], "", [], [known])
+    result = Extraction("Nun wohnt er in New York.", [], [SentenceResult(0, 25, Route.certain("de"), details)])
+    (row,) = json.loads(json.dumps(result.to_dict(details=True)))["sentences"]
+    assert row["known_mentions"] == [
+        {"text": "New York", "start": 16, "end": 24, "counts": {"ORG": 1, "LOC": 3, "PER": 1}, "occurrences": 7}
+    ]
 
 
 def test_a_long_text_is_processed_in_parts(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:

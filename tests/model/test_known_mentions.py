@@ -25,20 +25,22 @@ NAIROBI = example("Wangari Maathai alizaliwa Nairobi .", (0, 2, "PER"), (3, 4, "
 
 
 def test_a_labelled_mention_is_found_by_its_words() -> None:
-    assert find([NAIROBI], "Anaishi Nairobi .") == [MentionMatch(1, 2, {"LOC": 1.0}, 0.5)]
-    assert find([NAIROBI], "Wangari Maathai na Maathai") == [MentionMatch(0, 2, {"PER": 1.0}, 0.5)]
+    assert find([NAIROBI], "Anaishi Nairobi .") == [MentionMatch(1, 2, {"LOC": 1}, 1)]
+    assert find([NAIROBI], "Wangari Maathai na Maathai") == [MentionMatch(0, 2, {"PER": 1}, 1)]
     assert find([NAIROBI], "nairobi anaishi") == []
     assert find([], "Nairobi") == []
 
 
 def test_occurrences_that_are_no_entity_count() -> None:
     rose = [example("Rose alifika", (0, 1, "PER")), example("waridi Rose"), example("Rose nyekundu")]
-    assert find(rose, "Rose") == [MentionMatch(0, 1, {"PER": pytest.approx(1 / 3)}, 0.75)]
+    (match,) = find(rose, "Rose")
+    assert match == MentionMatch(0, 1, {"PER": 1}, 3)
+    assert (match.shares, match.certainty) == ({"PER": pytest.approx(1 / 3)}, 0.75)
 
 
 def test_a_part_of_a_longer_entity_counts_neither_way() -> None:
     york = [example("York ni mji", (0, 1, "LOC")), example("New York Times", (0, 3, "ORG"))]
-    assert find(york, "York") == [MentionMatch(0, 1, {"LOC": 1.0}, 0.5)]
+    assert find(york, "York") == [MentionMatch(0, 1, {"LOC": 1}, 1)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_a_part_of_a_longer_entity_counts_neither_way() -> None:
 def test_mentions_are_found_however_they_are_written(labelled: list[str], text: list[str]) -> None:
     known = Example(Sentence.from_words([*labelled, "x"]), (Span(0, len(labelled), "LOC"),))
     found = KnownMentions([known]).find(Sentence.from_words(["y", *text]))
-    assert found == [MentionMatch(1, 1 + len(text), {"LOC": 1.0}, 0.5)]
+    assert found == [MentionMatch(1, 1 + len(text), {"LOC": 1}, 1)]
 
 
 def test_a_part_of_a_word_is_no_mention() -> None:
@@ -64,7 +66,7 @@ def test_a_part_of_a_word_is_no_mention() -> None:
 
 def test_an_occurrence_at_the_end_counts_once() -> None:
     kennedy = [example("Rose Kennedy", (0, 2, "PER")), example("Rose", (0, 1, "PER"))]
-    assert find(kennedy, "Rose") == [MentionMatch(0, 1, {"PER": 1.0}, 0.5)]
+    assert find(kennedy, "Rose") == [MentionMatch(0, 1, {"PER": 1}, 1)]
 
 
 def test_a_large_index_is_read_in_a_short_time() -> None:
@@ -81,8 +83,8 @@ def test_the_longest_mention_wins_and_mentions_do_not_overlap() -> None:
 
 def test_interpolation_by_hand() -> None:
     before = torch.tensor([[0.6, 0.1, 0.1, 0.1, 0.1], [0.6, 0.1, 0.1, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]])
-    match = MentionMatch(0, 2, {"PER": 0.75}, 0.5)
-    after = interpolated(before.log(), [match], LABELS, match_weight=0.8).exp()
+    match = MentionMatch(0, 2, {"PER": 3}, 4)
+    after = interpolated(before.log(), [match], LABELS, match_weight=0.5).exp()
     torch.testing.assert_close(after[0], 0.6 * before[0] + 0.4 * torch.tensor([0.25, 0, 0.75, 0, 0]))
     torch.testing.assert_close(after[1], 0.6 * before[1] + 0.4 * torch.tensor([0.25, 0, 0, 0, 0.75]))
     assert after[2].equal(before[2].log().exp())
@@ -91,7 +93,7 @@ def test_interpolation_by_hand() -> None:
 def test_without_weight_or_matches_nothing_changes() -> None:
     before = torch.randn(3, 5).log_softmax(-1)
     assert interpolated(before, [], LABELS, 0.7) is before
-    assert interpolated(before, [MentionMatch(0, 1, {"PER": 1.0}, 0.5)], LABELS, 0.0) is before
+    assert interpolated(before, [MentionMatch(0, 1, {"PER": 1}, 1)], LABELS, 0.0) is before
 
 
 WORDS = st.lists(st.sampled_from("abc"), min_size=1, max_size=6)
