@@ -16,7 +16,7 @@ from ..data.labelled_data import LabelledData, sample_examples, summarize_repair
 from ..data.loading import load_examples
 from ..data.reader_types import ColumnNames, DatasetError
 from ..model.entities import Example, tags_from_entities, tags_from_spans
-from ..model.language_adapter import sentence_hash
+from ..model.language_adapter import entity_types, sentence_hash
 from ..model.manifest import matching_code
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .scores import SpanScores, strict_span_f1
@@ -120,14 +120,14 @@ def unseen(model: RetrieveAllModel, examples: Sequence[Example]) -> list[Example
 
 def _unknown_labels(model: RetrieveAllModel, data: LabelledData) -> list[str]:
     """A warning if the dataset has labels that no adapter of the model predicts."""
-    known = {label for adapter in model.adapters.values() for label in adapter.manifest.entity_types}
-    unknown = sorted({span.label for example in data.examples for span in example.spans} - known)
+    known = entity_types(model.adapters.values())
+    unknown = sorted({span.label for example in data.examples for span in example.spans} - set(known))
     if not unknown:
         return []
-    missed = "All its entities" if not known & set(data.labels) else "Their entities"
+    missed = "All its entities" if set(known).isdisjoint(data.labels) else "Their entities"
     return [
         f"The dataset has the labels {', '.join(unknown)}, which no adapter of the model predicts (they predict "
-        f"{', '.join(sorted(known))}). {missed} count as missed. If the labels mean the same, rename them in the dataset."
+        f"{', '.join(known)}). {missed} count as missed. If the labels mean the same, rename them in the dataset."
     ]
 
 

@@ -2,6 +2,7 @@
 
 >>> page(RetrieveAllModel.from_pretrained("shipped")).launch()
 
+The language, the entity types and the minimum score can be chosen on the page.
 `retrieveall demo` serves this page, and `examples/space/` is a Space of the Hub with it.
 """
 
@@ -12,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 
 from ..annotation.html_report import LabelColours, split_at_entities
 from ..model.errors import RetrieveAllError
+from ..model.language_adapter import entity_types
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.outputs import entity_dict
 
@@ -47,7 +49,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
     """Makes the page of a model, which can be launched or mounted in another application. It loads nothing from other servers.
 
     Args:
-        model: The model. Its languages are in the menu. Requests are processed one at a time.
+        model: The model. Its languages and entity types are in the menus. Requests are processed one at a time.
 
     Returns:
         The Gradio page.
@@ -56,9 +58,9 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
         >>> page(model).launch(server_port=8000)
     """
 
-    def extract(text: str, language: str) -> tuple[str, str]:
+    def extract(text: str, language: str, labels: list[str], threshold: float) -> tuple[str, str]:
         try:
-            result = model.extract(text, language=language or None, details=True)
+            result = model.extract(text, language=language or None, labels=labels, threshold=threshold, details=True)
         except (RetrieveAllError, OSError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         highlighted = split_at_entities(text, [entity_dict(entity) for entity in result.entities])
@@ -77,12 +79,15 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
         with gr.Row():
             menu = [("detected by the model", ""), *((code, code) for code in model.languages)]
             language = gr.Dropdown(menu, value="", label="Language")
-            button = gr.Button("Find entities", variant="primary")
+            types = entity_types(model.adapters.values())
+            labels = gr.Dropdown(types, value=types, multiselect=True, label="Entity types", elem_id="labels")
+            threshold = gr.Slider(0, 1, value=0, step=0.01, label="Minimum score")
+        button = gr.Button("Find entities", variant="primary")
         with gr.Column(elem_id="results"):
             # gr.HighlightedText would show right-to-left text from left to right.
             entities = gr.HTML()
             with gr.Accordion("Retrieved examples and prompt", open=False):
                 explanation = gr.HTML()
         gr.Examples([[example] for example in _EXAMPLES], text, elem_id="examples")
-        button.click(extract, [text, language], [entities, explanation])
+        button.click(extract, [text, language, labels, threshold], [entities, explanation])
     return blocks

@@ -18,6 +18,7 @@ from spacy.tokens import Doc, Span
 from spacy.util import filter_spans, minibatch
 
 from ..model.base_llm import native_dtype
+from ..model.language_adapter import entity_types
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.outputs import Extraction
 from ..model.router import Route
@@ -149,8 +150,7 @@ class RetrieveAllComponent:
     @property
     def labels(self) -> tuple[str, ...]:
         """The entity types that the component sets, which spaCy writes into the metadata of the pipeline."""
-        known = {label for adapter in self.model.adapters.values() for label in adapter.manifest.entity_types}
-        return tuple(sorted(known if self._labels is None else self._labels))
+        return tuple(entity_types(self.model.adapters.values()) if self._labels is None else sorted(self._labels))
 
     def __call__(self, doc: Doc) -> Doc:
         """Sets the entities of one document."""

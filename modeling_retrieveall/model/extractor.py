@@ -36,7 +36,7 @@ from .documents import DocumentReader, Text, Window, checked_texts, merged_entit
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .entities import Entity, Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
-from .language_adapter import checked_examples
+from .language_adapter import checked_examples, entity_types
 from .manifest import Manifest
 from .outputs import Extraction, KnownMention, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
@@ -372,9 +372,9 @@ class Extractor:
 
     def _check_labels(self, request: Request) -> None:
         """Raises an error for entity types that no adapter has."""
-        known = {label for adapter in list(self._registry.adapters.values()) for label in adapter.manifest.entity_types}
-        if unknown := sorted(map(str, request.named_labels() - known)):
-            raise InputError(f"No adapter has the entity type {unknown[0]!r}. There are: {', '.join(sorted(known)) or 'none'}.")
+        known = entity_types(list(self._registry.adapters.values()))
+        if unknown := sorted(map(str, request.named_labels() - set(known))):
+            raise InputError(f"No adapter has the entity type {unknown[0]!r}. There are: {', '.join(known) or 'none'}.")
 
     def _limits(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
         """The numbers of entities and sentences to retrieve: never more examples than an adapter was trained with."""
@@ -394,7 +394,7 @@ class Extractor:
         return replace(merge_retrieved(found, n_entities, n_sentences), matches=matches)
 
     def _labels(self, route: Route) -> list[str]:
-        return sorted({label for name in route.adapters for label in self._registry.adapters[name].manifest.entity_types})
+        return entity_types(self._registry.adapters[name] for name in route.adapters)
 
     def _decoding(self, route: Route, requested: str) -> Decoding:
         """The requested decoding; for ``"auto"`` the first one of the adapters that the backend supports."""

@@ -343,6 +343,11 @@ def checked_examples(examples: Iterable[Example], manifest: Manifest | None = No
     return listed
 
 
+def entity_types(adapters: Iterable[LanguageAdapter]) -> list[str]:
+    """The labels of the entities that any of the adapters finds, sorted."""
+    return sorted({label for adapter in adapters for label in adapter.manifest.entity_types})
+
+
 def hash_sentences(examples: Iterable[Example]) -> Tensor:
     """The hashes of sentences.
 

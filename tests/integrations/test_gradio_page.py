@@ -19,6 +19,7 @@ from modeling_retrieveall.cli.app import app
 from modeling_retrieveall.integrations.gradio_page import page as page_of
 from modeling_retrieveall.model.entities import Entity
 from modeling_retrieveall.model.outputs import Extraction
+from modeling_retrieveall.model.request import Request
 from tests.chromium import chromium
 from tests.conftest import ROOT
 from tests.random_adapters import write_random_adapters
@@ -83,7 +84,8 @@ def finds(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> Callable[
         def with_entities(text: str, **options: Any) -> Extraction:
             names = {name.replace("_", " "): label for name, label in labels.items()}
             found = [Entity(name, label, text.index(name), text.index(name) + len(name), 0.984) for name, label in names.items()]
-            return replace(extract(text, **options), entities=found)
+            request = Request(labels=options["labels"], threshold=options["threshold"])
+            return replace(extract(text, **options), entities=[each for each in found if request.keeps(each.label, each.score)])
 
         monkeypatch.setattr(model, "extract", with_entities)
 
@@ -119,6 +121,32 @@ def test_the_menu_sets_the_language(page: Page, model: RetrieveAllModel) -> None
         expect(page.locator("#results td").nth(1)).to_have_text(language)
         entities = model.extract(TEXT, language=language).entities
         expect(page.locator("#results mark")).to_have_text([f"{e.text}{e.label} {e.score:.2f}" for e in entities])
+
+
+def choose_minimum_score(page: Page, score: str) -> None:
+    number = page.get_by_label("number input for Minimum score")
+    number.fill(score)
+    number.press("Enter")
+
+
+def test_entity_types_and_a_minimum_score_select_entities(page: Page, finds: Callable[..., None]) -> None:
+    finds(Angela_Merkel="PER", Nairobi="LOC", London="ORG")
+    marks, types = page.locator("#results mark"), page.get_by_label("Entity types")
+    chosen = page.locator("#labels .token")
+    expect(chosen).to_have_text(["LOC", "ORG", "PER"])
+    for label, left in (("LOC", ["Angela MerkelPER 0.98", "LondonORG 0.98"]), ("PER", ["LondonORG 0.98"]), ("ORG", [])):
+        types.click()
+        page.get_by_role("option", name=label).click()
+        types.press("Escape")
+        expect(chosen).to_have_count(len(left))
+        find_entities(page, TEXT)
+        expect(marks).to_have_text(left)
+    types.click()
+    page.get_by_role("option", name="PER").click()
+    for score, left in (("0.98", ["Angela MerkelPER 0.98"]), ("0.99", []), ("0", ["Angela MerkelPER 0.98"])):
+        choose_minimum_score(page, score)
+        find_entities(page, TEXT)
+        expect(marks).to_have_text(left)
 
 
 def test_examples_and_prompt_can_be_expanded(page: Page, model: RetrieveAllModel) -> None:
