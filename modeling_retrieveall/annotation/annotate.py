@@ -74,7 +74,8 @@ def annotate(
         order: ``"source"``, or ``"uncertain"``: the records with the least certain entities come first. These are the records
             with a score near 0.5, also of spans that were nearly an entity. Each record gets the column ``uncertainty``. Needs a
             target in JSON lines and the memory for all records.
-        **settings: ``language``, ``prior``, ``labels`` and ``threshold`` of :meth:`RetrieveAllModel.extract`.
+        **settings: ``language``, ``prior``, ``labels``, ``threshold`` and ``consistent_labels``: see
+            :meth:`RetrieveAllModel.extract`.
 
     Returns:
         The number of records.

@@ -13,6 +13,7 @@ from .console import escaped, global_options, plain_errors, standard_output
 from .options import (
     Add,
     Base,
+    ConsistentLabels,
     Device,
     Dtype,
     Labels,
@@ -50,6 +51,7 @@ def annotate(
     prior: Prior = None,
     labels: Labels = None,
     threshold: Threshold = "0",
+    consistent_labels: ConsistentLabels = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Number of sentences decoded together.")] = 16,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     order: Annotated[
@@ -85,6 +87,7 @@ def annotate(
         "prior": parse_prior(prior),
         "labels": parse_labels(labels),
         "threshold": parse_threshold(threshold),
+        "consistent_labels": consistent_labels,
     }
     files: dict[str, Any] = {"column": column, "prefix": prefix, "overwrite": overwrite}
     if engine == "ray" and device == "auto" and not worker_gpus:

@@ -12,6 +12,7 @@ from .input_texts import input_texts
 from .options import (
     Add,
     Base,
+    ConsistentLabels,
     Device,
     Dtype,
     Labels,
@@ -52,6 +53,7 @@ def extract(
     ] = False,
     labels: Labels = None,
     threshold: Threshold = "0",
+    consistent_labels: ConsistentLabels = False,
     near_misses: Annotated[
         float | None,
         typer.Option(
@@ -78,6 +80,7 @@ def extract(
         "prior": parse_prior(prior),
         "labels": parse_labels(labels),
         "threshold": parse_threshold(threshold),
+        "consistent_labels": consistent_labels,
         "near_misses": near_misses,
     }
     source = input_texts(texts, file, document)

@@ -41,6 +41,14 @@ Threshold = Annotated[
     str, typer.Option(help="Leave out entities with a lower score: one number, or one for each type, as in `PER=0.5,ORG=0.8`.")
 ]
 
+ConsistentLabels = Annotated[
+    bool,
+    typer.Option(
+        "--consistent-labels",
+        help="Give a name the same type everywhere in a text, unless its context clearly says otherwise. Needs tags.",
+    ),
+]
+
 TokensColumn = Annotated[
     str | None,
     typer.Option(help="Column of the words or texts: its name, or its number in a CoNLL file. By default it is detected."),

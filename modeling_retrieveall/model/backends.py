@@ -80,7 +80,7 @@ class DecodingBackend(Protocol):
             on_progress: Called with the number of sentences that were decoded since the last call.
 
         Returns:
-            The answers, in the order of the sentences.
+            The answers, in the order of the sentences. Those that are tags have the probabilities of the tags.
         """
 
 

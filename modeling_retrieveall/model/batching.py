@@ -9,7 +9,9 @@
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 
+import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
 
 
 class TokenBudget:
@@ -97,3 +99,17 @@ class TokenBudget:
             else:
                 deferred.append(i)
         return batch, deferred
+
+
+def padded_ids(rows: Sequence[Sequence[int]], pad: int) -> Tensor:
+    """Rows of token ids as one tensor.
+
+    Args:
+        rows: The token ids of each row.
+        pad: The token id of the padding.
+
+    Returns:
+        ``[rows, longest row]``, padded on the right.
+    """
+    longest = max(map(len, rows), default=0)
+    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], dtype=torch.int64).reshape(len(rows), longest)

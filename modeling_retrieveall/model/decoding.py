@@ -46,11 +46,13 @@ class Answer:
         ids: Its tokens with the final line break.
         spans: Its mentions.
         near_misses: Further spans that were nearly chosen, known for tags only. They overlap with no mention.
+        log_probabilities: ``[words, tags]``: of the tags from which the mentions were read; ``None`` for generated answers.
     """
 
     ids: list[int]
     spans: list[ScoredSpan]
     near_misses: list[ScoredSpan] = field(default_factory=list)
+    log_probabilities: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 class PrecisionError(RetrieveAllError, FloatingPointError):

@@ -31,6 +31,7 @@ from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .backends import DecodingBackend, LocalBackend, PreparedSentence
 from .configuration_retrieveall import RetrieveAllConfig
+from .consistent_labels import consistent
 from .decoding import Answer, ScoredSpan
 from .documents import DocumentReader, Text, Window, checked_texts, merged_entities, parts_of
 from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
@@ -223,7 +224,9 @@ class Extractor:
         encoded = self._encode(windows, languages, request, batch_size)
         routed = self._route_to_usable(windows, encoded, languages, request)
         prepared = self._prepare(windows, encoded, routed, request)
-        answers = iter(self.backend.decode([each for each in prepared if each], batch_size, progress.update))
+        to_decode = [each for each in prepared if each]
+        decoded_alone = self.backend.decode(to_decode, batch_size, progress.update)
+        answers = iter(consistent(to_decode, decoded_alone, self._answers) if request.consistent_labels else decoded_alone)
         decoded: list[tuple[SentenceResult, Answer | None]] = []
         for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
             answer = next(answers) if sentence else None
@@ -308,6 +311,11 @@ class Extractor:
                 prepared.append(None)
                 continue
             decoding = self._decoding(route, request.decoding or self.config.decoding)
+            if request.consistent_labels and decoding != "tags":
+                raise InputError(
+                    f"consistent_labels needs tags, but the adapters of {', '.join(route.adapters)} generate their answers. "
+                    'Leave it out, or give decoding="tags" if they have learned tags.'
+                )
             retrieved = self._retrieve(route, query, window.sentence, decoding)
             mentions = [hit.item for hit in retrieved.mentions]
             examples = [hit.item for hit in retrieved.examples]
@@ -344,7 +352,7 @@ class Extractor:
         spans, near_misses = (
             [ScoredSpan(each.span, calibration(each.score)) for each in scored] for scored in (answer.spans, answer.near_misses)
         )
-        return Answer(answer.ids, spans, near_misses)
+        return replace(answer, spans=spans, near_misses=near_misses)
 
     def _warn_of_limits(self) -> None:
         """Warns if more examples are configured than adapters were trained with."""

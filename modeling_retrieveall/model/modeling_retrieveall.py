@@ -18,6 +18,7 @@ from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .backends import DecodingBackend, PreparedSentence
 from .base_llm import load_base, pinned_revision, placement
+from .batching import padded_ids
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import checked_texts
@@ -142,8 +143,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             ['de', 'mul', 'ru']
         """
         hub, skipped = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), SkippedAdapters(strict)
-        for name in _AUTO_ARGUMENTS:
-            arguments.pop(name, None)
+        arguments = {name: value for name, value in arguments.items() if name not in _AUTO_ARGUMENTS}
         if given := [name for name in _UNSUPPORTED_ARGUMENTS if arguments.pop(name, None)]:
             raise InputTypeError(f"from_pretrained() does not support {', '.join(given)}.")
         changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
@@ -317,6 +317,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         batch_size: int | None = None,
         details: bool = False,
         near_misses: float | None = None,
+        consistent_labels: bool = False,
     ) -> Extraction | list[Extraction]:
         """Extracts the named entities of texts in any mixture of languages.
 
@@ -334,6 +335,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
             batch_size: Maximum number of sentences that are decoded together, instead of what the configuration says.
             details: Whether the results keep posterior, retrieved examples, known mentions and prompt of each sentence.
             near_misses: Also return spans with at least this score that are no entities, as ``near_misses`` of the results.
+            consistent_labels: Whether a name that occurs several times in a text gets the same type everywhere, unless the
+                context of an occurrence clearly says otherwise. It needs adapters that decode tags.
 
         Returns:
             One :class:`Extraction` for a string, a list for a list. Entities are in order of appearance and do not overlap;
@@ -350,7 +353,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             'Wangari Maathai'
         """
         listed, single = checked_texts(texts, is_split_into_words)
-        request = Request(language, prior, labels, threshold, decoding, batch_size, details, near_misses)
+        request = Request(language, prior, labels, threshold, decoding, batch_size, details, near_misses, consistent_labels)
         results = self._extractor.extract(listed, request)
         return results[0] if single else results
 
@@ -456,10 +459,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         results = self.extract(texts, language=language, details=True)
         details = [[sentence.details for sentence in result.sentences if sentence.details] for result in results]
         answers = [[token for each in row for token in each.answer_ids] or self.answers.end for row in details]
-        longest = max((len(answer) for answer in answers), default=0)
-        pad = self.tokenizer.pad_token_id or 0
-        padded = [answer + [pad] * (longest - len(answer)) for answer in answers]
-        sequences = torch.tensor(padded, dtype=torch.int64, device=input_ids.device).reshape(len(answers), longest)
+        sequences = padded_ids(answers, self.tokenizer.pad_token_id or 0).to(input_ids.device)
         if not return_dict_in_generate:
             return sequences
         return RetrieveAllOutput(

@@ -21,6 +21,7 @@ class ExtractOptions(TypedDict, total=False):
     labels: Sequence[str] | None
     threshold: float | Mapping[str, float]
     near_misses: float | None
+    consistent_labels: bool
     is_split_into_words: bool
     decoding: Decoding | None
     batch_size: int | None
@@ -40,6 +41,7 @@ class Request:
         batch_size: Maximum number of sentences that are decoded together; the configuration decides when ``None``.
         details: Whether the results keep prompts and retrieved examples.
         near_misses: Minimum score of spans that are no entities but nearly are; none are returned when ``None``.
+        consistent_labels: Whether the mentions of a name in one text share their tag probabilities.
         calibrated: Whether scores are calibrated, for adapters that have a calibration.
     """
 
@@ -51,6 +53,7 @@ class Request:
     batch_size: int | None = None
     details: bool = False
     near_misses: float | None = None
+    consistent_labels: bool = False
     calibrated: bool = True
 
     def __post_init__(self) -> None:

@@ -172,10 +172,9 @@ class Tagger:
                 interpolated(of_row, matches[row] if matches else (), key, self._config.match_weight)
                 for row, of_row in zip(rows, self._log_probabilities([at_words[row] for row in rows], key), strict=True)
             ]
-            for row, tags, of_row in zip(rows, viterbi(log_probabilities), log_probabilities, strict=True):
-                probabilities = of_row.exp().tolist()
-                spans, near_misses = list(_scored_spans(tags, probabilities, key)), _near_misses(tags, probabilities, key)
-                answers[row] = Answer(self._answers.answer_ids(sentences[row], [each.span for each in spans]), spans, near_misses)
+            answers.update(
+                zip(rows, tag_answers(log_probabilities, [sentences[row] for row in rows], key, self._answers), strict=True)
+            )
         return [answers[row] for row in range(len(prompts))]
 
     def _log_probabilities(self, at_words: Sequence[Tensor], labels: Sequence[str]) -> tuple[Tensor, ...]:
@@ -189,6 +188,26 @@ class Tagger:
         if not logits.isfinite().all():
             raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
         return torch.split(logits.log_softmax(-1), [len(words) for words in at_words])
+
+
+def tag_answers(
+    log_probabilities: Sequence[Tensor], sentences: Sequence[Sentence], labels: Sequence[str], answers: AnswerFormat
+) -> list[Answer]:
+    """The answers with the most probable valid tags.
+
+    Args:
+        log_probabilities: For each sentence ``[words, tags]``, in the order of :meth:`TagFormat.tokens`.
+        sentences: The sentences.
+        labels: The labels of the tags.
+        answers: The answer format.
+    """
+    result = []
+    for sentence, tags, of_sentence in zip(sentences, viterbi(log_probabilities), log_probabilities, strict=True):
+        probabilities = of_sentence.exp().tolist()
+        spans, near_misses = list(_scored_spans(tags, probabilities, labels)), _near_misses(tags, probabilities, labels)
+        ids = answers.answer_ids(sentence, [each.span for each in spans])
+        result.append(Answer(ids, spans, near_misses, of_sentence))
+    return result
 
 
 @torch.no_grad()

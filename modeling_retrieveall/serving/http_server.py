@@ -75,6 +75,7 @@ class ExtractBody(BaseModel):
     language: str | list[str] | None = Field(None, description="The language of all texts or of each text. Default: detected.")
     labels: list[str] | None = Field(None, description="The entity types to return. Default: all.")
     threshold: float | dict[str, float] = Field(0.0, description="Minimum score, for all entity types or by type.")
+    consistent_labels: bool = Field(False, description="Whether a name gets the same type everywhere in a text.")
 
     @model_validator(mode="after")
     def _has_texts(self) -> "ExtractBody":
@@ -180,7 +181,7 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
         texts = body.all_texts()
         if len(texts) > limits.texts:
             raise HTTPException(413, f"The request has {len(texts):,} texts; at most {limits.texts:,} are accepted.")
-        request = ExtractRequest(language=body.language, labels=body.labels, threshold=body.threshold)
+        request = ExtractRequest(**body.model_dump(exclude={"text", "texts"}))
         try:
             results = await asyncio.wait_for(batcher.extract(texts, request), limits.wait_seconds)
         except TimeoutError:

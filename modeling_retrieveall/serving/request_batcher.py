@@ -37,7 +37,13 @@ class _Waiting:
 
     texts: Sequence[str]
     languages: Sequence[str] | None
+    consistent_labels: bool
     results: asyncio.Future[list[Extraction]]
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Requests are processed together if this is equal."""
+        return self.languages is None, self.consistent_labels
 
 
 class RequestBatcher:
@@ -77,7 +83,7 @@ class RequestBatcher:
 
         Args:
             texts: Texts of any length.
-            request: The language, the entity types and the thresholds; other options are not supported.
+            request: The language, the entity types, the thresholds and ``consistent_labels``; other options are not supported.
 
         Raises:
             InputError: The model does not have a language or an entity type.
@@ -88,7 +94,7 @@ class RequestBatcher:
         languages = request.languages(len(texts))
         if self._queue and self.queued_texts + len(texts) > self._max_queued_texts:
             raise QueueFullError(f"{self.queued_texts:,} texts are waiting; at most {self._max_queued_texts:,} may wait.")
-        waiting = _Waiting(texts, languages, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(texts, languages, request.consistent_labels, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._arrived.set()
         results = await waiting.results
@@ -112,7 +118,7 @@ class RequestBatcher:
                     waiting.results.set_result(results)
 
     def _next_batch(self) -> list[_Waiting]:
-        """Takes requests of one kind from the queue: those with given languages, or those that are routed."""
+        """Takes requests of one kind from the queue."""
         batch: list[_Waiting] = []
         count = 0
         while self._queue:
@@ -120,8 +126,7 @@ class RequestBatcher:
             if first.results.done():
                 self._queue.popleft()
                 continue
-            other_kind = batch and (first.languages is None) != (batch[0].languages is None)
-            if batch and (other_kind or count + len(first.texts) > self._max_batch_texts):
+            if batch and (first.kind != batch[0].kind or count + len(first.texts) > self._max_batch_texts):
                 break
             batch.append(self._queue.popleft())
             count += len(first.texts)
@@ -142,5 +147,5 @@ class RequestBatcher:
     def _extract(self, batch: Sequence[_Waiting]) -> list[list[Extraction]]:
         texts = [text for waiting in batch for text in waiting.texts]
         languages = [language for waiting in batch for language in waiting.languages or ()]
-        results = iter(self._model.extract(texts, language=languages or None))
+        results = iter(self._model.extract(texts, language=languages or None, consistent_labels=batch[0].consistent_labels))
         return [[next(results) for _ in waiting.texts] for waiting in batch]

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import benchmarks
+from benchmarks.intervals import f1_gain_interval
 from benchmarks.options import Data, Json, Languages, Number, OptionalData, Rows, Runs, benchmark
 from benchmarks.peer import parsed
 from benchmarks.report import commit
 from benchmarks.study.datasets import draw
+from modeling_retrieveall.evaluation.scores import SpanCounts
 from modeling_retrieveall.model.answer_format import AnswerFormat
 from modeling_retrieveall.model.entities import Sentence
 from modeling_retrieveall.training.arguments import AdapterTrainingArguments
@@ -171,6 +173,21 @@ def test_quick_needs_no_data_and_keeps_no_files(toy: tuple[typer.Typer, dict[str
 def test_quick_value_of_an_unknown_option_is_refused() -> None:
     with pytest.raises(TypeError, match="sentences"):
         benchmark(sentences=3)(lambda: None)
+
+
+COUNTS = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)).map(lambda n: SpanCounts(n[0], n[0] + n[1], n[0] + n[2])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(COUNTS)
+def test_equal_systems_have_no_gain_and_a_better_one_has_a_positive_gain(counts: list[SpanCounts]) -> None:
+    assert f1_gain_interval(counts, counts) == (0.0, 0.0)
+    perfect = [SpanCounts(each.labelled, each.labelled, each.labelled) for each in counts]
+    low, high = f1_gain_interval(counts, perfect)
+    assert 0 <= low <= high <= 100
 
 
 def test_commit_is_a_full_hash() -> None:

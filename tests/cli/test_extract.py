@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.model.language_adapter import LanguageAdapter
 from tests.cli.conftest import TEXT, Run
 
@@ -37,6 +38,18 @@ def test_labels_and_thresholds_select_entities(run: Run, model: Path) -> None:
     assert entities("--labels", label) == [entity for entity in found if entity["label"] == label]
     assert entities("--threshold", f"{label}=1") == [entity for entity in found if entity["label"] != label]
     assert entities("--threshold", "1") == []
+
+
+def test_consistent_labels_are_those_of_the_model(run: Run, model: Path, tmp_path: Path) -> None:
+    text = "Angela Merkel besuchte Nairobi. Nairobi liegt in Kenia. Dort traf Merkel Kenia und Bonn. Bonn, Graz und Wien."
+    loaded = RetrieveAllModel.from_pretrained(model)
+    expected, alone = (loaded.extract(text, consistent_labels=each).to_dict()["entities"] for each in (True, False))
+    assert expected != alone
+    output = run("extract", "--model", model, "--json", "--consistent-labels", text)[1]
+    assert json.loads(output)["entities"] == expected
+    (tmp_path / "in.txt").write_text(text, encoding="utf-8")
+    run("annotate", tmp_path / "in.txt", tmp_path / "out.jsonl", "--model", model, "--consistent-labels")
+    assert json.loads((tmp_path / "out.jsonl").read_text("utf-8"))["entities"] == expected
 
 
 def test_a_threshold_that_is_no_number_is_reported(run: Run, model: Path) -> None:

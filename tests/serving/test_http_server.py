@@ -76,6 +76,19 @@ def test_the_results_are_those_of_the_model(client: httpx.Client, model: Retriev
     assert spans(chosen) == spans(model.extract(TEXTS, labels=["LOC"], threshold={"LOC": 0.1}))
 
 
+def test_requests_with_consistent_labels_are_processed_apart_from_others(client: httpx.Client, model: RetrieveAllModel) -> None:
+    text = "Angela Merkel besuchte Nairobi. Nairobi liegt in Kenia. Dort traf Merkel Kenia und Bonn. Bonn, Graz und Wien."
+
+    def entities(consistent: bool) -> Any:
+        body = {"text": text, "language": "de", "consistent_labels": consistent}
+        return client.post("/extract", json=body).json()["results"][0]["entities"]
+
+    expected = [model.extract(text, language="de", consistent_labels=each).to_dict()["entities"] for each in (False, True)]
+    assert expected[0] != expected[1]
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(entities, [False, True] * 3)) == expected * 3
+
+
 def test_each_of_many_clients_gets_its_own_results(client: httpx.Client, model: RetrieveAllModel) -> None:
     asked = [[TEXTS[(i + j) % 4] + f" {i}" for j in range(i % 3 + 1)] for i in range(64)]
     languages = [[None, "de", "en"][i % 3] for i in range(64)]
@@ -170,7 +183,7 @@ class SlowModel:
     def checked(self, request: Any) -> Any:
         return request
 
-    def extract(self, texts: list[str], language: Any = None) -> list[Extraction]:
+    def extract(self, texts: list[str], **options: Any) -> list[Extraction]:
         time.sleep(0.3)
         if "fail" in texts:
             raise MemoryError("A text does not fit into memory.")
