@@ -14,6 +14,7 @@ equals sign names another one: in "Das Essen war kalt, klagte der Bürgermeister
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from .entities import Sentence, Span, Word, pieces, visible_text
@@ -50,16 +51,22 @@ class AnswerFormat:
 
         An equals sign in a word is replaced by a colon, so that in an answer it always ends a mention.
         """
-        return [self._word_ids(word, first=position == 0) for position, word in enumerate(sentence.words)]
+        return [list(chain.from_iterable(units)) for units in self.unit_ids(sentence)]
 
-    def _word_ids(self, word: Word, first: bool) -> list[int]:
-        ids: list[int] = []
+    def unit_ids(self, sentence: Sentence) -> list[list[list[int]]]:
+        """The tokens of each unit (:func:`~.entities.pieces`) of each word. In raw text, every word is one unit."""
+        return [self._unit_ids(word, first=position == 0) for position, word in enumerate(sentence.words)]
+
+    def _unit_ids(self, word: Word, first: bool) -> list[list[int]]:
+        units: list[list[int]] = []
+        left = _MAX_WORD_TOKENS
         for position, piece in enumerate(pieces(word.text) or ["_"]):
             glued = position > 0 or (word.glued and not first)
-            ids += self._piece_ids(piece if glued else " " + piece)
-            if len(ids) >= _MAX_WORD_TOKENS:
-                return ids[:_MAX_WORD_TOKENS]
-        return ids
+            units.append(self._piece_ids(piece if glued else " " + piece)[:left])
+            left -= len(units[-1])
+            if not left:
+                break
+        return units
 
     def _piece_ids(self, piece: str) -> list[int]:
         ids = self._pieces.get(piece)

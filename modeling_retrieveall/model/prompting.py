@@ -19,7 +19,7 @@ them:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Literal
 
 from .answer_format import AnswerFormat
@@ -44,14 +44,15 @@ class Prompt:
         mentions: The retrieved mentions that are included, least similar first.
         examples: The retrieved sentences that are included, least similar first.
         prefix: In a prompt for tags, the tokens before ``ids``, which the base LLM processes without adapters.
-        word_ends: In a prompt for tags, the position in ``ids`` of the last token of each word.
+        unit_ends: In a prompt for tags, for each word the positions in ``ids`` of the last token of each of its units. In raw
+            text, every word is one unit.
     """
 
     ids: list[int]
     mentions: tuple[Mention, ...]
     examples: tuple[Example, ...]
     prefix: tuple[int, ...] = ()
-    word_ends: tuple[int, ...] = ()
+    unit_ends: tuple[tuple[int, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.prefix) + len(self.ids)
@@ -103,11 +104,13 @@ class PromptWriter:
         included = tuple(mention for mention, _ in shown_mentions), tuple(example for example, _ in shown_examples)
         if decoding == "generation":
             return Prompt(self.bos + shown + self._question_ids(sentence), *included)
-        words = self.answers.word_ids(sentence)
-        sentence_ids = [token for word in words for token in word]
+        words = self.answers.unit_ids(sentence)
+        sentence_ids = [token for word in words for unit in word for token in unit]
         before = self._line_break + shown + self._tags_head
-        word_ends = tuple(len(before) - 1 + tokens for tokens in accumulate(map(len, words)))
-        return Prompt(before + sentence_ids, *included, (*self.bos, *sentence_ids), word_ends)
+        ends = accumulate((len(unit) for word in words for unit in word), initial=len(before) - 1)
+        next(ends)
+        unit_ends = tuple(tuple(islice(ends, len(word))) for word in words)
+        return Prompt(before + sentence_ids, *included, (*self.bos, *sentence_ids), unit_ends)
 
     def _within_budget(
         self, mentions: Sequence[Mention], examples: Sequence[Example]

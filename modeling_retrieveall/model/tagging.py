@@ -11,7 +11,7 @@ LoRA and attends to the cache of the first one (Activated LoRA, arXiv 2504.12397
       |                                        |
       +------ keys and values in the cache --->+
                                                |  hidden states [rows, tokens, hidden]
-                                             take the last token of each word
+                                             take the last token of the first unit of each word
                                                |  [words, hidden]
                                              LM head, only its rows for the tag tokens
                                                |  [words, tags]
@@ -163,7 +163,7 @@ class Tagger:
         at_words = []  # for each row [words, hidden]
         for row, prompt in enumerate(prompts):
             padding = states.shape[1] - len(prompt.ids)
-            at_words.append(states[row, [padding + end for end in prompt.word_ends]])
+            at_words.append(states[row, [padding + ends[0] for ends in prompt.unit_ends]])
         answers: dict[int, Answer] = {}
         by_labels = sorted(range(len(prompts)), key=lambda row: tuple(labels[row]))
         for key, group in groupby(by_labels, key=lambda row: tuple(labels[row])):

@@ -12,7 +12,7 @@ from the prompt. Which samples have examples in their prompts is drawn again in 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import chain, cycle, islice, repeat
 from math import ceil
 
 from ..model.answer_format import AnswerFormat
@@ -141,8 +141,11 @@ class PromptSampler:
         prompt = self._writer.write(example.sentence, *self._draw_retrieved(training_example, rng), decoding="tags")
         ids = [*prompt.ids, *self._answers.end]
         labels = [-100] * len(ids)
-        for end, tag in zip(prompt.word_ends, tag_ids(example.spans, len(prompt.word_ends), self._labels), strict=True):
-            labels[end + 1] = self._tag_tokens[tag]
+        for ends, tag in zip(prompt.unit_ends, tag_ids(example.spans, len(prompt.unit_ends), self._labels), strict=True):
+            # Every unit has a tag, because in raw text the units of a word like "Berlin-Kreuzberg" are words of their own.
+            inside = tag + len(self._labels) if 0 < tag <= len(self._labels) else tag
+            for end, of_unit in zip(ends, chain([tag], repeat(inside)), strict=False):
+                labels[end + 1] = self._tag_tokens[of_unit]
         return Sample(ids, labels, tuple(sorted(self._tag_tokens)), prompt.prefix)
 
     def _generation_sample(self, training_example: _TrainingExample, rng: random.Random) -> Sample:

@@ -97,7 +97,8 @@ def test_a_tagging_prompt_has_the_sentence_before_and_after_its_examples(answers
     decode = answers.tokenizer.decode
     assert decode(list(prompt.prefix)) == "<bos> Angela Merkel besuchte Nairobi."
     assert decode(prompt.ids) == "\nText: Bonn\nEntities: Bonn = LOC\nTags: Angela Merkel besuchte Nairobi."
-    ends = [decode(prompt.ids[: end + 1]).rsplit("Tags:")[-1] for end in prompt.word_ends]
+    assert all(len(ends) == 1 for ends in prompt.unit_ends)  # in raw text, every word is one unit
+    ends = [decode(prompt.ids[: end + 1]).rsplit("Tags:")[-1] for (end,) in prompt.unit_ends]
     assert ends == [" Angela", " Angela Merkel", " Angela Merkel besuchte", " Angela Merkel besuchte Nairobi", f" {TEXTS[0]}"]
 
 
@@ -130,8 +131,8 @@ def test_training_and_inference_compute_the_same_logits(folder: Path, answers: A
     samples = []
     for prompt in prompts:
         labels = [-100] * (len(prompt.ids) + 1)
-        for end in prompt.word_ends:
-            labels[end + 1] = candidates[0]
+        for ends in prompt.unit_ends:
+            labels[ends[0] + 1] = candidates[0]
         samples.append(Sample([*prompt.ids, *answers.end], labels, candidates, prompt.prefix))
     batch = collate(samples)
     with_labels = {name: batch.pop(name) for name in ("labels", "candidates")}
@@ -139,7 +140,7 @@ def test_training_and_inference_compute_the_same_logits(folder: Path, answers: A
     logits = labelled_logits(LMHead(in_training.base), states, **with_labels)[0].log_softmax(-1)  # [words of all, candidates]
     tagger = Tagger(base, bank, answers, RetrieveAllConfig())
     order = torch.tensor([candidates.index(token) for token in TagFormat(answers).tokens(LABELS)])
-    expected = viterbi(list(torch.split(logits[:, order], [len(prompt.word_ends) for prompt in prompts])))
+    expected = viterbi(list(torch.split(logits[:, order], [len(prompt.unit_ends) for prompt in prompts])))
     found = tagger.tag(prompts, sentences, [LABELS] * len(TEXTS), [{"de": 1.0}] * len(TEXTS))
     for sentence, tags, answer in zip(sentences, expected, found, strict=True):
         assert tag_ids([scored.span for scored in answer.spans], len(sentence.words), LABELS) == tags
@@ -171,6 +172,26 @@ def test_a_tagging_sample_has_a_target_for_every_word(answers: AnswerFormat) -> 
     tokens = TagFormat(answers).tokens(LABELS)
     assert [label for label in sample.labels if label != -100] == [tokens[tag] for tag in (2, 4, 0, 1, 0)]
     assert sample.candidates == tuple(sorted(tokens))
+
+
+WORDS = ["Der", "US-Kongress", "in", "Nordrhein-Westfalen", "北京", "."]
+
+
+def test_units_of_a_word_are_trained_like_words_of_raw_text(answers: AnswerFormat) -> None:
+    words = Sentence.from_words(WORDS)
+    units = Sentence.from_text("Der US-Kongress in Nordrhein-Westfalen 北京.")
+    of_words = Example(words, (Span(1, 2, "ORG"), Span(3, 4, "LOC"), Span(4, 5, "LOC")))
+    of_units = Example(units, (Span(1, 4, "ORG"), Span(5, 8, "LOC"), Span(8, 10, "LOC")))
+    samples = []
+    for example in (of_words, of_units):
+        sampler = PromptSampler(answers, RetrieveAllConfig(), 0.0, 1.0, ["LOC", "ORG"], 0)
+        sampler.add([example], *_no_vectors([example]))
+        samples += sampler.epoch(0, 8)[0]
+    assert samples[0] == samples[1]
+    prompts = [PromptWriter(answers, 0).write(example.sentence, decoding="tags") for example in (of_words, of_units)]
+    assert prompts[0].ids == prompts[1].ids
+    first_units = [0, 1, 4, 5, 8, 10]  # a word has the tag of its first unit
+    assert [ends[0] for ends in prompts[0].unit_ends] == [prompts[1].unit_ends[unit][0] for unit in first_units]
 
 
 @given(share=st.floats(0, 1), count=st.integers(1, 40), size=st.integers(1, 9), together=st.integers(1, 4))
