@@ -7,6 +7,7 @@ With the order ``uncertain``, the sentences are those that ``retrieveall annotat
 interrupted run resumes.
 """
 
+import random
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, Ru
 from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import AdapterTrainingArguments, RetrieveAllModel, train
 from modeling_retrieveall.annotation.added_columns import uncertainty
-from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.labelled_data import exclude_by_key, sample_examples
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.data.writing import write_examples
 from modeling_retrieveall.evaluation.span_f1 import predict, unseen
@@ -56,7 +57,8 @@ def main(
             [_with_labels(example, known) for example in load_examples(str(data / corpus), split).examples]
             for split in ("train", "test")
         )
-        test = sample_examples(unseen(loaded, test), limit, 0)
+        fresh = exclude_by_key(unseen(loaded, test), {example.key for example in training})
+        test = sample_examples(fresh, limit, 0)
         for order in orders.split(","):
             wanted = [(number, way) for number in map(int, numbers.split(",")) for way in (WAYS if number else WAYS[:1])]
             keys = [
@@ -64,7 +66,7 @@ def main(
                 for number, way in wanted
             ]
             missing = [key for key in keys if not any(key.items() <= row.items() for row in rows)]
-            sentences = sample_examples(training, pool, 0)
+            sentences = random.Random(0).sample(training, min(pool, len(training)))
             if missing and order == "uncertain":
                 sentences = _most_uncertain_first(loaded, language, sentences)
             for key in missing:

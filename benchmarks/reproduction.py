@@ -36,6 +36,8 @@ from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 
 OURS = "RetrieveAll"
 BASELINES = ("joint LoRA", "base LLM", "CRF", "spaCy")
+ENCODERS = ("joint encoder", "encoder")
+"""Baselines that older result files do not have."""
 Tagged = tuple[list[list[str]], float | None]
 Row = dict[str, Any]
 
@@ -227,9 +229,10 @@ def metrics(rows: list[Row]) -> list[Metric]:
     f1 = _by_system(rows, size)
     if not {OURS, *BASELINES} <= f1.keys():
         return []
-    common = sorted(set.intersection(*(set(f1[system]) for system in (OURS, *BASELINES))))
-    average = {system: mean(f1[system][language] for language in common) for system in (OURS, *BASELINES)}
-    best = max(BASELINES, key=lambda system: average[system])
+    baselines = [system for system in (*BASELINES, *ENCODERS) if system in f1]
+    common = sorted(set.intersection(*(set(f1[system]) for system in (OURS, *baselines))))
+    average = {system: mean(f1[system][language] for language in common) for system in (OURS, *baselines)}
+    best = max(baselines, key=lambda system: average[system])
     ahead = {language: f1[OURS][language] - f1["joint LoRA"][language] for language in common}
     low, high = [x for x in common if x in LOW_RESOURCE], [x for x in common if x not in LOW_RESOURCE]
     found = [Metric(f"mean F1, {system}", round(value, 2), "F1") for system, value in average.items()]

@@ -83,15 +83,14 @@ class Systems:
 
     def _joint(self, mixture: Mixture) -> Path:
         files = [mixture.mixed_file(language) for language in mixture.languages]
-        return self._trained(files, MULTILINGUAL, mixture.runs / "joint" / mixture.name, "none", 1)
+        return self._trained(files, MULTILINGUAL, mixture.runs / "joint" / mixture.name, "none")
 
     def _own(self, language: str, start: str = "") -> Path:
-        folder = self.mixture.runs / ("separate" if start else "own") / self.mixture.name / language
-        return self._trained(
-            [self.mixture.training_file(language)], language, folder, start or str(self._joint(self._balanced)), None
-        )
+        mixture = self.mixture if start else self._balanced
+        folder = mixture.runs / ("separate" if start else "own") / mixture.name / language
+        return self._trained([mixture.training_file(language)], language, folder, start or str(self._joint(mixture)))
 
-    def _trained(self, files: list[Path], language: str, folder: Path, start: str, epochs: int | None) -> Path:
+    def _trained(self, files: list[Path], language: str, folder: Path, start: str) -> Path:
         """Trains a LoRA unless its folder exists."""
         if folder.is_dir():
             return folder
@@ -103,7 +102,6 @@ class Systems:
                 base_model=self.base,
                 init_adapter=start,
                 quantization=self.quantization,
-                num_train_epochs=epochs,
                 rank=self.rank,
                 lora_alpha=2 * self.rank,
                 examples_share=0.0,
@@ -141,7 +139,7 @@ class Systems:
 
     def _separate_encoder(self, language: str) -> Predictions:
         folder = self.mixture.runs / "separate-encoder" / self.mixture.name / language
-        fine_tuned(self.mixture.drawn(language), LABELS, folder, EncoderSettings(epochs=20, seed=self.mixture.seed))
+        fine_tuned(self.mixture.drawn(language), LABELS, folder, EncoderSettings(seed=self.mixture.seed))
         return self._scored(language, partial(encoder_tags, folder))
 
     def _scored(self, language: str, tag: Callable[[list[Example]], list[list[str]]]) -> Predictions:
@@ -149,7 +147,7 @@ class Systems:
         return Predictions([tags_of(example) for example in test], tag(test), None, time.perf_counter() - began)
 
 
-@benchmark(few_languages="sw", many_languages="hr", few="8", many="0", rank=4, limit=2, systems="RetrieveAll;joint LoRA")
+@benchmark(few_languages="sw", many_languages="hr", few="8", many="8", rank=4, limit=2, systems="RetrieveAll;joint LoRA")
 def main(
     data: Data,
     runs: Runs = Path("runs/unequal"),

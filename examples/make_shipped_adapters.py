@@ -111,7 +111,7 @@ def multilingual_arguments(data: Path, runs: Path) -> AdapterTrainingArguments:
     """The arguments of the run, with all corpora and the package's own sentences."""
     human = [draw(data / folder, MAX_HUMAN, runs / "drawn" / folder) for folder in HUMAN.values()]
     silver = [draw(data / folder, MAX_PANX, runs / "drawn" / folder) for folder in multilingual_panx()]
-    own = sorted(str(file) for file in SENTENCES.glob("*.conll") if file.stem != "sw")
+    own = sorted(str(file) for file in SENTENCES.glob("*.conll") if file.stem not in ("no", "sw"))
     return AdapterTrainingArguments(
         language=["mul"],
         dataset=[*human, *silver, *own],

@@ -109,8 +109,9 @@ _HOMES = {
 }
 
 
-_NEED_EXTRA = {"evaluate": "train", "train": "train"}
-"""The functions whose modules import packages of an extra, and the extra."""
+_TRAIN = ("datasets", "matplotlib", "peft", "seqeval")
+_NEED_EXTRA = {"evaluate": _TRAIN, "train": _TRAIN}
+"""The functions whose modules import packages of an extra, and these packages."""
 
 
 def __dir__() -> list[str]:
@@ -124,17 +125,19 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if name not in _NEED_EXTRA:
+        if (error.name or "").partition(".")[0] not in _NEED_EXTRA.get(name, ()):
             raise
-        return _unavailable(name, (error.name or "").partition(".")[0])
+        return _unavailable(name, error)
 
 
-def _unavailable(name: str, package: str) -> Callable[..., NoReturn]:
+def _unavailable(name: str, error: ModuleNotFoundError) -> Callable[..., NoReturn]:
     """A function in place of one whose package is missing, so that ``from modeling_retrieveall import *`` imports all others."""
     from .model.errors import MissingPackageError
 
+    package = (error.name or "").partition(".")[0]
+
     def unavailable(*_: Any, **__: Any) -> NoReturn:
-        raise MissingPackageError(f'{name}() needs the package {package}. Run: pip install "retrieveall[{_NEED_EXTRA[name]}]"')
+        raise MissingPackageError(f'{name}() needs the package {package}. Run: pip install "retrieveall[train]"') from error
 
     unavailable.__name__ = unavailable.__qualname__ = name
     return unavailable

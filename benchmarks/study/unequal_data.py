@@ -5,6 +5,7 @@
 PosixPath('runs/unequal/sentences/ta-100-0.conll')
 """
 
+import hashlib
 import random
 from dataclasses import dataclass
 from functools import cache
@@ -57,8 +58,9 @@ class Mixture:
 
     @property
     def name(self) -> str:
-        """The name of the cell in folders."""
-        return f"{self.few}-{self.many}-{self.temperature}-{self.seed}"
+        """The name of the cell in folders. It differs for other numbers, languages, temperatures and seeds."""
+        languages = hashlib.sha256(" ".join(self.languages).encode()).hexdigest()[:6]
+        return f"{self.few}-{self.many}-{self.temperature}-{self.seed}-{languages}"
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ class Mixture:
 
     def drawn(self, language: str) -> list[Example]:
         """The training sentences of a language."""
-        number = self.few if language in FEW else self.many
+        number = self.few if language in self.few_languages else self.many
         return sample_examples(_split(self.data, language, "train"), number, self.seed)
 
     def mixed(self, language: str) -> list[Example]:

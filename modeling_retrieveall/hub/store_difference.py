@@ -18,7 +18,7 @@ from ..model.lora_bank import LoraWeights
 from ..model.lora_difference import lora_difference
 from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS, read_lora, write_difference
 from ..model.manifest import MULTILINGUAL
-from ..model.vector_files import VECTORS, read_vectors
+from ..model.vector_files import VECTORS, read_hashes, read_vectors
 from .cards import write_card
 
 
@@ -50,7 +50,7 @@ def store_difference(folder: Path, rank: int, mul_share: float = 0.0) -> None:
     with updating(folder) as written:
         write_difference(written, kept, folder / LORA_CONFIG)
         vectors = read_vectors(folder / VECTORS, adapter.manifest.hidden_size)
-        known = torch.isin(vectors.training_hashes, LanguageAdapter.load(shared_folder).training_hashes)
+        known = torch.isin(vectors.training_hashes, read_hashes(shared_folder / VECTORS))
         vectors.with_hashes(vectors.training_hashes[~known]).write(written / VECTORS)
         replace(adapter.manifest, multilingual_sha256=sha256, training=training).save(written)
     write_card(LanguageAdapter.load(folder))

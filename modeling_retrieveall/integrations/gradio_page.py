@@ -57,10 +57,14 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
     Examples:
         >>> page(model).launch(server_port=8000)
     """
+    types = entity_types(model.adapters.values())
 
     def extract(text: str, language: str, labels: list[str], threshold: float) -> tuple[str, str]:
+        if not labels:
+            raise gr.Error("Choose at least one entity type.", print_exception=False)
+        chosen = None if labels == types else labels  # an adapter that was added later may have further types
         try:
-            result = model.extract(text, language=language or None, labels=labels, threshold=threshold, details=True)
+            result = model.extract(text, language=language or None, labels=chosen, threshold=threshold, details=True)
         except (RetrieveAllError, OSError, MemoryError) as error:
             raise gr.Error(escape(str(error)), print_exception=False) from error
         highlighted = split_at_entities(text, [entity_dict(entity) for entity in result.entities])
@@ -79,7 +83,6 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
         with gr.Row():
             menu = [("detected by the model", ""), *((code, code) for code in model.languages)]
             language = gr.Dropdown(menu, value="", label="Language")
-            types = entity_types(model.adapters.values())
             labels = gr.Dropdown(types, value=types, multiselect=True, label="Entity types", elem_id="labels")
             threshold = gr.Slider(0, 1, value=0, step=0.01, label="Minimum score")
         button = gr.Button("Find entities", variant="primary")

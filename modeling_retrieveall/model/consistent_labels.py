@@ -3,14 +3,14 @@
 Each sentence is tagged alone. The names that were found in any sentence of a text are then looked up in all of its sentences, and
 the tag probabilities of each occurrence are interpolated with their mean over all occurrences:
 
-    Jordan scored again.          p(B-PER) = 0.7    p(B-LOC) = 0.2
-    Jordan left the court.        p(B-PER) = 0.9    p(B-LOC) = 0.0     mean over the text: B-PER 0.53, B-LOC 0.37
-    Then he flew to Jordan.       p(B-PER) = 0.0    p(B-LOC) = 0.9     stays B-LOC
+    Jordan scored again.          p(B-PER) = 0.4    p(B-LOC) = 0.5     mean over the text: B-PER 0.50, B-LOC 0.47
+    Jordan left the court.        p(B-PER) = 0.9    p(B-LOC) = 0.0     becomes B-PER in the first sentence
+    Then he flew to Jordan.       p(B-PER) = 0.0    p(B-LOC) = 0.97    stays B-LOC, because the LLM is sure
 
     p(tag | word, text)  =  (1 - w) · p(tag | word)  +  w · mean of p(tag | word) over the occurrences in the text
 
-So an unsure occurrence follows the others, a sure one keeps its tags, and a name that occurs once does not change. Words are
-compared in Unicode's composed form (NFC), without regard to case.
+So an unsure occurrence follows the others. An occurrence whose tags have a probability of at least 0.95 keeps them, and a name
+that occurs once does not change. Words are compared in Unicode's composed form (NFC), without regard to case.
 
 >>> consistent(prepared, backend.decode(prepared, 16, print), AnswerFormat(tokenizer))[0].spans
 [ScoredSpan(span=Span(start=0, end=1, label='PER'), score=0.57)]
@@ -31,6 +31,8 @@ from .tagging import tag_answers
 
 _TEXT_WEIGHT = 0.75
 """Weight of the mean over the text."""
+_SURE = 0.95
+"""An occurrence keeps its tags if each of them has at least this probability. "US" among many "us" is still a country."""
 
 Name = tuple[str, ...]
 """The words of a name, as they are compared."""
@@ -41,7 +43,7 @@ def consistent(sentences: Sequence[PreparedSentence], answers: Sequence[Answer],
 
     Args:
         sentences: The sentences. Those whose windows have the same ``text_index`` belong to one text.
-        answers: The answer of each sentence. Answers without tag probabilities stay as they are.
+        answers: The answer of each sentence. Generated answers, which have no tag probabilities, stay as they are.
         answer_format: The answer format.
 
     Returns:
@@ -71,7 +73,8 @@ def shared(log_probabilities: Sequence[Tensor], sentences: Sequence[Sentence], s
         spans: The names that were found in each sentence.
 
     Returns:
-        For each sentence ``[words, tags]``. Words outside of the names, and names that occur once, keep their probabilities.
+        For each sentence ``[words, tags]``. Words outside of the names, names that occur once, and occurrences with sure tags
+        keep their probabilities.
     """
     words = [[_comparable(word.text) for word in sentence.words] for sentence in sentences]
     names = {tuple(of_row[span.start : span.end]) for of_row, found in zip(words, spans, strict=True) for span in found}
@@ -83,7 +86,9 @@ def shared(log_probabilities: Sequence[Tensor], sentences: Sequence[Sentence], s
     for views in occurrences.values():
         if len(views) > 1:
             probabilities = torch.stack(views).exp()  # [occurrences, words of the name, tags]
-            mixed = torch.lerp(probabilities, probabilities.mean(0, keepdim=True), _TEXT_WEIGHT)
+            sure = probabilities.amax(-1).amin(-1) >= _SURE  # [occurrences]
+            weight = torch.where(sure, 0.0, _TEXT_WEIGHT)[:, None, None]
+            mixed = torch.lerp(probabilities, probabilities.mean(0, keepdim=True), weight)
             for view, of_occurrence in zip(views, mixed.clamp(min=torch.finfo(mixed.dtype).tiny).log(), strict=True):
                 view.copy_(of_occurrence)
     return result

@@ -311,11 +311,6 @@ class Extractor:
                 prepared.append(None)
                 continue
             decoding = self._decoding(route, request.decoding or self.config.decoding)
-            if request.consistent_labels and decoding != "tags":
-                raise InputError(
-                    f"consistent_labels needs tags, but the adapters of {', '.join(route.adapters)} generate their answers. "
-                    'Leave it out, or give decoding="tags" if they have learned tags.'
-                )
             retrieved = self._retrieve(route, query, window.sentence, decoding)
             mentions = [hit.item for hit in retrieved.mentions]
             examples = [hit.item for hit in retrieved.examples]
@@ -379,10 +374,14 @@ class Extractor:
             )
 
     def _check_labels(self, request: Request) -> None:
-        """Raises an error for entity types that no adapter has."""
-        known = entity_types(list(self._registry.adapters.values()))
+        """Raises an error for entity types that no adapter has, and for `consistent_labels` without an adapter that tags."""
+        adapters = list(self._registry.adapters.values())
+        known = entity_types(adapters)
         if unknown := sorted(map(str, request.named_labels() - set(known))):
             raise InputError(f"No adapter has the entity type {unknown[0]!r}. There are: {', '.join(known) or 'none'}.")
+        decodings = {decoding for adapter in adapters for decoding in adapter.manifest.decodings} & set(self.backend.decodings)
+        if request.consistent_labels and ("tags" not in decodings or request.decoding == "generation"):
+            raise InputError("`consistent_labels` needs tags, but this model generates its answers. Leave it out.")
 
     def _limits(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
         """The numbers of entities and sentences to retrieve: never more examples than an adapter was trained with."""

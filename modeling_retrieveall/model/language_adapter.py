@@ -33,7 +33,7 @@ from .lora_files import LORA_CONFIG, LORA_WEIGHTS, check_finite, read_lora, writ
 from .manifest import MANIFEST, MULTILINGUAL, Manifest, read_manifest
 from .retrieval import ExampleIndex
 from .untrusted_files import LIMITS, check_files, errors_name_file
-from .vector_files import VECTORS, StoredVectors, read_vectors, write_vectors
+from .vector_files import VECTORS, StoredVectors, read_hashes, read_vectors, write_vectors
 
 INDEX_FILES = {
     MANIFEST: LIMITS.json_bytes,
@@ -197,10 +197,11 @@ class LanguageAdapter:
             examples = read_examples(path / EXAMPLES, manifest.entity_types)
         with errors_name_file(path / VECTORS):
             stored = read_vectors(path / VECTORS, manifest.hidden_size)
-            if manifest.multilingual_sha256 and (shared := path.parent / MULTILINGUAL / VECTORS).is_file():
-                multilingual = read_vectors(shared, manifest.hidden_size).training_hashes
-                stored = stored.with_hashes(torch.cat([stored.training_hashes, multilingual]).unique())
             index = ExampleIndex(examples, stored.sentences, stored.mentions)
+        shared = path.parent / MULTILINGUAL / VECTORS
+        if manifest.multilingual_sha256 and shared.is_file():
+            with errors_name_file(shared):
+                stored = stored.with_hashes(torch.cat([stored.training_hashes, read_hashes(shared)]).unique())
         adapter = cls(manifest, index, stored.routing, stored.training_hashes, path, snapshot)
         adapter._stored = stored
         return adapter

@@ -91,14 +91,33 @@ def read_vectors(file: Path, hidden_size: int) -> StoredVectors:
         found = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     if missing := {*_NAMES, _HASHES} - found.keys():
         raise ValueError(f"it has no {', '.join(sorted(missing))}")
-    hashes = found[_HASHES]
-    if hashes.ndim != 1 or hashes.dtype != torch.int64:
-        raise ValueError(f"its {_HASHES} are {hashes.dtype} of shape {tuple(hashes.shape)}, not int64 [n]")
+    hashes = _checked_hashes(found[_HASHES])
     vectors = {name: _dequantised(name, found, hidden_size) for name in _NAMES}
     for name, tensor in vectors.items():
         if not (tensor.float().abs() <= LIMITS.vector_component).all():
             raise ValueError(f"its {name} vectors are not all finite, or too large")
     return StoredVectors(**vectors, training_hashes=hashes, tensors=found)
+
+
+def read_hashes(file: Path) -> Tensor:
+    """Reads only the hashes, ``[n]`` int64.
+
+    Args:
+        file: The file.
+
+    Raises:
+        ValueError: They are missing, or have the wrong shape or dtype.
+    """
+    with open_safetensors(file) as tensors:
+        return _checked_hashes(tensors.get_tensor(_HASHES) if _HASHES in tensors.keys() else None)  # noqa: SIM118
+
+
+def _checked_hashes(hashes: Tensor | None) -> Tensor:
+    if hashes is None:
+        raise ValueError(f"it has no {_HASHES}")
+    if hashes.ndim != 1 or hashes.dtype != torch.int64:
+        raise ValueError(f"its {_HASHES} are {hashes.dtype} of shape {tuple(hashes.shape)}, not int64 [n]")
+    return hashes
 
 
 def _quantised(name: str, vectors: Tensor) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ _PACKAGE = __name__.partition(".")[0]
 _COMMAND, _GLOBAL_OPTIONS = "retrieveall", ("--quiet", "--debug")
 _OPTIONS = {argument.name: f"--{argument.name.replace('_', '-')}" for argument in fields(AdapterTrainingArguments)}
 """The option for each argument."""
-_BOOLEANS = {"true": True, "false": False}
+_BOOLEANS = {**dict.fromkeys(("true", "yes", "y", "t", "1"), True), **dict.fromkeys(("false", "no", "n", "f", "0"), False)}
 _MIN_SIMILARITY = 0.7
 """A mistyped option is compared with the known ones; the most similar one is suggested."""
 
@@ -106,7 +106,7 @@ def _settings(argument: "Field[Any]", declared: Any) -> dict[str, Any]:
 def _boolean(word: str) -> bool:
     """Parses the value of a switch, which may be left out: ``--resume`` is the same as ``--resume true``."""
     if word.lower() not in _BOOLEANS:
-        raise argparse.ArgumentTypeError(f"invalid value: {word!r}; give {' or '.join(_BOOLEANS)}")
+        raise argparse.ArgumentTypeError(f"invalid value: {word!r}; give true or false")
     return _BOOLEANS[word.lower()]
 
 

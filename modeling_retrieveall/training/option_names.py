@@ -24,7 +24,8 @@ def with_options(message: str, options: Mapping[str, str]) -> str:
     if not options:
         return message
     name = "|".join(map(re.escape, options))
-    pattern = rf"\b(?P<set>{name})=(?P<quote>'?)(?P<value>[\w.]*\w)(?P=quote)|`(?P<quoted>{name})`|^(?P<first>{name})(?= is )"
+    value = r"(?P<quote>'?)(?P<value>[\w.]*\w)(?P=quote)(?![\w/])"  # not a folder, as in "runs/batch_size=8/de"
+    pattern = rf"(?<![^\s(])(?P<set>{name})={value}|`(?P<quoted>{name})`|^(?P<first>{name})(?= is )"
 
     def option(match: re.Match[str]) -> str:
         found = options[match["set"] or match["quoted"] or match["first"]]

@@ -99,7 +99,7 @@ def _note_on_empty(train: list[Example], empty: list[Example]) -> str:
     return (
         f"{without_entity} of {len(train)} sentences contain no entity. An adapter trained on too few such sentences finds "
         f"entities where there are none, so {len(empty)} were added: parts of these sentences, and sentences that are included "
-        "in the package. An empty_share of 0 adds none."
+        "in the package. empty_share=0 adds none."
     )
 
 

@@ -60,7 +60,7 @@ def test_baselines_without_an_llm_learn(learn: Callable[..., list[list[str]]]) -
 
 def test_the_fine_tuned_encoder_learns(tmp_path: Path) -> None:
     examples = load_examples(str(SENTENCES / "sw.conll"), "train").examples[:12]
-    settings = EncoderSettings(epochs=12, learning_rate=1e-3, batch_size=6)
+    settings = EncoderSettings(epochs=12, min_steps=1, learning_rate=1e-3, batch_size=6)
     folder = fine_tuned(examples, ["LOC", "ORG", "PER"], tmp_path / "encoder", settings)
     expected = [tags_of(example) for example in examples]
     assert span_scores(expected, encoder_tags(folder, examples))["f1"] > 20  # on its training sentences, after 24 steps

@@ -48,4 +48,4 @@ def test_added_sentences_are_reported(share: float, added: bool) -> None:
     arguments = AdapterTrainingArguments(["sw"], [str(SENTENCES / "sw.conll")], "runs/sw", empty_share=share)
     data = load_training_data(arguments.dataset[0], arguments)
     assert bool(data.empty) == added
-    assert ("An empty_share of 0 adds none" in data.summary()) == added
+    assert ("empty_share=0 adds none" in data.summary()) == added

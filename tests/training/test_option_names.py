@@ -17,6 +17,8 @@ OPTIONS = {"base_model": "--base", "batch_size": "--batch-size", "column": "--co
         # Words, files, fields of files and arguments without an option are kept.
         ("texts.csv has no column 'label'.", "texts.csv has no column 'label'."),
         ("a/column/batch_size/overwrite exists.", "a/column/batch_size/overwrite exists."),
+        ("runs/batch_size=8 exists.", "runs/batch_size=8 exists."),
+        ("There is no file 'column=x.jsonl' in batch_size=8/x.", "There is no file 'column=x.jsonl' in batch_size=8/x."),
         ("m/config.json cannot be read: batch_size is -1.", "m/config.json cannot be read: batch_size is -1."),
         ("Choose another `when_unknown` or resume=True.", "Choose another `when_unknown` or resume=True."),
     ],
