@@ -1,5 +1,8 @@
 """F1 and false entities on human-labelled running text and on PAN-X lines: with the language given, routed, and with `mul` alone.
 
+With the way `raw`, the model reads the natural text of each sentence and splits it into words itself, as it does for users. The
+other ways give it the words of the corpus.
+
     python -m benchmarks.real_text --data ../shared/data --json benchmarks/results/real_text.json
 
 Rows that the file holds already are not measured again.
@@ -18,6 +21,7 @@ from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, be
 from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
+from modeling_retrieveall.data.raw_text import as_raw_text
 from modeling_retrieveall.evaluation.span_f1 import Predictions, Report, predict, unseen
 from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.model.entities import Example
@@ -50,8 +54,12 @@ def main(
     model: Model = "shipped",
     corpora: Annotated[str, typer.Option(help="Test sets, such as `uner/hr_set,panx/de`. Default: all.")] = "",
     ways: Annotated[
-        str, typer.Option(help="`given`: the language is given; `routed`; `mul`: all with that adapter. Separated by commas.")
-    ] = "given,routed,mul",
+        str,
+        typer.Option(
+            help="`given`: the language is given; `raw`: the same with raw text; `routed`; `mul`: all with that one. Separated "
+            "by commas."
+        ),
+    ] = "given,raw,routed,mul",
     write_cards: Annotated[bool, typer.Option("--write-cards", help="Write the results into the cards of the adapters.")] = False,
     limit: Limit = 1000,
     dtype: Dtype = "float32",
@@ -93,6 +101,8 @@ def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way:
     adapter = MULTILINGUAL if way == "mul" else adapter_of(model, corpus)
     known = set(model.adapters[adapter].manifest.entity_types)
     asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in examples]
+    if way == "raw":
+        asked = [as_raw_text(example) for example in asked]
     if way == "routed" and given:
         return _routed(model, asked, adapter, given)
     return predict(model, asked, adapter, oracle_routing=way != "routed")
@@ -140,6 +150,7 @@ def metrics(rows: list[Row]) -> list[Metric]:
     """The means over the corpora that have been measured, with their goals."""
     given = {row["corpus"]: row for row in rows if row["language"] == "given"}
     routed = {row["corpus"]: row for row in rows if row["language"] == "routed"}
+    raw = {row["corpus"]: row for row in rows if row["language"] == "raw"}
     own = [name for name in OWN_CORPORA if name in given]
     other = [name for name in OTHER_CORPORA if name in given]
     panx = [name for name in PANX if name in given]
@@ -159,6 +170,12 @@ def metrics(rows: list[Row]) -> list[Metric]:
         result.append(Metric(f"mean F1 of {len(panx)} languages of PAN-X", _mean(given, panx, "F1"), "%", 80.0))
     if both and (right := _mean(given, both, "F1")):
         result.append(Metric("F1 routed, as a share of F1 with the language given", _mean(routed, both, "F1") / right, "", 0.98))
+    split = [name for name in OWN_CORPORA + FURTHER_OWN_CORPORA if name in given and name in raw]
+    if split:
+        shares = [raw[name]["F1"] / max(given[name]["F1"], 1e-9) for name in split]
+        result.append(
+            Metric("F1 on raw text, as a share of F1 with the words of the corpus: lowest", round(min(shares), 4), "", 0.95)
+        )
     compared = [name for name in OWN_CORPORA + FURTHER_OWN_CORPORA if name in given and name in alone]
     if compared:
         better = sum(given[name]["F1"] > alone[name]["F1"] for name in compared)
