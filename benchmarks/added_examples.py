@@ -61,7 +61,7 @@ def main(
         test = sample_examples(fresh, limit, 0)
         for order in orders.split(","):
             wanted = [(number, way) for number in map(int, numbers.split(",")) for way in (WAYS if number else WAYS[:1])]
-            keys = [
+            keys: list[Row] = [
                 {"corpus": corpus, "adapter": language, "order": order if number else "", "way": way, "sentences": number}
                 for number, way in wanted
             ]

@@ -92,8 +92,9 @@ def fine_tuned(train: Sequence[Example], labels: Sequence[str], folder: Path, se
             report_to="none",
             disable_tqdm=True,
         )
-        rows = [_row(tokenizer, example, model.config.label2id) for example in train]
-        Trainer(model, arguments, DataCollatorForTokenClassification(tokenizer), rows).train()  # type: ignore[arg-type]
+        ids = {tag: i for i, tag in enumerate(tags)}
+        rows = [_row(tokenizer, example, ids) for example in train]
+        Trainer(model, arguments, DataCollatorForTokenClassification(tokenizer), rows).train()
         model.save_pretrained(written)
         tokenizer.save_pretrained(written)
     return folder

@@ -79,7 +79,7 @@ class Mixture:
             return drawn
         sizes = {other: len(self.drawn(other)) for other in self.languages}
         weights = {other: size ** (1 / self.temperature) for other, size in sizes.items()}
-        number = max(1, round(sum(sizes.values()) * weights[language] / sum(weights.values())))
+        number: int = max(1, round(sum(sizes.values()) * weights[language] / sum(weights.values())))
         whole, rest = divmod(number, len(drawn))
         return drawn * whole + random.Random(self.seed).sample(drawn, rest)
 

@@ -201,7 +201,7 @@ class LanguageAdapter:
         shared = path.parent / MULTILINGUAL / VECTORS
         if manifest.multilingual_sha256 and shared.is_file():
             with errors_name_file(shared):
-                stored = stored.with_hashes(torch.cat([stored.training_hashes, read_hashes(shared)]).unique())
+                stored = stored.with_hashes(torch.unique(torch.cat([stored.training_hashes, read_hashes(shared)])))
         adapter = cls(manifest, index, stored.routing, stored.training_hashes, path, snapshot)
         adapter._stored = stored
         return adapter

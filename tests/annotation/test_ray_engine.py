@@ -136,7 +136,7 @@ def test_an_error_in_a_worker_is_one_message(cluster: None, tmp_path: Path) -> N
             ["--engine", "ray"],
             "has the unsupported suffix '.html'. Supported suffixes are .jsonl (JSON lines), .parquet",
         ),
-        ("in.jsonl", ["--engine", "ray"], "already exists. Set `overwrite`"),
+        ("in.jsonl", ["--engine", "ray"], "already exists. Set --overwrite"),
     ],
 )
 def test_invalid_options_are_rejected(cluster: None, tmp_path: Path, name: str, options: list[str], message: str) -> None:

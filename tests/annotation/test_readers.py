@@ -93,7 +93,7 @@ def test_a_column_of_numbers_counts_words_or_is_words(content: str, words: list[
 
 def test_the_column_of_words_can_be_given(tmp_path: Path) -> None:
     (tmp_path / "in.conll").write_text("d1\tBonn\tO\nd1\truft\tO\nd1\tan\tO\n", encoding="utf-8")
-    with pytest.raises(RecordError, match=r"which column holds the words\? .* Set column to the number"):
+    with pytest.raises(RecordError, match=r"which column holds the words\? .* Set `column` to the number"):
         texts(tmp_path / "in.conll")
     assert [record.text for record in read_records(str(tmp_path / "in.conll"), "2")] == [["Bonn", "ruft", "an"]]
 

@@ -111,10 +111,10 @@ def test_a_prior_excludes_the_languages_it_does_not_name(model: RetrieveAllModel
     [
         ({"prior": {"xx": 1}}, "The prior names 'xx', but the model routes among de, en"),
         ({"prior": {"mul": 1}}, "The prior names 'mul', but"),
-        ({"prior": {"de": -1}}, "give weights such as"),
-        ({"prior": {"de": 0}}, "give weights such as"),
-        ({"prior": {"de": float("nan")}}, "give weights such as"),
-        ({"prior": {"de": float("inf")}}, "give weights such as"),
+        ({"prior": {"de": -1}}, "give weights of at least 0"),
+        ({"prior": {"de": 0}}, "give weights of at least 0"),
+        ({"prior": {"de": float("nan")}}, "give weights of at least 0"),
+        ({"prior": {"de": float("inf")}}, "give weights of at least 0"),
         ({"prior": {"de": 1}, "language": "de"}, "Give the language of the texts or a prior, not both"),
     ],
 )

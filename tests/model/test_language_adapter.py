@@ -139,7 +139,7 @@ def test_a_missing_file_is_named_in_the_error(folder: Path, name: str) -> None:
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match=f"not a language adapter: it has no {MANIFEST}"):
+    with pytest.raises(AdapterError, match="not a language adapter: there is no such folder"):
         LanguageAdapter.load(tmp_path / "nowhere")
 
 

@@ -171,7 +171,7 @@ def test_a_language_that_was_being_retrained_is_not_taken_for_finished(
         patch.setattr(TrainingLoop, "_stop_requested", lambda *_: True)
         with pytest.raises(KeyboardInterrupt):
             train(replace(both, max_steps=2, overwrite=True))
-    with pytest.raises(ValueError, match="resume and overwrite cannot be combined"):
+    with pytest.raises(ValueError, match="`resume` and `overwrite` cannot be combined"):
         replace(both, resume=True, overwrite=True)
     train(replace(both, max_steps=2, resume=True))
     steps = [LanguageAdapter.load(folder / language).manifest.training["steps"] for language in ("sw", "de")]
