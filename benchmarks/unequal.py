@@ -24,7 +24,7 @@ from benchmarks.options import Base, Data, Limit, Quantization, Rows, Runs, Seed
 from benchmarks.report import Metric, publish, read_rows, write_json
 from benchmarks.study.baselines import crf, tags_of
 from benchmarks.study.encoder import EncoderSettings, encoder_tags, fine_tuned
-from benchmarks.study.unequal_data import FEW, LABELS, MANY, Mixture, test_sentences
+from benchmarks.study.unequal_data import FEW, LABELS, MANY, Mixture, unseen_test_sentences
 from modeling_retrieveall import AdapterTrainingArguments, RetrieveAllModel, train
 from modeling_retrieveall.evaluation.span_f1 import Predictions, predict
 from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
@@ -79,7 +79,7 @@ class Systems:
         return replace(self.mixture, temperature=self.temperature)
 
     def _test(self, language: str) -> list[Example]:
-        return test_sentences(self.mixture.data, language, self.limit)
+        return unseen_test_sentences(self.mixture.data, language, self.limit)
 
     def _joint(self, mixture: Mixture) -> Path:
         files = [mixture.mixed_file(language) for language in mixture.languages]

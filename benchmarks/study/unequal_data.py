@@ -100,7 +100,7 @@ class Mixture:
         return target
 
 
-def test_sentences(data: Path, language: str, limit: int) -> list[Example]:
+def unseen_test_sentences(data: Path, language: str, limit: int) -> list[Example]:
     """Test sentences of a language that occur neither in its training split nor in that of another language."""
     known = {example.key for other in (*FEW, *MANY) if _has(data, other) for example in _split(data, other, "train")}
     return sample_examples(exclude_by_key(_split(data, language, "test"), known), limit, 0)
