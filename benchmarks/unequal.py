@@ -147,7 +147,7 @@ class Systems:
         return Predictions([tags_of(example) for example in test], tag(test), None, time.perf_counter() - began)
 
 
-@benchmark(few_languages="sw", many_languages="hr", few="8", many="8", rank=4, limit=2, systems="RetrieveAll;joint LoRA")
+@benchmark(few_languages="sw", many_languages="hr", few="8", many="8", rank=4, limit=2, systems="RetrieveAll")
 def main(
     data: Data,
     runs: Runs = Path("runs/unequal"),

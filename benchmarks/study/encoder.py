@@ -38,6 +38,7 @@ from modeling_retrieveall.model.entities import Example
 
 _BLOCK = 32
 _SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+_MAX_EPOCHS = 20
 _IGNORED = -100  # what the loss of Transformers does not count
 
 
@@ -46,18 +47,23 @@ class EncoderSettings:
     """How the encoder is fine-tuned.
 
     Attributes:
-        epochs: Passes over the training sentences; more of them for few sentences, so that there are at least ``min_steps``.
-        min_steps: Minimum number of optimizer steps.
+        epochs: Passes over the training sentences. There are more of them for few sentences, but at most 20.
+        min_steps: The number of optimizer steps that these further passes aim at.
         learning_rate: Peak of the learning rate.
         batch_size: Sentences of a step.
         seed: Random seed of the order of the sentences and of the linear layer.
     """
 
     epochs: int = 5
-    min_steps: int = 200
+    min_steps: int = 60
     learning_rate: float = 3e-4
     batch_size: int = 16
     seed: int = 0
+
+    def epochs_for(self, sentences: int) -> int:
+        """The number of epochs for this number of training sentences."""
+        wanted = ceil(self.min_steps / ceil(sentences / self.batch_size))
+        return max(self.epochs, min(wanted, _MAX_EPOCHS))
 
 
 def fine_tuned(train: Sequence[Example], labels: Sequence[str], folder: Path, settings: EncoderSettings) -> Path:
@@ -81,7 +87,7 @@ def fine_tuned(train: Sequence[Example], labels: Sequence[str], folder: Path, se
     with creating(folder) as written:
         arguments = TrainingArguments(
             output_dir=str(written),
-            num_train_epochs=max(settings.epochs, ceil(settings.min_steps / ceil(len(train) / settings.batch_size))),
+            num_train_epochs=settings.epochs_for(len(train)),
             learning_rate=settings.learning_rate,
             per_device_train_batch_size=settings.batch_size,
             warmup_steps=0.1,

@@ -58,6 +58,11 @@ def test_baselines_without_an_llm_learn(learn: Callable[..., list[list[str]]]) -
     assert span_scores(expected, learn(examples, examples))["f1"] > 80  # on its training sentences
 
 
+@pytest.mark.parametrize(("sentences", "epochs"), [(16, 20), (100, 9), (600, 5), (40_000, 5)])
+def test_the_encoder_is_trained_for_more_epochs_on_few_sentences(sentences: int, epochs: int) -> None:
+    assert EncoderSettings().epochs_for(sentences) == epochs
+
+
 def test_the_fine_tuned_encoder_learns(tmp_path: Path) -> None:
     examples = load_examples(str(SENTENCES / "sw.conll"), "train").examples[:12]
     settings = EncoderSettings(epochs=12, min_steps=1, learning_rate=1e-3, batch_size=6)
