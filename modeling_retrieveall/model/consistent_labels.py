@@ -3,8 +3,9 @@
 Each sentence is tagged alone. The names that were found in any sentence of a text are then looked up in all of its sentences, and
 the tag probabilities of each occurrence are interpolated with their mean over all occurrences:
 
-    Jordan scored again.          p(B-PER) = 0.4    p(B-LOC) = 0.5     mean over the text: B-PER 0.50, B-LOC 0.47
-    Jordan left the court.        p(B-PER) = 0.9    p(B-LOC) = 0.0     becomes B-PER in the first sentence
+    Jordan scored again.          p(B-PER) = 0.4    p(B-LOC) = 0.5     becomes B-PER: 0.51, and B-LOC 0.40
+    Jordan left the court.        p(B-PER) = 0.9    p(B-LOC) = 0.0
+    The fans cheered Jordan.      p(B-PER) = 0.9    p(B-LOC) = 0.0     mean over the text: B-PER 0.55, B-LOC 0.37
     Then he flew to Jordan.       p(B-PER) = 0.0    p(B-LOC) = 0.97    stays B-LOC, because the LLM is sure
 
     p(tag | word, text)  =  (1 - w) · p(tag | word)  +  w · mean of p(tag | word) over the occurrences in the text
