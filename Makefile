@@ -10,6 +10,8 @@ PYTEST_OPTIONS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 # Several threads per process would only slow down the other processes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Files in alphabetical order: pytest-xdist would begin the few long tests, such as those of the benchmarks, last.
+DISTRIBUTED := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-fast test-slow lint clean
 .SILENT:
@@ -29,7 +31,7 @@ demo: $(VENV)/.demo
 	$(BIN)/retrieveall extract --file examples/demo.txt
 
 test: setup
-	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_OPTIONS)
+	$(PYTEST) $(DISTRIBUTED) $(PYTEST_OPTIONS)
 
 # Without the real base LLM, without most tests that start processes, and with few examples per property.
 FAST := -m "not slow and not embedded" --hypothesis-profile fast $(addprefix --ignore=tests/, \
@@ -38,7 +40,7 @@ FAST := -m "not slow and not embedded" --hypothesis-profile fast $(addprefix --i
 	training/test_accelerate_configs.py training/test_resuming.py training/test_training.py)
 
 test-fast: setup
-	$(PYTEST) --numprocesses $(TEST_PROCESSES) --dist loadfile $(FAST) $(PYTEST_OPTIONS)
+	$(PYTEST) $(DISTRIBUTED) $(FAST) $(PYTEST_OPTIONS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_OPTIONS)

@@ -212,7 +212,11 @@ class LanguageAdapter:
         with updating(Path(path)) as folder:
             self.manifest.save(folder)
             write_examples(self.index.examples, folder / EXAMPLES)
-            vectors = (self.index.sentence_vectors, self.index.mention_vectors, self.routing_vectors, self.training_hashes)
+            # Entities are not searched if prompts have none, and their vectors take more space than those of the sentences.
+            mentions = self.index.mention_vectors
+            if len(mentions) and not self.manifest.n_entities:
+                mentions = mentions[:0]
+            vectors = (self.index.sentence_vectors, mentions, self.routing_vectors, self.training_hashes)
             if self._stored and self._stored.holds(*vectors):
                 self._stored.write(folder / VECTORS)
             else:

@@ -54,7 +54,8 @@ class ExampleIndex:
     Args:
         examples: The labelled sentences.
         sentence_vectors: ``[examples, hidden]``: the vector of each sentence.
-        mention_vectors: ``[mentions, hidden]``: the vector of each mention, in the order of the examples and their spans.
+        mention_vectors: ``[mentions, hidden]``: the vector of each mention, in the order of the examples and their spans;
+            ``[0, hidden]`` for an index in which no entities are searched.
 
     Raises:
         ValueError: The numbers of vectors and of examples or mentions differ.
@@ -63,7 +64,7 @@ class ExampleIndex:
     def __init__(self, examples: Sequence[Example], sentence_vectors: Tensor, mention_vectors: Tensor) -> None:
         self.examples = list(examples)
         self.mentions = [Mention(example, span) for example in self.examples for span in example.spans]
-        if len(sentence_vectors) != len(self.examples) or len(mention_vectors) != len(self.mentions):
+        if len(sentence_vectors) != len(self.examples) or len(mention_vectors) not in (0, len(self.mentions)):
             raise ValueError(
                 f"The index has {len(self.examples)} examples with {len(self.mentions)} mentions, but {len(sentence_vectors)} "
                 f"sentence and {len(mention_vectors)} mention vectors. Build both from the same examples."
@@ -102,10 +103,13 @@ class ExampleIndex:
         last = {example.units: (example, of_words) for example, of_words in zip(examples, vectors, strict=True)}
         kept, added = self.without(last), ExampleIndex.build([e for e, _ in last.values()], [v for _, v in last.values()])
         both = [index for index in (kept, added) if index.examples] or [self]
+        with_mentions = [index for index in both if index.mentions]
+        if any(not len(index.mention_vectors) for index in with_mentions):
+            with_mentions = []  # no entities are searched in this index
         return ExampleIndex(
             [example for index in both for example in index.examples],
             torch.cat([index.sentence_vectors.float() for index in both]),
-            torch.cat([index.mention_vectors.float() for index in both if index.mentions] or [self.mention_vectors[:0]]),
+            torch.cat([index.mention_vectors.float() for index in with_mentions] or [self.mention_vectors[:0]]),
         )
 
     def without(self, units: Collection[tuple[str, ...]]) -> "ExampleIndex":
@@ -114,7 +118,8 @@ class ExampleIndex:
         examples = [self.examples[row] for row in sentences]
         kept = set(map(id, examples))
         mentions = [row for row, mention in enumerate(self.mentions) if id(mention.example) in kept]
-        return ExampleIndex(examples, self.sentence_vectors[sentences], self.mention_vectors[mentions])
+        mention_vectors = self.mention_vectors[mentions] if len(self.mention_vectors) else self.mention_vectors
+        return ExampleIndex(examples, self.sentence_vectors[sentences], mention_vectors)
 
     def search(
         self,

@@ -34,7 +34,7 @@ class StoredVectors:
 
     Attributes:
         sentences: ``[n, hidden]``: sentence vectors of the examples.
-        mentions: ``[n, hidden]``: vectors of the mentions in the examples.
+        mentions: ``[n, hidden]``: vectors of the mentions in the examples; ``n`` is 0 if prompts hold no entities.
         routing: ``[n, hidden]``: vectors of further sentences, for the router only.
         training_hashes: ``[n]`` int64: hashes of the sentences that the adapter was trained on.
         tensors: The tensors of the file. They are kept so that saving writes the same file again; quantising once more would

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def test_a_saved_adapter_can_be_loaded(tmp_path: Path, folder: Path) -> None:
     assert torch.equal(loaded.training_hashes, hashes)
     torch.testing.assert_close(loaded.sentence_vectors(), saved.sentence_vectors(), rtol=0, atol=0.02)
     assert loaded.sentence_vectors().shape == (5, 32)
+
+
+def test_an_adapter_whose_prompts_hold_no_entities_stores_no_mention_vectors(folder: Path, tmp_path: Path) -> None:
+    adapter = LanguageAdapter.load(folder)
+    adapter.with_manifest(replace(adapter.manifest, n_entities=0)).save_index(tmp_path)
+    for name in (CONFIG, WEIGHTS):
+        shutil.copy(folder / name, tmp_path / name)
+    loaded = LanguageAdapter.load(tmp_path)
+    assert len(loaded.index.mentions) == len(adapter.index.mentions) > 0
+    assert loaded.index.mention_vectors.shape == (0, 32)
+    torch.testing.assert_close(loaded.index.sentence_vectors, adapter.index.sentence_vectors, rtol=0, atol=0.02)
+    loaded.save_index(tmp_path / "again")
+    assert (tmp_path / "again" / VECTORS).read_bytes() == (tmp_path / VECTORS).read_bytes()
 
 
 def test_saving_a_loaded_adapter_changes_no_file(folder: Path, tmp_path: Path) -> None:

@@ -165,6 +165,15 @@ def test_an_index_without_mentions_still_finds_sentences() -> None:
     assert [hit.item.sentence.text for hit in found.examples] == ["Es regnet.", "Es schneit."]
 
 
+def test_an_index_without_mention_vectors_finds_sentences_and_takes_further_examples() -> None:
+    index = ExampleIndex([city("Bonn"), city("Graz")], at(0, 180), torch.zeros(0, 2))
+    grown = index.with_added([city("Lima")], [query(90, 90, 90, 90)])
+    assert len(grown.mentions) == 3 and len(grown.mention_vectors) == 0
+    for each in (index, grown, grown.without([city("Graz").units])):
+        found = search(each, query(0))
+        assert found.mentions == [] and found.examples[0].item == city("Bonn")
+
+
 def test_a_sentence_without_words_retrieves_no_mentions() -> None:
     found = search(FOUR_CORNERS, SentenceVectors(at(10)[0], torch.zeros(0, 2)))
     assert found.mentions == []
@@ -186,7 +195,7 @@ def test_half_precision_vectors_are_searched_in_full_precision() -> None:
     assert mentions_of(search(index, query(10))) == ["Bonn", "Graz", "Oslo", "Lima"]
 
 
-@pytest.mark.parametrize(("sentences", "mentions"), [(1, 2), (3, 2), (2, 1), (2, 3), (0, 0)])
+@pytest.mark.parametrize(("sentences", "mentions"), [(1, 2), (3, 2), (2, 1), (2, 3), (0, 0), (0, 2)])
 def test_vectors_that_do_not_match_the_examples_raise_an_error(sentences: int, mentions: int) -> None:
     with pytest.raises(ValueError, match=f"2 examples with 2 mentions, but {sentences} sentence and {mentions} mention vectors"):
         ExampleIndex([city("Bonn"), city("Graz")], torch.zeros(sentences, 2), torch.zeros(mentions, 2))
