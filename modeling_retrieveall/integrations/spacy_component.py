@@ -30,6 +30,7 @@ DEFAULTS = {
     "languages": None,
     "labels": None,
     "threshold": 0.0,
+    "consistent_labels": False,
     "batch_size": 16,
     "device": "cpu",
     "overwrite_ents": False,
@@ -85,6 +86,7 @@ def make_component(
     languages: list[str] | None,
     labels: list[str] | None,
     threshold: float | dict[str, float],
+    consistent_labels: bool,
     batch_size: int,
     device: str,
     overwrite_ents: bool,
@@ -100,6 +102,7 @@ def make_component(
         languages: The languages to load; all by default.
         labels: The entity types to set; all by default.
         threshold: The minimum score of an entity, for all types or by type.
+        consistent_labels: Whether a name gets the same type everywhere in a document; see :meth:`RetrieveAllModel.extract`.
         batch_size: Number of sentences decoded together.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         overwrite_ents: See :class:`RetrieveAllComponent`.
@@ -108,7 +111,7 @@ def make_component(
     loaded = RetrieveAllModel.from_pretrained(
         model, revision=revision, languages=languages, dtype=native_dtype(device), device_map={"": device}
     )
-    return RetrieveAllComponent(loaded, threshold, batch_size, name, overwrite_ents, split_tokens, labels)
+    return RetrieveAllComponent(loaded, threshold, batch_size, name, overwrite_ents, split_tokens, labels, consistent_labels)
 
 
 class RetrieveAllComponent:
@@ -127,6 +130,7 @@ class RetrieveAllComponent:
         split_tokens: Whether a token is split if an entity begins or ends inside it. Otherwise the entity is widened to whole
             tokens, with a warning.
         labels: The entity types to set; all by default.
+        consistent_labels: Whether a name gets the same type everywhere in a document.
     """
 
     def __init__(
@@ -138,10 +142,12 @@ class RetrieveAllComponent:
         overwrite_ents: bool = False,
         split_tokens: bool = True,
         labels: list[str] | None = None,
+        consistent_labels: bool = False,
     ) -> None:
         self.model = model
         self._labels = labels
         self.threshold = threshold
+        self.consistent_labels = consistent_labels
         self.batch_size = batch_size
         self.name = name
         self.overwrite_ents = overwrite_ents
@@ -160,7 +166,13 @@ class RetrieveAllComponent:
         """Sets the entities of a stream of documents, in order."""
         for docs in minibatch(stream, max(batch_size, _BATCHES_PER_CHUNK * self.batch_size)):
             texts = [doc.text for doc in docs]
-            results = self.model.extract(texts, batch_size=self.batch_size, labels=self._labels, threshold=self.threshold)
+            results = self.model.extract(
+                texts,
+                labels=self._labels,
+                threshold=self.threshold,
+                consistent_labels=self.consistent_labels,
+                batch_size=self.batch_size,
+            )
             widened = sum(self._annotate(doc, result) for doc, result in zip(docs, results, strict=True))
             if widened:
                 count = sum(len(result.entities) for result in results)

@@ -23,7 +23,7 @@ CUSTOM_PIPELINES = {name: _TASK for name in ("retrieveall-ner", "ner", "token-cl
 
 _BATCHES_AT_A_TIME = 16
 """Number of batches that are read ahead and sorted by length to reduce padding."""
-_SETTINGS = {"language", "prior", "labels", "threshold", "batch_size"}
+_SETTINGS = {"language", "prior", "labels", "threshold", "consistent_labels", "batch_size"}
 _GROUPING_STRATEGIES = ("simple", "first", "average", "max")
 # Arguments of token classification without effect here: words are never cut, long texts are read in overlapping windows, and
 # there is no DataLoader.
@@ -36,8 +36,8 @@ Text = str | Sequence[str]
 class RetrieveAllPipeline(Pipeline):
     """Named entity recognition as a pipeline.
 
-    The pipeline and each call take ``language`` (of all texts), ``prior``, ``labels``, ``threshold`` and ``batch_size`` of
-    :meth:`RetrieveAllModel.extract`, and the arguments of transformers' token classification:
+    The pipeline and each call take ``language`` (of all texts), ``prior``, ``labels``, ``threshold``, ``consistent_labels`` and
+    ``batch_size`` of :meth:`RetrieveAllModel.extract`, and the arguments of transformers' token classification:
 
     - ``aggregation_strategy``: ``"simple"``, ``"first"``, ``"average"`` and ``"max"`` return the same groups, as no word is cut
       into pieces; ``"none"`` is refused, as single tokens have no labels. ``grouped_entities=True`` is the same as ``"simple"``.

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall.integrations.spacy_component import RetrieveAllComponent
 from modeling_retrieveall.model.backends import LocalBackend, PreparedSentence
 from modeling_retrieveall.model.consistent_labels import shared
 from modeling_retrieveall.model.decoding import Answer
 from modeling_retrieveall.model.entities import Sentence, Span
 from modeling_retrieveall.model.errors import InputError
+from modeling_retrieveall.model.pipeline_retrieveall import RetrieveAllPipeline
 from modeling_retrieveall.model.tagging import tag_answers
 from tests.adapter_folders import copy_adapter
 from tests.strategies import spans_within
@@ -161,6 +164,15 @@ def test_a_name_has_one_type_in_a_text(model: RetrieveAllModel, monkeypatch: pyt
     assert types(model, TEXT) == [["PER", "PER", "LOC"]]
     set_probabilities(model, monkeypatch, {"PER": 0.92}, {"PER": 0.9}, {"LOC": 0.6, "PER": 0.3})
     assert types(model, TEXT, consistent_labels=True) == [["PER", "PER", "PER"]]
+
+
+def test_the_pipeline_and_the_spacy_component_take_the_option(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_probabilities(model, monkeypatch, {"PER": 0.92}, {"PER": 0.9}, {"LOC": 0.6, "PER": 0.3})
+    groups = RetrieveAllPipeline(model)(TEXT, language="de", consistent_labels=True)
+    assert [group["entity_group"] for group in groups] == ["PER"] * 3
+    set_probabilities(model, monkeypatch, {"PER": 0.92}, {"PER": 0.9}, {"LOC": 0.6, "PER": 0.3})
+    component = RetrieveAllComponent(model, threshold=0.0, batch_size=16, consistent_labels=True)
+    assert [span.label_ for span in component(spacy.blank("xx")(TEXT)).ents] == ["PER"] * 3
 
 
 def test_other_texts_do_not_count(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
