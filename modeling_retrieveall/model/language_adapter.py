@@ -28,7 +28,7 @@ from .errors import AdapterError, InputError, InputTypeError
 from .example_files import EXAMPLES, check_spans, read_examples, write_examples
 from .hub_files import HubError, HubUnreachableError, Snapshot, errors_name_repository
 from .lora_bank import LoraWeights
-from .lora_difference import join_lora
+from .lora_difference import join_lora, join_shapes
 from .lora_files import LORA_CONFIG, LORA_WEIGHTS, check_finite, read_lora, write_lora
 from .manifest import MANIFEST, MULTILINGUAL, Manifest, read_manifest
 from .retrieval import ExampleIndex
@@ -268,7 +268,8 @@ class LanguageAdapter:
             weights = read_lora(self.path, dtype)
             if self.manifest.multilingual_sha256 is None:
                 return weights
-            return join_lora(self._read_multilingual(dtype), weights)
+            join = join_shapes if dtype is None else join_lora
+            return join(self._read_multilingual(dtype), weights)
 
     def _read_multilingual(self, dtype: torch.dtype | None) -> LoraWeights:
         """The LoRA of the multilingual adapter to which the weights of this adapter are the difference."""

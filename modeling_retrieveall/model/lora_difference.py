@@ -62,6 +62,23 @@ def join_lora(first: LoraWeights, second: LoraWeights) -> LoraWeights:
     return LoraWeights(a, b, dict.fromkeys(a, 1.0))
 
 
+def join_shapes(first: LoraWeights, second: LoraWeights) -> LoraWeights:
+    """The shapes of :func:`join_lora`, as tensors on the meta device. Joining meta tensors would be slow.
+
+    Args:
+        first: The shapes of a LoRA.
+        second: The shapes of a LoRA of the same modules.
+
+    Raises:
+        AdapterError: The LoRAs adapt different modules.
+    """
+    _check_same_modules(first, second)
+    ranks = {name: first.a[name].shape[0] + second.a[name].shape[0] for name in first.a}
+    a = {name: torch.empty(rank, first.a[name].shape[1], device="meta") for name, rank in ranks.items()}
+    b = {name: torch.empty(first.b[name].shape[0], rank, device="meta") for name, rank in ranks.items()}
+    return LoraWeights(a, b, dict.fromkeys(a, 1.0))
+
+
 def _scaled_b(weights: LoraWeights, name: str) -> Tensor:
     """B [out, rank], multiplied by the scaling."""
     return weights.b[name] * weights.scaling[name]
@@ -82,3 +99,10 @@ def _truncated(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def _check_same_modules(first: LoraWeights, second: LoraWeights) -> None:
     if others := first.a.keys() ^ second.a.keys():
         raise AdapterError(f"Only one of the two LoRAs adapts {min(others)!r}. Train the language from `mul` again.")
+    for name in first.a:
+        sizes = [(weights.a[name].shape[1], weights.b[name].shape[0]) for weights in (first, second)]
+        if sizes[0] != sizes[1]:
+            raise AdapterError(
+                f"The two LoRAs have the input and output sizes {sizes[0]} and {sizes[1]} for {name!r}. Train the language from "
+                "`mul` again."
+            )

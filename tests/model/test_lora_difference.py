@@ -19,7 +19,7 @@ from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.hub.store_difference import store_difference
 from modeling_retrieveall.model.errors import AdapterError
 from modeling_retrieveall.model.lora_bank import LoraBank, LoraWeights
-from modeling_retrieveall.model.lora_difference import join_lora, lora_difference
+from modeling_retrieveall.model.lora_difference import join_lora, join_shapes, lora_difference
 from modeling_retrieveall.model.lora_files import LORA_WEIGHTS, read_lora, write_difference
 from modeling_retrieveall.model.vector_files import VECTORS, read_vectors
 from tests.adapter_folders import edit_manifest
@@ -61,6 +61,14 @@ def test_loras_of_different_modules_have_no_difference() -> None:
     other = LoraWeights({"model.layers.1.mlp.up_proj": lora.a[LAYER]}, {"model.layers.1.mlp.up_proj": lora.b[LAYER]}, {})
     with pytest.raises(AdapterError, match=r"Only one of the two LoRAs adapts 'model\.layers\.0"):
         lora_difference(lora, other, 2)
+
+
+@pytest.mark.parametrize("join", [join_lora, join_shapes])
+def test_loras_of_layers_of_different_sizes_cannot_be_joined(join: Callable[..., LoraWeights]) -> None:
+    lora = random_lora(2, 1.0, torch.Generator())
+    other = LoraWeights({LAYER: torch.ones(2, 13)}, {LAYER: torch.ones(20, 2)}, {LAYER: 1.0})
+    with pytest.raises(AdapterError, match=r"input and output sizes \(12, 20\) and \(13, 20\) for 'model\.layers\.0"):
+        join(lora, other)
 
 
 @pytest.fixture
@@ -135,7 +143,9 @@ def test_hashes_of_the_multilingual_adapter_are_stored_once(folders: Path, tmp_p
 def test_a_stored_difference_is_read_as_the_whole_lora(folders: Path) -> None:
     adapter = LanguageAdapter.load(folders / "de")
     assert_equal_updates(adapter, folders.parent / "whole")
-    assert adapter.lora_shapes().a.keys() == adapter.lora_weights(torch.float32).a.keys()
+    shapes, weights = adapter.lora_shapes(), adapter.lora_weights(torch.float32)
+    for side, expected in ((shapes.a, weights.a), (shapes.b, weights.b)):
+        assert {name: tensor.shape for name, tensor in side.items()} == {name: tensor.shape for name, tensor in expected.items()}
     assert {a.shape[0] for a in adapter.lora_shapes().a.values()} == {adapter.manifest.training["rank"]}
 
 
