@@ -20,6 +20,7 @@ from benchmarks.intervals import f1_columns
 from benchmarks.options import Data, Dtype, Limit, Model, Quantization, Rows, benchmark
 from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
+from modeling_retrieveall.data.hebrew_treebank import as_written
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.raw_text import as_raw_text
 from modeling_retrieveall.evaluation.span_f1 import Predictions, Report, predict, unseen
@@ -100,7 +101,7 @@ def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way:
     """
     adapter = MULTILINGUAL if way == "mul" else adapter_of(model, corpus)
     known = set(model.adapters[adapter].manifest.entity_types)
-    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in examples]
+    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in map(as_written, examples)]
     if way == "raw":
         asked = [as_raw_text(example) for example in asked]
     if way == "routed" and given:

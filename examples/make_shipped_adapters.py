@@ -17,11 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 
 from modeling_retrieveall import AdapterTrainingArguments, LanguageAdapter, RetrieveAllModel, train
+from modeling_retrieveall.data.hebrew_treebank import as_written
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.data.writing import to_tagged_words
 from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.hub.replace_examples import replace_examples
@@ -63,6 +65,8 @@ MAX_VALIDATION = 300
 """Maximum number of validation sentences for choosing between them."""
 MAX_OWN_IN_MUL = 10
 """Number of the package's own sentences of each language in the index of `mul`."""
+HEBREW_TREEBANK = "he_htb"
+"""A corpus whose words are morphemes, some of which are not written."""
 SENTENCES = Path(__file__).parent / "sentences"
 ON_THE_HUB = {"panx": "unimelb-nlp/wikiann", "panx40": "unimelb-nlp/wikiann", "uner": "universalner/universal_ner"}
 OUTSIDE_THE_HUB = {
@@ -111,7 +115,7 @@ def multilingual_arguments(data: Path, runs: Path) -> AdapterTrainingArguments:
     """The arguments of the run, with all corpora and the package's own sentences."""
     human = [draw(data / folder, MAX_HUMAN, runs / "drawn" / folder) for folder in HUMAN.values()]
     silver = [draw(data / folder, MAX_PANX, runs / "drawn" / folder) for folder in multilingual_panx()]
-    own = sorted(str(file) for file in SENTENCES.glob("*.conll") if file.stem not in ("no", "sw"))
+    own = sorted(str(file) for file in SENTENCES.glob("*.conll") if file.stem != "sw")
     return AdapterTrainingArguments(
         language=["mul"],
         dataset=[*human, *silver, *own],
@@ -220,6 +224,9 @@ def draw(folder: Path, number: int, target: Path) -> str:
             target.mkdir(parents=True, exist_ok=True)
             with replacing(target / source.name) as file:
                 rows.select(range(min(limit or len(rows), len(rows)))).to_parquet(file)
+                if folder.name == HEBREW_TREEBANK:
+                    written = [as_written(example) for example in load_examples(str(file), "train").examples]
+                    Dataset.from_list([to_tagged_words(example, {}) for example in written]).to_parquet(file)
     return str(target)
 
 
