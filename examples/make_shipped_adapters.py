@@ -11,6 +11,7 @@ trained fastest by two processes together, and languages by two processes that t
     python examples/make_shipped_adapters.py --data ../shared/data --languages ta,zh; wait
 """
 
+from dataclasses import astuple, replace
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
@@ -24,11 +25,13 @@ from modeling_retrieveall.data.hebrew_treebank import as_written
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.data.writing import to_tagged_words
-from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
+from modeling_retrieveall.evaluation.calibration import scored_entities
 from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.hub.replace_examples import replace_examples
 from modeling_retrieveall.hub.store_difference import store_difference
 from modeling_retrieveall.model.atomic import replacing
+from modeling_retrieveall.model.manifest import read_manifest
+from modeling_retrieveall.model.score_calibration import ScoreCalibration
 from modeling_retrieveall.training.resuming import is_interrupted
 from modeling_retrieveall.training.sharding import is_main_process
 
@@ -62,7 +65,7 @@ RANK = 8
 MUL_SHARES = (0.0, 0.5)
 """Shares of `mul` in the weights of a language. Validation decides: languages that `mul` knows well gain from the average."""
 MAX_VALIDATION = 300
-"""Maximum number of validation sentences for choosing between them."""
+"""Maximum number of validation sentences for choosing between them, and for the calibration of the scores."""
 MAX_OWN_IN_MUL = 10
 """Number of the package's own sentences of each language in the index of `mul`."""
 HEBREW_TREEBANK = "he_htb"
@@ -187,19 +190,30 @@ def ship(language: str, runs: Path, cards: Path) -> None:
 
 
 def store_best_difference(language: str, data: Path, cards: Path) -> None:
-    """Stores the difference to `mul`, with the share of `mul` that has the highest F1 on validation sentences."""
+    """Stores the difference to `mul`, with the share of `mul` that has the highest F1 on validation sentences.
+
+    If these are human-labelled, the scores are calibrated on them too.
+    """
     folder = data / (HUMAN.get(language) or language_panx(language)[0])
     validation = sample_examples(load_examples(str(folder), "validation").examples, MAX_VALIDATION, 0)
-    f1 = {}
+    examples = [as_written(example) for example in validation]
+    labelled = sum(len(example.spans) for example in examples)
+    f1, calibrations = {}, {}
     for share in MUL_SHARES:
         with TemporaryDirectory() as temporary:
             for code in ("mul", language):
                 copytree(cards / code, Path(temporary) / code)
             store_difference(Path(temporary) / language, RANK, share)
             model = RetrieveAllModel.from_pretrained(Path(temporary) / language, quantization="int8")
-            f1[share] = evaluate_examples(model, validation, language, oracle_routing=True).f1
-    print(f"{language}: validation F1 by share of mul: {f1}")
-    store_difference(cards / language, RANK, max(f1, key=f1.__getitem__))
+            scores, correct = scored_entities(model, examples, language, calibrated=False)
+            f1[share] = 200 * sum(correct) / max(len(correct) + labelled, 1)
+            calibrations[share] = ScoreCalibration.fit(scores, correct)
+    best = max(f1, key=f1.__getitem__)
+    print(f"{language}: validation F1 by share of mul: {f1}; {calibrations[best]}")
+    store_difference(cards / language, RANK, best)
+    if language in HUMAN:
+        manifest = read_manifest(cards / language)
+        replace(manifest, score_calibration={"tags": list(astuple(calibrations[best]))}).save(cards / language)
 
 
 def corpora(language: str) -> list[str]:

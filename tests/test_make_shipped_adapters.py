@@ -33,6 +33,8 @@ def test_shipped_adapters_have_own_sentences_and_the_difference_to_mul(runs: Pat
     trained, shipped = LanguageAdapter.load(runs / "de"), LanguageAdapter.load(tmp_path / "cards" / "de")
     assert shipped.manifest.training["datasets"] == ["./GermEval 2014 (CC BY 4.0)", "unimelb-nlp/wikiann:de"]
     assert shipped.manifest.training["mul_share"] in SCRIPT["MUL_SHARES"]
+    (calibration,) = shipped.manifest.score_calibration.values()
+    assert len(calibration) == 2 and "tags" in shipped.manifest.score_calibration
     own = load_examples(str(sentences), "train").examples
     assert shipped.index.examples == own
     others = {example.key for example in trained.index.examples} - {example.key for example in own}
