@@ -11,12 +11,14 @@ trained fastest by two processes together, and languages by two processes that t
     python examples/make_shipped_adapters.py --data ../shared/data --languages ta,zh; wait
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import cyrtranslit
 import typer
 from datasets import Dataset, load_dataset
 
@@ -30,6 +32,7 @@ from modeling_retrieveall.hub.cards import write_card
 from modeling_retrieveall.hub.replace_examples import replace_examples
 from modeling_retrieveall.hub.store_difference import store_difference
 from modeling_retrieveall.model.atomic import replacing
+from modeling_retrieveall.model.entities import Example, Sentence
 from modeling_retrieveall.model.manifest import read_manifest
 from modeling_retrieveall.model.score_calibration import ScoreCalibration
 from modeling_retrieveall.training.resuming import is_interrupted
@@ -68,8 +71,6 @@ MAX_VALIDATION = 300
 """Maximum number of validation sentences for choosing between them, and for the calibration of the scores."""
 MAX_OWN_IN_MUL = 10
 """Number of the package's own sentences of each language in the index of `mul`."""
-HEBREW_TREEBANK = "he_htb"
-"""A corpus whose words are morphemes, some of which are not written."""
 SENTENCES = Path(__file__).parent / "sentences"
 ON_THE_HUB = {"panx": "unimelb-nlp/wikiann", "panx40": "unimelb-nlp/wikiann", "uner": "universalner/universal_ner"}
 OUTSIDE_THE_HUB = {
@@ -238,10 +239,28 @@ def draw(folder: Path, number: int, target: Path) -> str:
             target.mkdir(parents=True, exist_ok=True)
             with replacing(target / source.name) as file:
                 rows.select(range(min(limit or len(rows), len(rows)))).to_parquet(file)
-                if folder.name == HEBREW_TREEBANK:
-                    written = [as_written(example) for example in load_examples(str(file), "train").examples]
-                    Dataset.from_list([to_tagged_words(example, {}) for example in written]).to_parquet(file)
+                if convert := CONVERSIONS.get(folder.name):
+                    converted = convert(load_examples(str(file), "train").examples)
+                    Dataset.from_list([to_tagged_words(example, {}) for example in converted]).to_parquet(file)
     return str(target)
+
+
+def half_in_cyrillic(examples: Sequence[Example]) -> list[Example]:
+    """Writes every second sentence of a Serbian corpus in Cyrillic script, because Serbian is written in both scripts."""
+    return [in_cyrillic(example) if i % 2 else example for i, example in enumerate(examples)]
+
+
+def in_cyrillic(example: Example) -> Example:
+    """A Serbian sentence in Cyrillic script."""
+    words = [cyrtranslit.to_cyrillic(word.text, "sr") for word in example.sentence.words]
+    return Example(Sentence.from_words(words), example.spans)
+
+
+CONVERSIONS: dict[str, Callable[[Sequence[Example]], list[Example]]] = {
+    "he_htb": lambda examples: list(map(as_written, examples)),
+    "sr_set": half_in_cyrillic,
+}
+"""What is changed in the sentences of a corpus, by its folder."""
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 
 from modeling_retrieveall import LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.loading import load_examples
@@ -55,3 +56,13 @@ def test_every_language_has_sentences_of_our_own_and_corpora_with_names() -> Non
     for language in (*SCRIPT["LANGUAGES"], "mul"):
         assert language == "mul" or (SCRIPT["SENTENCES"] / f"{language}.conll").is_file()
         assert all(SCRIPT["name_on_card"](folder) for folder in SCRIPT["corpora"](language))
+
+
+def test_half_of_a_serbian_corpus_is_written_in_cyrillic(tmp_path: Path) -> None:
+    source = tmp_path / "uner" / "sr_set"
+    source.mkdir(parents=True)
+    rows = [{"tokens": ["Ljiljana", "živi", "u", "Nišu", "."], "ner_tags": ["B-PER", "O", "O", "B-LOC", "O"]}] * 4
+    Dataset.from_list(rows).to_parquet(source / "train.parquet")
+    examples = load_examples(SCRIPT["draw"](source, 4, tmp_path / "drawn"), "train").examples
+    mentions = [[example.sentence.entity(span).text for span in example.spans] for example in examples]
+    assert mentions == [["Ljiljana", "Nišu"], ["Љиљана", "Нишу"]] * 2
