@@ -13,7 +13,6 @@ from modeling_retrieveall.model.embedded_llm import EMBEDDED_ON_HUB
 from modeling_retrieveall.model.model_source import SHIPPED, resolve_model
 from tests.conftest import ROOT, SENTENCES, SHIPPED_LANGUAGES
 
-DEMO_LANGUAGES = ["bg", "bn", "da", "de", "en", "es", "hr", "no", "pt", "ru", "ta", "zh"]
 DEMO = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -24,7 +23,7 @@ def model(embedded_base: str) -> RetrieveAllModel:
 
 def test_the_demo_sentences_are_routed_to_their_languages(model: RetrieveAllModel) -> None:
     results = model.extract(DEMO, details=True)
-    assert sorted(result.route.language for result in results) == DEMO_LANGUAGES
+    assert sorted(result.route.language for result in results) == SHIPPED_LANGUAGES
     found = {entity.text: entity.label for result in results for entity in result.entities}
     expected = {"Angela Merkel": "PER", "Nairobi": "LOC", "University of Oxford": "ORG", "Gabriela Mistral": "PER"}
     for text, label in expected.items():
@@ -54,7 +53,7 @@ def test_other_languages_do_not_change_the_output_of_a_language(model: RetrieveA
     ("language", "text", "mention", "start"),
     [
         ("de", "Das Essen war kalt, klagte der Bürgermeister von Essen.", "Essen", 49),
-        ("de", "Essen ist eine Stadt; das Essen dort ist gut.", "Essen", 0),
+        ("de", "In Essen wohnt er gern, und das Essen dort ist gut.", "Essen", 3),
         ("en", "Reading books is fun in Reading, near Bath.", "Reading", 24),
         ("en", "Paris is beautiful, and Paris is expensive.", "Paris", 0),
     ],
@@ -71,13 +70,15 @@ def test_generate_takes_sentence_tokens_and_gives_answer_tokens(model: RetrieveA
     output = model.generate(**batch, language=["de", "en"], return_dict_in_generate=True)
     answer = model.tokenizer.decode(output.sequences[0], skip_special_tokens=True)
     assert " Angela Merkel = PER" in answer
-    assert output.entities[0] == model.extract(DEMO[0], language="de").entities
+    expected = model.extract(DEMO[0], language="de").entities
+    assert [(e.start, e.end, e.label) for e in output.entities[0]] == [(e.start, e.end, e.label) for e in expected]
+    assert [e.score for e in output.entities[0]] == pytest.approx([e.score for e in expected], abs=1e-4)
 
 
 @pytest.mark.parametrize("language", [*SHIPPED_LANGUAGES, "mul"])
 def test_a_shipped_adapter_is_small_and_has_the_sentences_of_the_package(language: str) -> None:
     folder = resolve_model(SHIPPED).adapters[language]
-    assert (folder / "adapter_model.safetensors").stat().st_size <= 4_000_000
+    assert (folder / "adapter_model.safetensors").stat().st_size <= (16_000_000 if language == "mul" else 2_000_000)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert config["base_model_name_or_path"] == EMBEDDED_ON_HUB
     adapter = LanguageAdapter.load(folder)
@@ -104,11 +105,10 @@ def test_the_command_line_extracts_with_the_shipped_model(embedded_base: str) ->
     assert done.stderr == ""
 
 
-@pytest.mark.xfail(reason="The shipped adapters were trained on lines of Wikipedia, each of which contains a name.", strict=True)
 def test_everyday_sentences_without_a_name_get_no_entity(model: RetrieveAllModel) -> None:
     rows = [line.split("\t") for line in (Path(__file__).parent / "everyday.tsv").read_text(encoding="utf-8").splitlines()]
     rows = [(language, text) for language, text in rows if "[" not in text and language in model.languages]
     found = model.extract([text for _, text in rows], language=[language for language, _ in rows])
-    assert len(rows) >= 22
+    assert len(rows) == 2 * len(SHIPPED_LANGUAGES)
     wrong = [result for result in found if result.entities]
     assert len(wrong) <= len(rows) / 10, [f"{result.text}: {result.entities}" for result in wrong]

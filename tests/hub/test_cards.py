@@ -29,6 +29,12 @@ from tests.local_hub.cards import front_matter
 
 SHIPPED = sorted(file.parent.name for file in shipped_adapters().glob("*/retrieveall.json"))
 COMMIT = "0f" * 20
+SCORES = {"precision": 90.0, "recall": 80.0, "f1": 84.7}
+MEASURED = {
+    **{"dataset": "unimelb-nlp/wikiann:de", "split": "test", **SCORES, "n_test": 100},
+    "per_type": {label: {**SCORES, "support": 60} for label in ("LOC", "ORG", "PER")},
+}
+"""Results on a test set."""
 
 
 def shipped(language: str) -> LanguageAdapter:
@@ -36,7 +42,8 @@ def shipped(language: str) -> LanguageAdapter:
 
 
 def with_manifest(*examples: Example, **changes: Any) -> LanguageAdapter:
-    """An adapter with the manifest of the shipped German adapter, apart from ``changes``, and with the given examples."""
+    """An adapter with a whole LoRA, the manifest of the shipped German one, apart from ``changes``, and the given examples."""
+    changes = {"multilingual_sha256": None, "metrics": [MEASURED], **changes}
     manifest = replace(read_manifest(shipped_adapters() / "de"), **changes)
     nothing, vectors = torch.zeros(0, manifest.hidden_size), torch.zeros(len(examples), manifest.hidden_size)
     return LanguageAdapter(manifest, ExampleIndex(examples, vectors, vectors), nothing, nothing, Path("nowhere"))
@@ -73,7 +80,7 @@ def test_shipped_cards_are_up_to_date_with_their_manifests(language: str) -> Non
 
 
 def test_metadata_describes_the_adapter() -> None:
-    data = reread(adapter_card(shipped("de"), "someone/retrieveall-de")).data
+    data = reread(adapter_card(with_manifest(), "someone/retrieveall-de")).data
     assert (data.language, data.license, data.library_name, data.pipeline_tag) == ("de", "gemma", "peft", "token-classification")
     assert (data.base_model, data.base_model_relation) == ("google/gemma-3-270m", "adapter")
     assert (data.datasets, data.model_name) == (["unimelb-nlp/wikiann"], "someone/retrieveall-de")
@@ -81,14 +88,12 @@ def test_metadata_describes_the_adapter() -> None:
 
 
 def test_metadata_has_the_results_of_the_manifest() -> None:
-    (measured,) = read_manifest(shipped_adapters() / "de").metrics
-    results = reread(adapter_card(shipped("de"))).data.eval_results
+    results = reread(adapter_card(with_manifest())).data.eval_results
     assert {(r.task_type, r.dataset_type, r.dataset_config, r.dataset_split) for r in results} == {
         ("token-classification", "unimelb-nlp/wikiann", "de", "test")
     }
-    expected = {name: measured[name.lower()] for name in ("Precision", "Recall", "F1")}
-    for label, scores in measured["per_type"].items():
-        expected |= {f"{name} ({label})": scores[name.lower()] for name in ("Precision", "Recall", "F1")}
+    names = ("Precision", "Recall", "F1")
+    expected = {f"{name}{label}": SCORES[name.lower()] for name in names for label in ("", " (LOC)", " (ORG)", " (PER)")}
     assert {r.metric_name: r.metric_value for r in results} == expected
 
 
@@ -214,18 +219,18 @@ def test_the_code_of_a_card_runs(
     assert "; ".join(" = ".join(reversed(line.split(" ", 1))) for line in found) == labelled(card)
 
 
-def test_the_peft_code_of_a_shipped_card_runs(embedded_base: str, capsys: pytest.CaptureFixture[str]) -> None:
-    card = ModelCard.load(shipped_adapters() / "de" / "README.md")
+def test_the_peft_code_of_a_copy_of_a_shipped_adapter_runs(
+    embedded_base: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = LanguageAdapter.load(tmp_path / shipped("de").copy_to(tmp_path, "de"))
+    card = adapter_card(copy)
     block = code(card, "With PEFT alone")
-    exec(
-        block.replace("google/gemma-3-270m", str(embedded_path())).replace("path/to/this/folder", str(shipped_adapters() / "de"))
-    )
+    exec(block.replace("google/gemma-3-270m", str(embedded_path())).replace("path/to/this/folder", str(copy.path)))
     assert capsys.readouterr().out.strip() == labelled(card)
 
 
 def test_the_vllm_commands_are_well_formed() -> None:
-    adapter = shipped("ta")
-    card = adapter_card(adapter, "someone/retrieveall-ta")
+    card = adapter_card(with_manifest(language="ta", training={"rank": 8}), "someone/retrieveall-ta")
     serve, _, curl = code(card, "With vLLM", "sh").partition("\n")
     assert shlex.split(serve)[-5:] == ["--enable-lora", "--max-lora-rank", "8", "--lora-modules", "ta=someone/retrieveall-ta"]
     request = json.loads(shlex.split(curl)[-1])
@@ -246,7 +251,15 @@ def test_code_pins_the_commit_if_it_is_known() -> None:
 
 @pytest.fixture
 def manifests() -> dict[str, Manifest]:
-    return {language: read_manifest(shipped_adapters() / language) for language in ("ru", "mul", "de")}
+    found = {language: read_manifest(shipped_adapters() / language) for language in ("ru", "mul", "de")}
+    return {
+        language: replace(
+            manifest,
+            multilingual_sha256=None,
+            metrics=[] if language == "mul" else [{**MEASURED, "dataset": f"unimelb-nlp/wikiann:{language}"}],
+        )
+        for language, manifest in found.items()
+    }
 
 
 def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest], hub: LocalHub) -> None:
@@ -257,11 +270,11 @@ def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest],
     assert (data.language, data.library_name, data.base_model) == (["de", "ru"], "transformers", "google/gemma-3-270m")
     assert "multilingual" in data.tags and data.base_model_relation == "adapter"
     assert {r.dataset_config for r in data.eval_results} == {"de", "ru"} and len(data.eval_results) == 2 * 3 * 4
-    f1 = {language: manifests[language].metrics[0]["f1"] for language in ("de", "ru")}
     link = f"[someone/retrieveall-de](https://huggingface.co/someone/retrieveall-de/tree/{COMMIT})"
-    assert f"| `de` | {link} | LOC, ORG, PER | {f1['de']}" in card.text
-    assert f"| `ru` | adapters/ru | LOC, ORG, PER | {f1['ru']}" in card.text
-    assert "| `mul` | adapters/mul | LOC, ORG, PER | not measured | 7200 |" in card.text
+    assert f"| `de` | {link} | LOC, ORG, PER | 84.7" in card.text
+    assert "| `ru` | adapters/ru | LOC, ORG, PER | 84.7" in card.text
+    sentences = manifests["mul"].training["sentences"]
+    assert f"| `mul` | adapters/mul | LOC, ORG, PER | not measured | {sentences} |" in card.text
     download, serve = code(card, "With vLLM", "sh").splitlines()
     assert download == "hf download someone/retrieveall --local-dir retrieveall"
     assert serve.endswith(" de=someone/retrieveall-de mul=retrieveall/adapters/mul ru=retrieveall/adapters/ru")

@@ -237,13 +237,13 @@ def shipped_url(shipped: RetrieveAllModel, tmp_path_factory: pytest.TempPathFact
 def test_the_shipped_adapters_give_the_same_results_on_the_server(shipped: RetrieveAllModel, shipped_url: str) -> None:
     texts = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()[: len(LANGUAGES)]
     texts += [shipped.adapters[language].index.examples[0].sentence.text for language in LANGUAGES]
-    here = shipped.extract(texts, details=True)
+    here = shipped.extract(texts, decoding="generation", details=True)
     shipped.use_server(shipped_url)
-    there = shipped.extract(texts, details=True)
+    there = shipped.extract(texts, decoding="generation", details=True)
     assert sorted(result.route.language for result in here[: len(LANGUAGES)]) == LANGUAGES
     assert list(map(places, there)) == list(map(places, here))
     for ours, theirs in zip(here, there, strict=True):
-        assert [e.score for e in theirs.entities] == pytest.approx([e.score for e in ours.entities], abs=0.02)
+        assert [e.score for e in theirs.entities] == pytest.approx([e.score for e in ours.entities], abs=0.05)
         assert [s.details.answer_ids for s in theirs.sentences] == [s.details.answer_ids for s in ours.sentences]
 
 
