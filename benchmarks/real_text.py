@@ -74,7 +74,7 @@ def main(
     for corpus, examples in test_sets(data):
         if wanted and corpus not in wanted:
             continue
-        fresh = sample_examples(unseen(loaded, examples), limit, 0)
+        fresh = sample_examples(unseen(loaded, list(map(as_written, examples))), limit, 0)
         given = None
         for way in ways.split(","):
             if fresh and (corpus, way) not in done:
@@ -101,7 +101,7 @@ def _predict(model: RetrieveAllModel, corpus: str, examples: list[Example], way:
     """
     adapter = MULTILINGUAL if way == "mul" else adapter_of(model, corpus)
     known = set(model.adapters[adapter].manifest.entity_types)
-    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in map(as_written, examples)]
+    asked = [Example(e.sentence, tuple(span for span in e.spans if span.label in known)) for e in examples]
     if way == "raw":
         asked = [as_raw_text(example) for example in asked]
     if way == "routed" and given:

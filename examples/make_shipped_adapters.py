@@ -9,6 +9,9 @@ trained fastest by two processes together, and languages by two processes that t
     accelerate launch --multi_gpu --num_processes 2 examples/make_shipped_adapters.py --data ../shared/data --languages ""
     python examples/make_shipped_adapters.py --data ../shared/data --languages de,fi & \
     python examples/make_shipped_adapters.py --data ../shared/data --languages ta,zh; wait
+
+The adapters in ``adapter_cards`` were not made in one run: most of them learned tags of whole words first, and then tags of
+units. Their cards say how each of them was trained.
 """
 
 from collections.abc import Callable, Sequence
@@ -215,6 +218,7 @@ def store_best_difference(language: str, data: Path, cards: Path) -> None:
     if language in HUMAN:
         manifest = read_manifest(cards / language)
         replace(manifest, score_calibration={"tags": list(astuple(calibrations[best]))}).save(cards / language)
+        write_card(LanguageAdapter.load(cards / language))
 
 
 def corpora(language: str) -> list[str]:
@@ -260,7 +264,7 @@ CONVERSIONS: dict[str, Callable[[Sequence[Example]], list[Example]]] = {
     "he_htb": lambda examples: list(map(as_written, examples)),
     "sr_set": half_in_cyrillic,
 }
-"""What is changed in the sentences of a corpus, by its folder."""
+"""Functions that convert the sentences of a corpus, by the name of its folder."""
 
 
 if __name__ == "__main__":

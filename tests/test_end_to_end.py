@@ -53,6 +53,13 @@ def test_other_languages_do_not_change_the_output_of_a_language(model: RetrieveA
     ("language", "text", "mention", "start"),
     [
         ("de", "Das Essen war kalt, klagte der Bürgermeister von Essen.", "Essen", 49),
+        pytest.param(
+            "de",
+            "Essen ist eine Stadt; das Essen dort ist gut.",
+            "Essen",
+            0,
+            marks=pytest.mark.xfail(reason="The German adapter takes the first word for a common noun.", strict=True),
+        ),
         ("de", "In Essen wohnt er gern, und das Essen dort ist gut.", "Essen", 3),
         ("en", "Reading books is fun in Reading, near Bath.", "Reading", 24),
         ("en", "Paris is beautiful, and Paris is expensive.", "Paris", 0),

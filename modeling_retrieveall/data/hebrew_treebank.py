@@ -1,8 +1,8 @@
 """Sentences of the Hebrew treebank as they are written.
 
 The Hebrew treebank of Universal Dependencies, on which the Hebrew corpus of Universal NER is built, splits words into morphemes.
-It also inserts morphemes that are not written (the article in "בדקה") and writes suffixes as pronouns. All of these have
-underscores. A model that learns such words does not know the words of natural text.
+Some of them have underscores and are not in natural text: articles ("ב ה_ דקה" for "בדקה") and pronouns in place of suffixes. A
+model that learns such words does not know the words of natural text.
 
 >>> sentence = Sentence.from_words(["יכולת_", "_של_", "_הוא", "ב", "ה_", "גליל", "."])
 >>> as_written(Example(sentence, (Span(4, 6, "LOC"),)))

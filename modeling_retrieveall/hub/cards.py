@@ -113,6 +113,7 @@ def adapter_card(
             shown=manifest.n_entities > 0 or manifest.n_sentences > 0,
             labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
             n_examples=len(examples),
+            calibrated="tags" in manifest.score_calibration,
             source=repo_id or _FOLDER,
             on_hub=repo_id is not None,
             model_repo=model_repo,

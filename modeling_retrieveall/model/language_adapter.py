@@ -198,6 +198,8 @@ class LanguageAdapter:
         with errors_name_file(path / VECTORS):
             stored = read_vectors(path / VECTORS, manifest.hidden_size)
             index = ExampleIndex(examples, stored.sentences, stored.mentions)
+            if manifest.n_entities and index.mentions and not len(stored.mentions):
+                raise ValueError("it has no vectors of the mentions, which prompts with entities need")
         shared = path.parent / MULTILINGUAL / VECTORS
         if manifest.multilingual_sha256 and shared.is_file():
             with errors_name_file(shared):
@@ -212,15 +214,13 @@ class LanguageAdapter:
         with updating(Path(path)) as folder:
             self.manifest.save(folder)
             write_examples(self.index.examples, folder / EXAMPLES)
-            # Entities are not searched if prompts have none, and their vectors take more space than those of the sentences.
-            mentions = self.index.mention_vectors
-            if len(mentions) and not self.manifest.n_entities:
-                mentions = mentions[:0]
-            vectors = (self.index.sentence_vectors, mentions, self.routing_vectors, self.training_hashes)
+            vectors = (self.index.sentence_vectors, self.index.mention_vectors, self.routing_vectors, self.training_hashes)
+            with_mentions = self.manifest.n_entities > 0  # prompts without entities need no search over mentions
             if self._stored and self._stored.holds(*vectors):
-                self._stored.write(folder / VECTORS)
+                (self._stored if with_mentions else self._stored.without_mentions()).write(folder / VECTORS)
             else:
-                write_vectors(folder / VECTORS, *vectors)
+                sentences, mentions, *others = vectors
+                write_vectors(folder / VECTORS, sentences, mentions if with_mentions else mentions[:0], *others)
             shutil.copymode(folder / MANIFEST, folder / VECTORS)  # safetensors writes files that only their owner can read
 
     def sentence_vectors(self) -> Tensor:

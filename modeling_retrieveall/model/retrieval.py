@@ -54,11 +54,11 @@ class ExampleIndex:
     Args:
         examples: The labelled sentences.
         sentence_vectors: ``[examples, hidden]``: the vector of each sentence.
-        mention_vectors: ``[mentions, hidden]``: the vector of each mention, in the order of the examples and their spans;
-            ``[0, hidden]`` for an index in which no entities are searched.
+        mention_vectors: ``[mentions, hidden]``: the vector of each mention, in the order of the examples and their spans,
+            or ``[0, hidden]`` if prompts contain no entities.
 
     Raises:
-        ValueError: The numbers of vectors and of examples or mentions differ.
+        ValueError: The number of vectors differs from that of the examples, or is neither that of the mentions nor 0.
     """
 
     def __init__(self, examples: Sequence[Example], sentence_vectors: Tensor, mention_vectors: Tensor) -> None:
@@ -105,7 +105,7 @@ class ExampleIndex:
         both = [index for index in (kept, added) if index.examples] or [self]
         with_mentions = [index for index in both if index.mentions]
         if any(not len(index.mention_vectors) for index in with_mentions):
-            with_mentions = []  # no entities are searched in this index
+            with_mentions = []  # prompts contain no entities
         return ExampleIndex(
             [example for index in both for example in index.examples],
             torch.cat([index.sentence_vectors.float() for index in both]),

@@ -10,7 +10,7 @@ releases wrote float16 without centres and steps; such files can still be read.
 
 >>> write_vectors(folder / VECTORS, sentences, mentions, routing, training_hashes)
 >>> read_vectors(folder / VECTORS, hidden_size=640).sentences.shape
-torch.Size([399, 640])
+torch.Size([466, 640])
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class StoredVectors:
 
     Attributes:
         sentences: ``[n, hidden]``: sentence vectors of the examples.
-        mentions: ``[n, hidden]``: vectors of the mentions in the examples; ``n`` is 0 if prompts hold no entities.
+        mentions: ``[n, hidden]``: vectors of the mentions in the examples; ``n`` is 0 if prompts contain no entities.
         routing: ``[n, hidden]``: vectors of further sentences, for the router only.
         training_hashes: ``[n]`` int64: hashes of the sentences that the adapter was trained on.
         tensors: The tensors of the file. They are kept so that saving writes the same file again; quantising once more would
@@ -55,6 +55,11 @@ class StoredVectors:
     def with_hashes(self, hashes: Tensor) -> "StoredVectors":
         """The same vectors with other hashes, ``[n]`` int64."""
         return replace(self, training_hashes=hashes, tensors={**self.tensors, _HASHES: hashes})
+
+    def without_mentions(self) -> "StoredVectors":
+        """The same vectors without those of the mentions."""
+        none = self.mentions[:0]
+        return replace(self, mentions=none, tensors={**self.tensors, "mentions": self.tensors["mentions"][:0]})
 
     def write(self, file: Path) -> None:
         """Writes the same file again."""

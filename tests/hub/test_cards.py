@@ -154,6 +154,11 @@ def test_the_path_of_a_local_base_is_omitted_and_a_base_from_the_hub_is_pinned()
     assert "Gemma" not in pinned.text
 
 
+@pytest.mark.parametrize(("calibration", "text"), [({}, "not calibrated"), ({"tags": [0.8, 0.0]}, "are calibrated on held-out")])
+def test_the_card_says_whether_scores_are_calibrated(calibration: dict[str, list[float]], text: str) -> None:
+    assert text in adapter_card(with_manifest(score_calibration=calibration)).text
+
+
 def test_emissions_are_in_the_card_if_they_were_measured() -> None:
     assert "| Energy and CO2 | not measured |" in adapter_card(with_manifest()).text
     card = reread(adapter_card(with_manifest(training={"co2_kg": 0.5, "energy_kwh": 1.25, "hardware": "1 × NVIDIA H200"})))

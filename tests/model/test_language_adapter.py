@@ -87,9 +87,17 @@ def test_an_adapter_whose_prompts_hold_no_entities_stores_no_mention_vectors(fol
     loaded = LanguageAdapter.load(tmp_path)
     assert len(loaded.index.mentions) == len(adapter.index.mentions) > 0
     assert loaded.index.mention_vectors.shape == (0, 32)
-    torch.testing.assert_close(loaded.index.sentence_vectors, adapter.index.sentence_vectors, rtol=0, atol=0.02)
+    assert torch.equal(loaded.index.sentence_vectors, adapter.index.sentence_vectors)
     loaded.save_index(tmp_path / "again")
     assert (tmp_path / "again" / VECTORS).read_bytes() == (tmp_path / VECTORS).read_bytes()
+
+
+def test_an_adapter_whose_prompts_contain_entities_needs_mention_vectors(folder: Path) -> None:
+    adapter = LanguageAdapter.load(folder)
+    adapter.with_manifest(replace(adapter.manifest, n_entities=0)).save_index(folder)
+    edit_json(folder / MANIFEST, n_entities=6)
+    with pytest.raises(AdapterError, match="no vectors of the mentions"):
+        LanguageAdapter.load(folder)
 
 
 def test_saving_a_loaded_adapter_changes_no_file(folder: Path, tmp_path: Path) -> None:
