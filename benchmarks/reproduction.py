@@ -100,7 +100,7 @@ class Systems:
 
     def _with_retrieval(self, name: str, language: str) -> Tagged:
         own = trained_adapter(name, language, self.settings)
-        return self._tag((with_retrieval(own, own.with_name(f"{language}-shown")),), language)
+        return self._tag((with_retrieval(own, own.with_name(f"{language}-shown"), self._model((own,))),), language)
 
     def _mixed_with_mul(self, name: str, language: str) -> Tagged:
         own = trained_adapter(name, language, self.settings)

@@ -193,13 +193,25 @@ def without_lora(adapter: Path, target: Path) -> Path:
     return target
 
 
-def with_retrieval(adapter: Path, target: Path) -> Path:
-    """Copies an adapter that was trained without retrieved examples, and includes examples in the prompts of the copy."""
-    if not target.is_dir():
-        with creating(target) as folder:
-            shutil.copytree(adapter, folder)
-            manifest = read_manifest(folder)
-            replace(manifest, n_entities=Manifest.n_entities, n_sentences=Manifest.n_sentences).save(folder)
+def with_retrieval(adapter: Path, target: Path, model: RetrieveAllModel) -> Path:
+    """Copies an adapter that was trained without retrieved examples, and includes examples in the prompts of the copy.
+
+    Args:
+        adapter: The adapter. It has no vectors of mentions, as its prompts contain no entities.
+        target: Folder of the copy; an existing one is kept.
+        model: A model of the same base LLM, which encodes the examples.
+
+    Returns:
+        The folder of the copy.
+    """
+    if target.is_dir():
+        return target
+    trained = LanguageAdapter.load(adapter)
+    manifest = replace(trained.manifest, n_entities=Manifest.n_entities, n_sentences=Manifest.n_sentences)
+    index = ExampleIndex.build(trained.index.examples, encode_examples(model, trained.index.examples))
+    with creating(target) as folder:
+        shutil.copytree(adapter, folder)
+        LanguageAdapter(manifest, index, trained.routing_vectors, trained.training_hashes, folder).save_index(folder)
     return target
 
 
