@@ -200,7 +200,7 @@ def store_best_difference(language: str, data: Path, cards: Path) -> None:
     """
     folder = data / (HUMAN.get(language) or language_panx(language)[0])
     validation = sample_examples(load_examples(str(folder), "validation").examples, MAX_VALIDATION, 0)
-    examples = [as_written(example) for example in validation]
+    examples = CONVERSIONS.get(folder.name, list)(validation)
     labelled = sum(len(example.spans) for example in examples)
     f1, calibrations = {}, {}
     for share in MUL_SHARES:

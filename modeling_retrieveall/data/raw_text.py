@@ -8,7 +8,6 @@
 
 from ..model.entities import Example
 from .detokenization import detokenize_example
-from .hebrew_treebank import as_written
 from .reader_types import CharSpan, Notes, SpanText
 from .span_alignment import align_spans
 
@@ -19,6 +18,6 @@ def as_raw_text(example: Example) -> Example:
     Args:
         example: A labelled sentence whose words were split by a corpus.
     """
-    text, entities = detokenize_example(as_written(example))
+    text, entities = detokenize_example(example)
     spans = [CharSpan(entity.start, entity.end, entity.label) for entity in entities]
     return align_spans(SpanText(text, spans, place="raw text"), Notes())

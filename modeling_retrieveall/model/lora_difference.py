@@ -35,7 +35,7 @@ def lora_difference(weights: LoraWeights, shared: LoraWeights, rank: int) -> Lor
         The difference, with a scaling of 1.
 
     Raises:
-        AdapterError: The LoRAs adapt different modules.
+        AdapterError: The LoRAs adapt different modules, or layers of different sizes.
     """
     _check_same_modules(weights, shared)
     a, b = {}, {}
@@ -54,7 +54,7 @@ def join_lora(first: LoraWeights, second: LoraWeights) -> LoraWeights:
         second: A LoRA of the same modules.
 
     Raises:
-        AdapterError: The LoRAs adapt different modules.
+        AdapterError: The LoRAs adapt different modules, or layers of different sizes.
     """
     _check_same_modules(first, second)
     a = {name: torch.cat([first.a[name], second.a[name]]) for name in first.a}
@@ -63,14 +63,16 @@ def join_lora(first: LoraWeights, second: LoraWeights) -> LoraWeights:
 
 
 def join_shapes(first: LoraWeights, second: LoraWeights) -> LoraWeights:
-    """The shapes of :func:`join_lora`, as tensors on the meta device. Joining meta tensors would be slow.
+    """The shapes of the result of :func:`join_lora`, as tensors on the meta device.
+
+    They are computed from the shapes of both LoRAs, because operations on meta tensors are slow.
 
     Args:
         first: The shapes of a LoRA.
         second: The shapes of a LoRA of the same modules.
 
     Raises:
-        AdapterError: The LoRAs adapt different modules.
+        AdapterError: The LoRAs adapt different modules, or layers of different sizes.
     """
     _check_same_modules(first, second)
     ranks = {name: first.a[name].shape[0] + second.a[name].shape[0] for name in first.a}
@@ -103,6 +105,6 @@ def _check_same_modules(first: LoraWeights, second: LoraWeights) -> None:
         sizes = [(weights.a[name].shape[1], weights.b[name].shape[0]) for weights in (first, second)]
         if sizes[0] != sizes[1]:
             raise AdapterError(
-                f"The two LoRAs have the input and output sizes {sizes[0]} and {sizes[1]} for {name!r}. Train the language from "
-                "`mul` again."
+                f"For {name!r}, one LoRA has the input and output sizes {sizes[0]}, the other one {sizes[1]}. Train the language "
+                "from `mul` again."
             )
