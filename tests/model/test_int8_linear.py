@@ -42,6 +42,19 @@ def test_rows_do_not_affect_one_another(scales: list[float], seed: int) -> None:
         assert torch.equal(quantized(alone), together[row])
 
 
+def test_without_vnni_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, quantized = layers(640, 48, 0)
+    x = torch.randn(5, 640)
+    results = []
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda supported=supported: supported)
+        inputs = x.clone().requires_grad_()
+        output = quantized(inputs)
+        output.sum().backward()
+        results.append((output, inputs.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=0)
+
+
 def test_a_row_of_zeros_gives_zeros() -> None:
     _, quantized = layers(16, 8, 0)
     assert not quantized(torch.zeros(3, 16)).any()
