@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -17,22 +17,37 @@ from tests.conftest import SENTENCES
 rows, sizes = st.integers(1, 40), st.integers(16, 40)
 
 
+@pytest.fixture(params=["vnni", "avx2", "other"])
+def _cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computes with the kernel of another CPU."""
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: request.param == "vnni")
+    monkeypatch.setattr(torch.cpu, "_is_avx2_supported", lambda: request.param == "avx2")
+
+
+every_cpu = pytest.mark.usefixtures("_cpu")
+shared_by_examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
 def layers(inputs: int, outputs: int, seed: int) -> tuple[nn.Linear, Int8Linear]:
     torch.manual_seed(seed)
     exact = nn.Linear(inputs, outputs, bias=False)
     return exact, Int8Linear(exact)
 
 
+@every_cpu
+@shared_by_examples
 @given(rows, sizes, sizes, st.integers(0, 1000), st.floats(0.001, 1000))
 def test_the_product_is_close_to_that_of_float32(rows: int, inputs: int, outputs: int, seed: int, scale: float) -> None:
     exact, quantized = layers(inputs, outputs, seed)
     x = scale * torch.randn(rows, inputs)
-    # Each factor is off by at most half a step, which is 1/127 of the largest value of its row.
+    # Each factor is off by at most half a step, which is 1/127 of the largest value of its row, or 1/63 for weights with AVX2.
     largest_x, largest_w = x.abs().amax(1, keepdim=True), exact.weight.abs().amax(1)
-    bound = inputs * largest_x * largest_w * (1.01 / 127)
+    bound = inputs * largest_x * largest_w * (0.51 / 127 + 0.51 / 63)
     assert ((quantized(x) - exact(x)).abs() <= bound + 1e-6 * scale).all()
 
 
+@every_cpu
+@shared_by_examples
 @given(st.lists(st.floats(0.001, 10_000), min_size=1, max_size=6), st.integers(0, 1000))
 def test_rows_do_not_affect_one_another(scales: list[float], seed: int) -> None:
     _, quantized = layers(16, 8, seed)
@@ -42,24 +57,20 @@ def test_rows_do_not_affect_one_another(scales: list[float], seed: int) -> None:
         assert torch.equal(quantized(alone), together[row])
 
 
-def test_without_vnni_the_numbers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, quantized = layers(640, 48, 0)
-    x = torch.randn(5, 640)
-    results = []
-    for supported in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda supported=supported: supported)
-        inputs = x.clone().requires_grad_()
-        output = quantized(inputs)
-        output.sum().backward()
-        results.append((output, inputs.grad))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=0)
+@every_cpu
+def test_the_largest_values_do_not_overflow() -> None:
+    linear = nn.Linear(64, 16, bias=False)
+    nn.init.ones_(linear.weight)
+    torch.testing.assert_close(Int8Linear(linear)(torch.ones(2, 64)), torch.full((2, 16), 64.0))
 
 
+@every_cpu
 def test_a_row_of_zeros_gives_zeros() -> None:
     _, quantized = layers(16, 8, 0)
     assert not quantized(torch.zeros(3, 16)).any()
 
 
+@every_cpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_gradient_is_close_to_that_of_float32(dtype: torch.dtype) -> None:
     exact, quantized = layers(64, 48, 0)
