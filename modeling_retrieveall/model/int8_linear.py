@@ -12,8 +12,9 @@ The gradient of the input is computed in the same way (SwitchBack, arXiv 2304.13
 base LLM. The weights themselves are never trained.
 
 The kernel of the product depends on the CPU, because PyTorch's integer product is fast with AVX-512 VNNI only; without it, a
-product in float32 is fifty times faster. With AVX2, the kernel is that of oneDNN. It adds pairs of products in 16 bits, so that the
-weights have 63 levels there instead of 127. On other CPUs the integers are multiplied as float32, which saves memory, but no time.
+product in float32 is fifty times faster. With AVX2, the kernel is that of oneDNN. It adds pairs of products in 16 bits, so that
+the weights have 63 levels there instead of 127. On other CPUs the integers are multiplied as float32, which saves memory, but no
+time.
 
 >>> layers = quantize_linear_layers(base.get_decoder())
 >>> layers
