@@ -1,6 +1,6 @@
 """The labelled sentences of the benchmarks: from datasets if a folder is given, otherwise from ``examples/sentences``."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchmarks.study.datasets import FOLDERS
@@ -31,11 +31,12 @@ def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str
     return sample_examples(unseen(model, load_examples(str(data / FOLDERS[language]), "test").examples), number, 0)
 
 
-def test_sets(data: Path) -> Iterator[tuple[str, list[Example]]]:
-    """Every test split in a folder of corpora, with its name, such as ``"uner/hr_set"``."""
+def test_sets(data: Path, wanted: Collection[str] = ()) -> Iterator[tuple[str, list[Example]]]:
+    """The test splits in a folder of corpora with their names, such as ``"uner/hr_set"``: those wanted, or all."""
     for folder in sorted(data.glob("*/*")):
-        if folder.is_dir() and any(folder.glob("test*")):
-            yield f"{folder.parent.name}/{folder.name}", load_examples(str(folder), "test").examples
+        name = f"{folder.parent.name}/{folder.name}"
+        if (not wanted or name in wanted) and folder.is_dir() and any(folder.glob("test*")):
+            yield name, load_examples(str(folder), "test").examples
 
 
 def adapter_of(model: RetrieveAllModel, corpus: str) -> str:

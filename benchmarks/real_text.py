@@ -71,9 +71,7 @@ def main(
     done = {(row["corpus"], row["language"]) for row in rows}
     wanted = set(filter(None, corpora.split(",")))
     loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
-    for corpus, examples in test_sets(data):
-        if wanted and corpus not in wanted:
-            continue
+    for corpus, examples in test_sets(data, wanted):
         fresh = sample_examples(unseen(loaded, list(map(as_written, examples))), limit, 0)
         given = None
         for way in ways.split(","):
