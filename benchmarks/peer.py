@@ -60,6 +60,36 @@ class PeftPeer:
         return answers
 
 
+def peer_answers(
+    peer: PeftPeer,
+    prompts: Sequence[list[list[int]]],
+    languages: Sequence[str],
+    batch_size: int,
+    by_language: bool,
+    answer_tokens: int,
+) -> list[str]:
+    """Answers of PEFT, decoded in batches of prompts with similar length.
+
+    Args:
+        peer: The model in PEFT.
+        prompts: The prompts of each sentence. A long sentence has several prompts, and so several lines of answer.
+        languages: The language of each sentence.
+        batch_size: Number of prompts in a batch.
+        by_language: Whether a batch holds prompts of one language only.
+        answer_tokens: Largest number of tokens in an answer.
+    """
+    answers: list[list[str]] = [[] for _ in prompts]
+    for group in sorted(set(languages)) if by_language else [None]:
+        of_group = [(i, prompt) for i, parts in enumerate(prompts) for prompt in parts if group in (None, languages[i])]
+        order = sorted(of_group, key=lambda pair: len(pair[1]))  # stable: the parts of a sentence stay in order
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            given = peer.generate([prompt for _, prompt in batch], [languages[i] for i, _ in batch], answer_tokens)
+            for (i, _), answer in zip(batch, given, strict=True):
+                answers[i].append(answer)
+    return ["\n".join(lines) for lines in answers]
+
+
 def parsed(answer: str, sentence: Sentence, labels: Sequence[str]) -> list[Entity]:
     """Parses an answer: its entities that occur in the sentence, in order. Spaces between words are ignored."""
     words = [word.text.replace("=", ":") for word in sentence.words]

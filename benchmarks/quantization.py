@@ -1,14 +1,12 @@
-"""Memory, speed and F1 of the base LLM in fp32, bf16, 8 bits and 4 bits (NF4), with the same adapters.
+"""Memory, speed and F1 of the base LLM in fp32, bf16, int8, 8 bits and 4 bits (NF4), with the same adapters.
 
 python -m benchmarks.quantization --data ../shared/data --json benchmarks/results/quantization.json
 """
 
 from typing import Annotated, Any
 
-import torch
 import typer
 from torch import nn
-from transformers import BitsAndBytesConfig
 
 from benchmarks.corpus import labelled_sentences
 from benchmarks.options import Device, Json, Languages, Model, Number, OptionalData, benchmark
@@ -17,15 +15,11 @@ from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.evaluation.span_f1 import evaluate_examples
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "fp32": {"dtype": torch.float32},
-    "bf16": {"dtype": torch.bfloat16},
-    "8-bit": {"dtype": torch.bfloat16, "quantization_config": BitsAndBytesConfig(load_in_8bit=True)},
-    "NF4": {
-        "dtype": torch.bfloat16,
-        "quantization_config": BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-        ),
-    },
+    "fp32": {"dtype": "float32"},
+    "bf16": {"dtype": "bfloat16"},
+    "int8": {"dtype": "float32", "quantization": "int8"},
+    "8-bit": {"dtype": "bfloat16", "quantization": "8bit"},
+    "NF4": {"dtype": "bfloat16", "quantization": "4bit"},
 }
 
 
@@ -40,8 +34,9 @@ def main(
     json_file: Json = None,
 ) -> None:
     rows: list[dict[str, Any]] = []
-    for name in ["fp32", *(name for name in variants.split(",") if name != "fp32")]:
-        loaded = RetrieveAllModel.from_pretrained(model, device_map=device, **VARIANTS[name])
+    others = [name for name in variants.split(",") if name != "fp32" and (name != "int8" or device == "cpu")]
+    for name in ["fp32", *others]:
+        loaded = RetrieveAllModel.from_pretrained(model, device=device, **VARIANTS[name])
         row: dict[str, Any] = {
             "base": name,
             "MB": round(loaded.base.get_memory_footprint() / 1e6, 1),

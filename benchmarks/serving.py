@@ -19,9 +19,9 @@ import typer
 import uvicorn
 
 from benchmarks.corpus import sample_sentences
+from benchmarks.extraction import CORPORA
 from benchmarks.options import Dtype, Json, Languages, Model, Number, OptionalData, Quantization, benchmark
 from benchmarks.report import Metric, publish
-from benchmarks.running_text import CORPORA
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples

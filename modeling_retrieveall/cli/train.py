@@ -21,5 +21,5 @@ def train(context: typer.Context) -> None:
         show_progress()
         run(arguments)
     for one in arguments.per_language():
-        use = f'retrieveall extract --add {one.output_dir} --language {one.language_code} "..."'
+        use = f'retrieveall extract --model {one.output_dir} --language {one.language_code} "..."'
         standard_output().print(f"Saved to {escaped(one.output_dir)}. Use it:  {escaped(use)}", soft_wrap=True)

@@ -48,19 +48,37 @@ def read_hub_split(dataset: str, split: str) -> tuple[list[SourceRecord], dict[s
     """
     asked = parse_hub_name(dataset)
     assert asked is not None
-    options: dict[str, Any] = {"split": split}
-    configuration = asked.configuration
-    if asked.revision:
-        options["revision"] = asked.revision
-    if asked.revision == _PARQUET and configuration:
-        options["data_dir"], configuration = configuration, None  # on this branch each configuration is a folder
+    configuration, options = _selection(asked)
     try:
-        return _records(_load_dataset(asked.name, configuration, **options), dataset)
+        return _records(_call_datasets("load_dataset", asked.name, configuration, split=split, **options), dataset)
     except DatasetError as error:
         if "script" not in str(error):
             raise
         copy = f"{asked.name}:{configuration or 'CONFIGURATION'}@{_PARQUET}"
         raise DatasetError(f"{error} It needs a script, which datasets no longer runs. Use its parquet copy: {copy}.") from error
+
+
+def hub_splits(dataset: str) -> list[str]:
+    """The names of the splits of a dataset, whose records are not downloaded.
+
+    Raises:
+        DatasetError: There is no such dataset, or the Hub cannot be reached.
+    """
+    asked = parse_hub_name(dataset)
+    assert asked is not None
+    configuration, options = _selection(asked)
+    names: list[str] = _call_datasets("get_dataset_split_names", asked.name, configuration, **options)
+    return names
+
+
+def _selection(asked: HubDataset) -> tuple[str | None, dict[str, str]]:
+    """The configuration of a dataset and further arguments, as the ``datasets`` library expects them."""
+    if asked.revision is None:
+        return asked.configuration, {}
+    if asked.revision == _PARQUET and asked.configuration:
+        # On this branch each configuration is a folder.
+        return None, {"revision": asked.revision, "data_dir": asked.configuration}
+    return asked.configuration, {"revision": asked.revision}
 
 
 def read_parquet(files: Sequence[Path], source: str) -> tuple[list[SourceRecord], dict[str, list[str]]]:
@@ -69,7 +87,8 @@ def read_parquet(files: Sequence[Path], source: str) -> tuple[list[SourceRecord]
     Raises:
         DatasetError: A file is damaged.
     """
-    return _records(_load_dataset("parquet", split="train", data_files=[str(file) for file in files]), source)
+    table = _call_datasets("load_dataset", "parquet", split="train", data_files=[str(file) for file in files])
+    return _records(table, source)
 
 
 def _records(table: Any, source: str) -> tuple[list[SourceRecord], dict[str, list[str]]]:
@@ -80,13 +99,14 @@ def _records(table: Any, source: str) -> tuple[list[SourceRecord], dict[str, lis
     return [SourceRecord(dict(zip(columns, row, strict=True)), f"{source}, row {i}") for i, row in enumerate(rows)], names
 
 
-def _load_dataset(*args: Any, **kwargs: Any) -> Any:
+def _call_datasets(function: str, *args: Any, **kwargs: Any) -> Any:
+    """Calls a function of the ``datasets`` library, whose first argument is the name of a dataset."""
     try:
-        from datasets import load_dataset
+        import datasets
     except ImportError as error:
         raise MissingPackageError('Reading datasets needs the datasets library: pip install "retrieveall[train]"') from error
     try:
-        return load_dataset(*args, **kwargs)
+        return getattr(datasets, function)(*args, **kwargs)
     except Exception as error:  # the library raises a dozen unrelated types for a name that does not exist
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise DatasetError(f"Could not load dataset {kwargs.get('data_files', args[0])!r}: {reason}. {_ADVICE}") from error

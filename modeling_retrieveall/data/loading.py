@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .conll import read_conll
 from .dataset_files import FORMATS, find_split_files, format_suffix, open_unpacked
-from .hub_and_parquet import parse_hub_name, read_hub_split, read_parquet
+from .hub_and_parquet import hub_splits, parse_hub_name, read_hub_split, read_parquet
 from .json_files import read_json
 from .labelled_data import LabelledData, build_labelled_data
 from .reader_types import ColumnNames, DatasetError, Notes, RawExample, SourceRecord, TaggedSentence
@@ -42,9 +42,7 @@ def load_examples(dataset: str, split: str, columns: ColumnNames | None = None) 
     columns, notes = columns or ColumnNames(), Notes()
     path = Path(dataset).expanduser()
     if not path.exists():
-        # A mistyped path is refused here: the Hub would take half a minute to answer that it has no such dataset.
-        if format_suffix(path) in FORMATS or dataset.startswith((".", "/", "~")) or parse_hub_name(dataset) is None:
-            raise DatasetError(f"There is no {dataset}. Give an existing file or folder, or a dataset of the Hub.")
+        _check_hub_name(dataset)
         records, class_labels = read_hub_split(dataset, split)
         return build_labelled_data(*convert_records(records, dataset, columns, class_labels, notes), dataset, notes)
     if path.is_file() and format_suffix(path) not in FORMATS:
@@ -91,17 +89,26 @@ def _read_json_file(file: Path, columns: ColumnNames, notes: Notes) -> list[Sour
         return read_json(stream, str(file), columns, notes)
 
 
-def has_split(dataset: str, split: str, columns: ColumnNames | None = None) -> bool:
-    """Whether a dataset has a split of this name. A single file has only a ``"train"`` split."""
+def has_split(dataset: str, split: str) -> bool:
+    """Whether a dataset has a split of this name. A single file has only a ``"train"`` split.
+
+    Raises:
+        DatasetError: There is no such dataset, or the Hub cannot be reached.
+    """
     path = Path(dataset).expanduser()
     if path.is_file():
         return split == "train"
     if path.is_dir():
         return bool(find_split_files(path, split))
-    try:
-        return bool(load_examples(dataset, split, columns).examples)
-    except DatasetError:
-        return False
+    _check_hub_name(dataset)
+    return split in hub_splits(dataset)
+
+
+def _check_hub_name(dataset: str) -> None:
+    """Refuses a mistyped path: the Hub would take half a minute to answer that it has no such dataset."""
+    path = Path(dataset).expanduser()
+    if format_suffix(path) in FORMATS or dataset.startswith((".", "/", "~")) or parse_hub_name(dataset) is None:
+        raise DatasetError(f"There is no {dataset}. Give an existing file or folder, or a dataset of the Hub.")
 
 
 def dataset_name(dataset: str) -> str:

@@ -2,7 +2,7 @@
 
 >>> data = card_data([read_manifest(Path("adapter_cards/de"))], "someone/retrieveall-de", "peft")
 >>> data.base_model, data.eval_results[2].metric_name, data.eval_results[2].metric_value
-('google/gemma-3-270m', 'F1', 83.66)
+('google/gemma-3-270m', 'F1', 83.43)
 
 A manifest can come from an untrusted source, so all its values are escaped and cannot add markup to a card.
 """

@@ -2,7 +2,7 @@
 
 >>> card = adapter_card(LanguageAdapter.load("adapter_cards/de"), repo_id="someone/retrieveall-de")
 >>> card.data.base_model, card.data.eval_results[2].metric_name, card.data.eval_results[2].metric_value
-('google/gemma-3-270m', 'F1', 83.66)
+('google/gemma-3-270m', 'F1', 83.43)
 
 The templates are ``templates/ADAPTER.md`` and ``templates/MODEL.md``.
 """
@@ -110,7 +110,8 @@ def adapter_card(
             language=language,
             multilingual=language == MULTILINGUAL,
             difference=manifest.multilingual_sha256 is not None,
-            shown=manifest.n_entities > 0 or manifest.n_sentences > 0,
+            shown=_shows_examples(manifest),
+            generates=_generates(manifest),
             labels=[(markdown(label), _mentions(examples, label)) for label in manifest.entity_types],
             n_examples=len(examples),
             calibrated="tags" in manifest.score_calibration,
@@ -154,6 +155,7 @@ def model_card(
     """
     languages = [language for language in sorted(manifests) if language != MULTILINGUAL] or [MULTILINGUAL]
     adapters = {language: _adapter_row(manifests[language], sources[language]) for language in sorted(manifests)}
+    generating = {language: row for language, row in adapters.items() if _generates(manifests[language])}
     return _with_checksum(
         ModelCard.from_template(
             card_data([manifests[language] for language in languages], repo_id or "RetrieveAll", "transformers"),
@@ -162,10 +164,12 @@ def model_card(
             adapters=adapters,
             n_languages=len(languages),
             first_language=languages[0],
-            first=adapters[languages[0]],
+            shown=any(map(_shows_examples, manifests.values())),
+            generating=generating,
+            first=next((generating[language] for language in [*languages, MULTILINGUAL] if language in generating), None),
             repo=repo_id or _FOLDER,
             on_hub=repo_id is not None,
-            vllm_rank=_vllm_rank(list(manifests.values())),
+            vllm_rank=_vllm_rank([manifests[language] for language in generating]),
         )
     )
 
@@ -185,6 +189,16 @@ def _with_checksum(card: ModelCard) -> ModelCard:
 
 def _checksum(body: str) -> str:
     return hashlib.sha256("".join(body.split()).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _shows_examples(manifest: Manifest) -> bool:
+    """Whether the prompts of an adapter contain retrieved examples."""
+    return manifest.n_entities > 0 or manifest.n_sentences > 0
+
+
+def _generates(manifest: Manifest) -> bool:
+    """Whether an adapter can generate answers, without which PEFT and vLLM cannot use it alone."""
+    return "generation" in manifest.decodings
 
 
 def _adapter_row(manifest: Manifest, source: str) -> dict[str, Any]:
@@ -226,7 +240,7 @@ def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _vllm_rank(manifests: Sequence[Manifest]) -> int:
-    rank = max(number(manifest.training.get("rank")) or 16 for manifest in manifests)
+    rank = max((number(manifest.training.get("rank")) or 16 for manifest in manifests), default=16)
     return next((allowed for allowed in VLLM_RANKS if rank <= allowed), VLLM_RANKS[-1])
 
 

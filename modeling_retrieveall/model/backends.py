@@ -144,7 +144,7 @@ class LocalBackend:
             decode_batch,
             max_rows=batch_size,
             adapters=[sentences[i].route.adapters for i in waiting],
-            max_adapters=self._registry.bank.free_slots,
+            max_adapters=self._registry.bank.slots,
         )
         return [answers[i] for i in range(len(sentences))]
 
@@ -160,7 +160,7 @@ class LocalBackend:
         """
         adapters = _adapters(rows, sentences)
         try:
-            if len(adapters) > self._registry.bank.free_slots:
+            if len(adapters) > self._registry.bank.slots:
                 return {}
             self._registry.make_resident(adapters)
             sequences.keep(list(rows.values()))

@@ -110,35 +110,37 @@ def _prepare_for_forks() -> None:
         os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
-def quantization(bits: str | None) -> dict[str, Any]:
+def quantization_arguments(quantization: str | None, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
     """The arguments of :func:`load_base` for a quantised base LLM.
 
     Args:
-        bits: ``"4bit"`` (NF4) or ``"8bit"`` with bitsandbytes, ``"int8"`` for a CPU, or ``None`` for no quantisation.
+        quantization: ``"4bit"`` (NF4) or ``"8bit"`` with bitsandbytes, ``"int8"`` for a CPU, or ``None``.
+        dtype: The dtype of the products with weights of 4 bits. Transformers would take float32, whatever the base LLM has.
 
     Raises:
-        InputError: ``bits`` has another value.
+        InputError: ``quantization`` has another value.
     """
-    if bits is None:
+    if quantization is None:
         return {}
-    if bits == "8bit":
+    if quantization == "8bit":
         return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
-    if bits == "4bit":
-        return {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")}
-    if bits == "int8":
+    if quantization == "4bit":
+        nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+        return {"quantization_config": nf4}
+    if quantization == "int8":
         return {"int8": True}
-    raise InputError(f"quantization is {bits!r}; give 4bit, 8bit or int8.")
+    raise InputError(f"quantization is {quantization!r}; give 4bit, 8bit or int8.")
 
 
 def placement(
-    device: str | torch.device | None, dtype: str | torch.dtype | None, quantized: str | None, arguments: dict[str, Any]
+    device: str | torch.device | None, dtype: str | torch.dtype | None, quantization: str | None, arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Chooses the device and the dtype of a base LLM, unless the caller has chosen them.
 
     Args:
         device: A torch device such as ``"cuda:1"``. ``None`` and ``"auto"`` select a GPU if there is one.
         dtype: A dtype or its name. ``None`` and ``"auto"`` select the fastest one of the device (:func:`native_dtype`).
-        quantized: ``"4bit"``, ``"8bit"``, ``"int8"`` or ``None``, as in :func:`quantization`.
+        quantization: ``"4bit"``, ``"8bit"``, ``"int8"`` or ``None``, as in :func:`quantization_arguments`.
         arguments: The other arguments of :func:`load_base`. If they have a ``device_map``, it decides about the device.
 
     Returns:
@@ -161,8 +163,8 @@ def placement(
         if dtype not in _DTYPES:
             raise InputError(f"dtype is {dtype!r}; give auto, {', '.join(_DTYPES)}.")
         dtype = getattr(torch, dtype)
-    placed = {"dtype": dtype, **quantization(quantized)}
-    if "device_map" not in arguments and (not device.startswith("cpu") or quantized or "quantization_config" in arguments):
+    placed = {"dtype": dtype, **quantization_arguments(quantization, dtype)}
+    if "device_map" not in arguments and (not device.startswith("cpu") or quantization or "quantization_config" in arguments):
         placed["device_map"] = {"": device}
     return placed
 

@@ -262,7 +262,10 @@ class RetrieveAllConfig(PreTrainedConfig):
         Raises:
             InputTypeError: The name of an argument is similar to one that ``from_pretrained`` accepts.
         """
-        ours = {"languages", "base_model", "strict", "revision", "token", "cache_dir", "local_files_only"} | cls.changeable()
+        ours = cls.changeable() | {
+            *("base_model", "device", "dtype", "languages", "quantization", "revision", "strict"),
+            *("cache_dir", "local_files_only", "token"),
+        }
         for name in arguments:
             if suggestion := _suggestion(name, ours):
                 raise InputTypeError(f"from_pretrained() got {name!r}{suggestion}")

@@ -38,7 +38,7 @@ from .encoder import CachedSentence, SentenceEncoder, SentenceVectors
 from .entities import Entity, Example, Sentence
 from .errors import AdapterError, InputError, InputTypeError, RetrieveAllError
 from .language_adapter import checked_examples, entity_types
-from .manifest import Manifest
+from .manifest import MULTILINGUAL, Manifest
 from .outputs import Extraction, KnownMention, SentenceDetails, SentenceResult
 from .prompting import Decoding, PromptWriter
 from .request import Request
@@ -136,6 +136,7 @@ class Extractor:
         prepared: list[list[PreparedSentence]] = [[] for _ in texts]
         for part in parts_of(windows, _WINDOWS_AT_A_TIME):
             with self.lock:
+                self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
                 encoded = [(vectors, None) for vectors in self.encoder.encode([window.word_ids for window in part])]
                 routed = self._route(part, encoded, languages, request)
                 for sentence in self._prepare(part, encoded, routed, request):
@@ -208,7 +209,8 @@ class Extractor:
         """The language of each text, if it is given, and the windows of the texts."""
         self._warn_of_limits()
         languages = request.languages(len(texts))
-        candidates = [code for code in self._router.languages if request.prior is None or request.prior.get(code)]
+        routed = self._router.languages or [MULTILINGUAL]
+        candidates = [code for code in routed if request.prior is None or request.prior.get(code)]
         windows = [
             window
             for index, text in enumerate(texts)
@@ -220,6 +222,7 @@ class Extractor:
         self, windows: list[Window], languages: Sequence[str] | None, request: Request, progress: Any
     ) -> list[tuple[SentenceResult, Answer | None]]:
         """Runs all stages after reading. A sentence for which no adapter is used has no answer."""
+        self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
         batch_size = self.config.batch_size if request.batch_size is None else request.batch_size
         encoded = self._encode(windows, languages, request, batch_size)
         routed = self._route_to_usable(windows, encoded, languages, request)
@@ -281,7 +284,7 @@ class Extractor:
         self, windows: list[Window], encoded: Sequence[Encoded], languages: Sequence[str] | None, request: Request
     ) -> list[Routed]:
         """The route and posterior of each window."""
-        self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
+        self._check_languages(languages, request.prior)  # again, as an adapter may have turned out to be unusable
         if languages is not None:
             return [(Route.certain(code), {code: 1.0}) for code in (languages[window.text_index] for window in windows)]
         posterior, routes = self._router.route(

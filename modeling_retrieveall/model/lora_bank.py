@@ -167,7 +167,6 @@ class LoraBank:
         self.slots = slots
         self._modules = dict(base.named_modules())
         self._slot_of: OrderedDict[str, int] = OrderedDict()  # least recently used first
-        self._pinned: set[str] = set()
         self._stacks: dict[str, _Stack] = {}
         self._rows: Rows | None = None
 
@@ -179,28 +178,6 @@ class LoraBank:
         """Names of the resident adapters, least recently used first."""
         return list(self._slot_of)
 
-    @property
-    def free_slots(self) -> int:
-        """Number of slots that are available to a batch: those without a pinned adapter."""
-        return self.slots - len(self._pinned)
-
-    def pin(self, name: str) -> None:
-        """Keeps a resident adapter, which most batches need, until it is unpinned or unloaded.
-
-        Raises:
-            KeyError: The adapter is not resident.
-            InputError: No slot would remain for other adapters.
-        """
-        if name not in self._slot_of:
-            raise KeyError(f"Adapter {name!r} is not resident. Load it before pinning it.")
-        if len(self._pinned | {name}) >= self.slots:
-            raise InputError(f"Cannot pin {name!r}: {len(self._pinned)} of {self.slots} slots are pinned, one must stay free.")
-        self._pinned.add(name)
-
-    def unpin(self, name: str) -> None:
-        """Allows a pinned adapter to be replaced again."""
-        self._pinned.discard(name)
-
     def load(self, name: str, weights: LoraWeights) -> None:
         """Makes an adapter resident. An adapter of the same name is replaced.
 
@@ -210,7 +187,6 @@ class LoraBank:
         """
         self._check_idle(name)
         check_fits(name, weights, self._modules)
-        pinned = name in self._pinned
         slot = self._free_slot(name)
         for module_name, a in weights.a.items():
             self._ensure_stack(module_name, a, weights.b[module_name])
@@ -221,7 +197,6 @@ class LoraBank:
                 stack.clear(slot)  # an adapter that failed to load may have left weights here
         # Last, so that an adapter that fails to load is not resident.
         self._slot_of[name] = slot
-        self._pinned |= {name} if pinned else set()
 
     def make_resident(self, names: Collection[str], read: Callable[[str], LoraWeights]) -> None:
         """Loads the named adapters unless they are resident. None of them is replaced by another one of them.
@@ -231,13 +206,10 @@ class LoraBank:
             read: Returns the weights of an adapter, given its name.
 
         Raises:
-            InputError: There are more adapters than free slots.
+            InputError: There are more adapters than slots.
         """
-        if len(self._pinned | set(names)) > self.slots:
-            raise InputError(
-                f"The batch needs {len(set(names))} adapters, but of {self.slots} slots {len(self._pinned)} are pinned. Raise "
-                "adapter_slots."
-            )
+        if len(set(names)) > self.slots:
+            raise InputError(f"The batch needs {len(set(names))} adapters, but adapter_slots is {self.slots}. Raise it.")
         for name in names:
             if name in self._slot_of:
                 self._slot_of.move_to_end(name)
@@ -252,7 +224,6 @@ class LoraBank:
             RuntimeError: A ``with bank.rows(...)`` block is active.
         """
         self._check_idle(name)
-        self._pinned.discard(name)
         slot = self._slot_of.pop(name, None)
         if slot is not None:
             for stack in self._stacks.values():
@@ -295,7 +266,7 @@ class LoraBank:
             return slot
         if len(self._slot_of) < self.slots:
             return min(set(range(self.slots)) - set(self._slot_of.values()))
-        leaving = next(name for name in self._slot_of if name not in self._pinned)
+        leaving = next(iter(self._slot_of))
         slot = self._slot_of[leaving]
         self.unload(leaving)
         return slot

@@ -134,7 +134,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Raises:
             FileNotFoundError: There is no such model.
             HubError: The Hub does not have it, or cannot be reached.
-            InputError: A language is not one of the model's, or an argument is misspelt or has a value that cannot be used.
+            InputError: A language is not one of the model's, or an argument has a value that cannot be used.
+            InputTypeError: An argument is misspelt.
             AdapterError: An adapter belongs to another base LLM.
 
         Examples:

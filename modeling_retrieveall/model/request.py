@@ -121,6 +121,6 @@ def _check_threshold(threshold: Any) -> None:
 
 def _check_prior(prior: Any) -> None:
     if not isinstance(prior, Mapping) or not all(isinstance(weight, int | float) for weight in prior.values()):
-        raise InputTypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "no": 1}}.')
+        raise InputTypeError(f'prior is {prior!r}; give languages and weights, such as {{"da": 2, "nb": 1}}.')
     if not all(0 <= weight < float("inf") for weight in prior.values()) or not sum(prior.values()):
         raise InputError(f"prior is {dict(prior)!r}; give weights of at least 0, and one above 0.")

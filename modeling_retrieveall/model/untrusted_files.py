@@ -39,12 +39,12 @@ class Limits:
     """The limits for untrusted files. Each is far above what an adapter needs.
 
     Attributes:
-        json_bytes: Size of a manifest or configuration. The shipped ones have up to 4 kB.
-        examples_file_bytes: Size of the table of examples. The shipped ones have up to 220 kB.
+        json_bytes: Size of a manifest or configuration. The shipped ones have up to 7 kB.
+        examples_file_bytes: Size of the table of examples. The shipped ones have up to 40 kB.
         examples_memory_bytes: Memory that the examples take once they are read. Parquet stores a repeated value only once, so a
             small file can take any amount of memory.
         examples_values: Values in all columns of the table. A null takes no space in the file but does take memory.
-        tensors_file_bytes: Size of the file of vectors or of LoRA weights. The shipped ones have up to 11 MB.
+        tensors_file_bytes: Size of the file of vectors or of LoRA weights. The shipped ones have up to 15 MB.
         tensors_header_bytes: Size of the header of a safetensors file, which is enough for 100,000 tensors. The safetensors
             library itself accepts 100 MB.
         card_bytes: Size of a model card.

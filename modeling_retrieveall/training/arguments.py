@@ -66,8 +66,8 @@ class AdapterTrainingArguments:
     )
     quantization: str | None = _argument(
         None,
-        "Load the base LLM in `4bit` (NF4) or `8bit` with bitsandbytes, to save memory (QLoRA), or in `int8`, which is faster on "
-        "a CPU.",
+        "Load the base LLM in `4bit` (NF4) or `8bit` with bitsandbytes, to save memory (QLoRA), or in `int8` on a CPU, which is "
+        "faster with AVX-512 VNNI or AVX2 and otherwise saves memory only.",
     )
     init_adapter: str = _argument(
         "auto",
@@ -94,8 +94,16 @@ class AdapterTrainingArguments:
         "Default: 0.5, less for fewer than 600 sentences, and 0 if the dataset has entity types that the initial adapter lacks. "
         "It is always 0.5 if the initial adapter was trained on most of the sentences.",
     )
-    rank: int = _argument(8, "Rank of the LoRA on every linear layer. An adapter of rank 8 of the embedded LLM is below 4 MB.")
-    lora_alpha: int = _argument(16, "LoRA updates are multiplied by `lora_alpha` / `rank`.")
+    rank: int | None = _argument(
+        None,
+        "Rank of the LoRA on every linear layer. An adapter of rank 8 of the embedded LLM is below 4 MB. Default: that of the "
+        "initial adapter, which cannot be changed, and 8 without one.",
+    )
+    lora_alpha: int | None = _argument(
+        None,
+        "LoRA updates are multiplied by `lora_alpha` / `rank`. Default: that of the initial adapter, which cannot be changed, "
+        "and 16 without one.",
+    )
     lora_dropout: float = _argument(0.0, "Dropout before the LoRA layers. Runs of so few steps hardly overfit without it.")
     batch_size: int = _argument(8, "Maximum number of sentences in a batch, per process.")
     max_batch_tokens: int = _argument(
@@ -170,6 +178,7 @@ class AdapterTrainingArguments:
     def __post_init__(self) -> None:
         """Checks the values before anything is loaded."""
         self._check_ranges()
+        self._check_rank()
         self._check_languages()
         if self.early_stopping_patience and not self.max_eval_samples:
             raise InputError("`early_stopping_patience` needs validation sentences, and `max_eval_samples` is 0.")
@@ -192,6 +201,14 @@ class AdapterTrainingArguments:
                 raise InputError(f"{name} is {value}, but must be between 0 and 1.")
         if self.quantization not in (None, "4bit", "8bit", "int8"):
             raise InputError(f"quantization is {self.quantization!r}, but must be '4bit', '8bit' or 'int8'.")
+
+    def _check_rank(self) -> None:
+        if self.rank is None:
+            return
+        from ..model.configuration_retrieveall import RetrieveAllConfig  # slow to import
+
+        if self.rank > (maximum := RetrieveAllConfig().max_rank):
+            raise InputError(f"rank is {self.rank}, but must be at most {maximum}.")
 
     def _check_languages(self) -> None:
         from ..model.manifest import check_language  # slow to import, and a mistyped option is reported without it
@@ -255,8 +272,8 @@ class AdapterTrainingArguments:
     def fixed_settings(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the interrupted one.
 
-        >>> AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw").fixed_settings()["rank"]
-        8
+        >>> AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw").fixed_settings()["n_entities"]
+        6
         """
         return {name: value for name, value in asdict(self).items() if name not in _CHANGEABLE_ON_RESUME}
 

@@ -8,11 +8,12 @@ import torch
 from peft import LoraConfig
 
 from ..model.configuration_retrieveall import RetrieveAllConfig
-from ..model.errors import AdapterError
+from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub
 from ..model.language_adapter import LanguageAdapter
 from ..model.manifest import MULTILINGUAL, read_manifest
 from ..model.model_source import resolve_adapter, shipped_adapters
+from .arguments import AdapterTrainingArguments
 
 
 def load_initial_adapter(source: str, language: str, base_model: str) -> LanguageAdapter | None:
@@ -53,6 +54,37 @@ def load_initial_adapter(source: str, language: str, base_model: str) -> Languag
         raise AdapterError(f"{initial.source} has rank {rank}, but an initial adapter may have at most {max_rank}.")
     initial.lora_weights(torch.float32)  # raises if a weight is not finite
     return initial
+
+
+def check_initial_adapter(arguments: AdapterTrainingArguments, initial: LanguageAdapter | None) -> None:
+    """Refuses arguments that would have no effect with the initial adapter, or without one.
+
+    Args:
+        arguments: The arguments of the run.
+        initial: The initial adapter, if any.
+
+    Raises:
+        InputError: ``start_share`` is given without an initial adapter, or ``rank`` or ``lora_alpha`` differs from that of the
+            initial adapter.
+        AdapterError: The layers of the initial adapter differ in rank or scaling.
+    """
+    if initial is None:
+        if arguments.start_share is not None:
+            raise InputError(
+                f"start_share is {arguments.start_share}, but there is no initial adapter. Set `init_adapter`, or omit "
+                "`start_share`."
+            )
+        return
+    config = lora_config_of(initial)
+    for name, given, used in (
+        ("rank", arguments.rank, config.r),
+        ("lora_alpha", arguments.lora_alpha, config.lora_alpha),
+    ):
+        if given not in (None, used):
+            raise InputError(
+                f"{name} is {given}, but the initial adapter {initial.source} has {used}. Omit `{name}`, or set "
+                "init_adapter='none'."
+            )
 
 
 def lora_config_of(adapter: LanguageAdapter) -> LoraConfig:

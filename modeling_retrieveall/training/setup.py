@@ -16,7 +16,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dic
 
 from ..data.example_splitting import split_into_windows
 from ..data.labelled_data import sample_examples
-from ..model.base_llm import load_base, pinned_revision, quantization
+from ..model.base_llm import load_base, pinned_revision, quantization_arguments
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.entities import Example
 from ..model.errors import AdapterError, InputError
@@ -37,6 +37,8 @@ from .training_data import TrainingData
 from .vector_cache import encode_examples
 
 _logger = logging.getLogger(__name__)
+_RANK, _LORA_ALPHA = 8, 16
+"""Of a LoRA without an initial adapter."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,13 @@ def _load_model(arguments: AdapterTrainingArguments, base_revision: str | None, 
         n_sentences=arguments.n_sentences,
     )
     config.base_revision = base_revision
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     base, tokenizer = load_base(
         arguments.base_model,
         base_revision,
-        dtype=torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32,
+        dtype=dtype,
         device_map={"": accelerator.device} if arguments.quantization else None,
-        **quantization(arguments.quantization),
+        **quantization_arguments(arguments.quantization, dtype),
     )
     model = RetrieveAllModel(config, base, tokenizer)
     # A quantized base LLM is already on the device. With FSDP it never is as a whole, and encodes sentences where it was loaded.
@@ -172,7 +175,12 @@ def _into_windows(examples: list[Example], model: RetrieveAllModel, accelerator:
 def _add_lora(model: RetrieveAllModel, initial: LanguageAdapter | None, arguments: AdapterTrainingArguments) -> PeftModel:
     """Adds a LoRA to the base LLM of a model, with the weights of the initial adapter if there is one."""
     if initial is None:
-        config = LoraConfig(r=arguments.rank, lora_alpha=arguments.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        config = LoraConfig(
+            r=arguments.rank or _RANK,
+            lora_alpha=arguments.lora_alpha or _LORA_ALPHA,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
     else:
         config = lora_config_of(initial)
     config.lora_dropout = arguments.lora_dropout

@@ -20,14 +20,13 @@ from pathlib import Path
 import torch
 
 from ..data.text_files import use_utf8_output
-from ..model.errors import InputError
 from ..model.language_adapter import LanguageAdapter
 from .adapter_writer import AdapterWriter
 from .arguments import AdapterTrainingArguments
 from .command_line import console_output, parse_arguments
 from .fsdp import check_arguments
 from .hyperparameters import choose_tags_share
-from .initial_adapter import load_initial_adapter
+from .initial_adapter import check_initial_adapter, load_initial_adapter
 from .loop import TrainingLoop
 from .resuming import check_output, checkpoint_path, is_finished, is_interrupted
 from .setup import prepare_run
@@ -51,8 +50,8 @@ def train(arguments: AdapterTrainingArguments) -> Path:
         DatasetError: A dataset cannot be read or contains no entities.
         AdapterError: The initial adapter or the LoRA does not fit the base LLM.
         HubError: The initial adapter cannot be downloaded.
-        InputError: The checkpoint belongs to another run, ``start_share`` is given without an initial adapter, or the launch does
-            not support an argument.
+        InputError: The checkpoint belongs to another run, ``start_share`` is given without an initial adapter, ``rank`` or
+            ``lora_alpha`` differs from that of the initial adapter, or the launch does not support an argument.
         FileNotFoundError: There is no checkpoint to resume from.
         FileExistsError: The output folder contains something other than an adapter, or ``overwrite`` is needed to replace an
             adapter or checkpoint, or the run to resume is finished.
@@ -69,10 +68,7 @@ def train(arguments: AdapterTrainingArguments) -> Path:
     data = [[load_training_data(name, run) for name in run.dataset] for run in runs]
     initials = [load_initial_adapter(run.init_adapter, run.language_code, run.base_model) for run in runs]
     for run, initial in zip(runs, initials, strict=True):
-        if run.start_share is not None and initial is None:
-            raise InputError(
-                f"start_share is {run.start_share}, but there is no initial adapter. Set `init_adapter`, or omit `start_share`."
-            )
+        check_initial_adapter(run, initial)
     for run, run_data, initial in zip(runs, data, initials, strict=True):
         if not alone and is_finished(run):
             if is_main_process():

@@ -63,7 +63,8 @@ def load_training_data(name: str, arguments: AdapterTrainingArguments) -> Traini
         arguments: The arguments of the run, with the numbers of sentences and the random seed.
 
     Raises:
-        DatasetError: The data cannot be read, has no entity, or has a label that an adapter cannot have.
+        DatasetError: The training or validation split cannot be read, the data have no entity, or a label that an adapter cannot
+            have.
     """
     data = load_examples(name, "train", arguments.columns())
     _check_labels(name, data)
@@ -77,7 +78,7 @@ def load_training_data(name: str, arguments: AdapterTrainingArguments) -> Traini
         ]
     if not limit:
         validation: list[Example] = []
-    elif has_split(name, "validation", arguments.columns()):
+    elif has_split(name, "validation"):
         loaded = load_examples(name, "validation", arguments.columns())
         validation = split_long_examples(loaded.examples, arguments.language_code, name)
         repairs, notes = [*repairs, *loaded.repairs], [*notes, *loaded.notes]

@@ -41,27 +41,28 @@ def encode_examples(model: RetrieveAllModel, examples: Sequence[Example]) -> lis
     Returns:
         The vectors of each sentence.
     """
+    word_ids = [model.answers.word_ids(example.sentence) for example in examples]
     if len(examples) < _MIN_SENTENCES:
-        return model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
-    file = cache_dir() / "vectors" / f"{_fingerprint(model, examples)}.safetensors"
+        return model.encoder.encode(word_ids)
+    file = cache_dir() / "vectors" / f"{_fingerprint(model, word_ids)}.safetensors"
     try:
         stored = load_file(file)
         file.touch()  # marks it as recently used
         sentences, words = stored["sentences"].float(), stored["words"].float()
     except (OSError, SafetensorError, KeyError):
-        encoded = model.encoder.encode([model.answers.word_ids(example.sentence) for example in examples])
+        encoded = model.encoder.encode(word_ids)
         sentences = torch.stack([vectors.sentence for vectors in encoded]).half()
         words = torch.cat([vectors.words for vectors in encoded]).half()
         if not (sentences.isfinite().all() and words.isfinite().all()):
             return encoded  # the values are too large for half precision
         _save({"sentences": sentences, "words": words}, file)
         sentences, words = sentences.float(), words.float()
-    words_by_sentence = torch.split(words, [len(example.sentence.words) for example in examples])
+    words_by_sentence = torch.split(words, [len(ids) for ids in word_ids])
     return [SentenceVectors(s, w) for s, w in zip(sentences, words_by_sentence, strict=True)]
 
 
-def _fingerprint(model: RetrieveAllModel, examples: Sequence[Example]) -> str:
-    """A hash of everything that the vectors depend on: base LLM, layer, precision and words."""
+def _fingerprint(model: RetrieveAllModel, word_ids: list[list[list[int]]]) -> str:
+    """A hash of everything that the vectors depend on: base LLM, layer, precision and the tokens of each word."""
     config = model.config
     base = [
         config.base_model,
@@ -71,8 +72,7 @@ def _fingerprint(model: RetrieveAllModel, examples: Sequence[Example]) -> str:
         _weight_files(config.base_model),
     ]
     quantized = str(quantization_of(model.base))
-    keys = [[word.text for word in example.sentence.words] for example in examples]
-    return hashlib.sha256(json.dumps([base, quantized, keys]).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps([base, quantized, word_ids]).encode()).hexdigest()
 
 
 def _weight_files(base: str) -> list[tuple[str, int, int]]:

@@ -1,5 +1,7 @@
 """``retrieveall train`` and ``retrieveall base`` on a tiny base LLM."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,15 +10,17 @@ from tests.cli.conftest import TEXT, Run
 from tests.conftest import SENTENCES
 
 
-def test_extract_uses_what_train_has_written(run: Run, tiny_base: Path, tmp_path: Path) -> None:
+def test_the_command_that_train_prints_uses_what_it_has_written(run: Run, tiny_base: Path, tmp_path: Path) -> None:
     settings = ["--base-model", tiny_base, "--init-adapter", "none", "--num-train-epochs", 1, "--max_train_samples", 10]
     settings += ["--encoder-layer", 1, "--mixed-precision", "no"]
     code, output, _ = run(
         "train", "--language", "sw", "--dataset", SENTENCES / "sw.conll", "--output-dir", tmp_path / "sw", *settings
     )
     assert code == 0
-    assert "retrieveall extract --add" in output
-    assert run("extract", "--model", tmp_path / "sw", "--json", TEXT)[0] == 0
+    (command,) = re.findall("Use it:  retrieveall (.*)", output)
+    *words, text = shlex.split(command)
+    assert (words[0], text) == ("extract", "...")
+    assert run(*words, "--json", TEXT)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -330,6 +330,35 @@ def test_configuration_and_revision_are_passed_to_the_hub(monkeypatch: pytest.Mo
     ]
 
 
+def test_the_splits_of_a_dataset_of_the_hub_are_known_without_loading_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def split_names(*names: Any, **options: Any) -> list[str]:
+        asked.append((names, options))
+        return ["train", "validation"]
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", split_names)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("a split was loaded"))
+    assert has_split("ann/ner", "validation") and not has_split("ann/ner:de@v1.0", "test")
+    assert has_split("ann/ner:de@refs/convert/parquet", "train")
+    assert asked == [
+        (("ann/ner", None), {}),
+        (("ann/ner", "de"), {"revision": "v1.0"}),
+        (("ann/ner", None), {"revision": "refs/convert/parquet", "data_dir": "de"}),
+    ]
+
+
+def test_an_error_of_the_hub_does_not_mean_that_there_is_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split_names(*_: Any) -> list[str]:
+        raise TimeoutError("The Hub did not answer.")
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", split_names)
+    with pytest.raises(DatasetError, match=r"Could not load dataset 'ann/ner': The Hub did not answer\. Give a Hub id"):
+        has_split("ann/ner", "validation")
+    with pytest.raises(DatasetError, match=r"There is no \./missing\. Give"):
+        has_split("./missing", "validation")
+
+
 def test_a_dataset_that_needs_a_script_is_reported_with_its_parquet_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     def load_dataset(*_: Any, **__: Any) -> None:
         raise RuntimeError("Dataset scripts are no longer supported, but found conll2003.py")

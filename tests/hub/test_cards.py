@@ -35,6 +35,8 @@ MEASURED = {
     "per_type": {label: {**SCORES, "support": 60} for label in ("LOC", "ORG", "PER")},
 }
 """Results on a test set."""
+SOURCES = {"de": f"someone/retrieveall-de@{COMMIT}", "ru": "adapters/ru", "mul": "adapters/mul"}
+"""The sources of the adapters of a model."""
 
 
 def shipped(language: str) -> LanguageAdapter:
@@ -243,6 +245,13 @@ def test_the_vllm_commands_are_well_formed() -> None:
     assert "--max-lora-rank 32 " in adapter_card(with_manifest(training={"rank": 24})).text
 
 
+def test_an_adapter_that_cannot_generate_has_no_code_for_peft_and_vllm() -> None:
+    generating, tagging = (adapter_card(with_manifest(decodings=each)).text for each in (["tags", "generation"], ["tags"]))
+    for text in ("### With PEFT alone", "### With vLLM", "vllm serve", "Entities:", "in the examples above"):
+        assert text in generating and text not in tagging
+    assert "PEFT and vLLM cannot use the adapter alone, because it was trained to tag words" in tagging
+
+
 def test_code_pins_the_commit_if_it_is_known() -> None:
     card = adapter_card(shipped("de"), "someone/retrieveall-de", "someone/retrieveall", COMMIT)
     block = code(card, "With RetrieveAll")
@@ -268,8 +277,7 @@ def manifests() -> dict[str, Manifest]:
 
 
 def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest], hub: LocalHub) -> None:
-    sources = {"de": f"someone/retrieveall-de@{COMMIT}", "ru": "adapters/ru", "mul": "adapters/mul"}
-    card = reread(model_card(RetrieveAllConfig(), manifests, sources, "someone/retrieveall"))
+    card = reread(model_card(RetrieveAllConfig(), manifests, SOURCES, "someone/retrieveall"))
     card.validate()
     data = card.data
     assert (data.language, data.library_name, data.base_model) == (["de", "ru"], "transformers", "google/gemma-3-270m")
@@ -284,6 +292,28 @@ def test_the_card_of_a_model_lists_its_languages(manifests: dict[str, Manifest],
     assert download == "hf download someone/retrieveall --local-dir retrieveall"
     assert serve.endswith(" de=someone/retrieveall-de mul=retrieveall/adapters/mul ru=retrieveall/adapters/ru")
     assert f'PeftModel.from_pretrained(base, "someone/retrieveall-de", revision="{COMMIT}")' in card.text
+
+
+@pytest.mark.parametrize(("shown", "n_entities", "n_sentences"), [(False, 0, 0), (True, 6, 0), (True, 0, 2)])
+def test_the_card_of_a_model_mentions_retrieval_only_if_prompts_contain_examples(
+    manifests: dict[str, Manifest], shown: bool, n_entities: int, n_sentences: int
+) -> None:
+    manifests["de"] = replace(manifests["de"], n_entities=n_entities, n_sentences=n_sentences)
+    text = model_card(RetrieveAllConfig(), manifests, SOURCES).text
+    assert ("retrieves the most similar" in text) == shown
+    assert ("you lose routing, retrieved examples, scores" in " ".join(text.split())) == shown
+
+
+def test_the_card_of_a_model_has_code_for_peft_and_vllm_only_for_adapters_that_generate(manifests: dict[str, Manifest]) -> None:
+    manifests["de"] = replace(manifests["de"], decodings=["tags"])
+    card = model_card(RetrieveAllConfig(), manifests, SOURCES)
+    assert 'PeftModel.from_pretrained(base, "path/to/this/folder", subfolder="adapters/ru")' in code(card, "With PEFT alone")
+    serve = shlex.split(code(card, "With vLLM", "sh"))
+    assert serve[-2:] == ["mul=path/to/this/folder/adapters/mul", "ru=path/to/this/folder/adapters/ru"]
+    assert serve[serve.index("--max-loras") + 1] == "2" and "The other adapters are not in the command" in card.text
+    tagging = {language: replace(manifest, decodings=["tags"]) for language, manifest in manifests.items()}
+    text = model_card(RetrieveAllConfig(), tagging, SOURCES).text
+    assert "PEFT and vLLM cannot use the adapters alone" in text and "vllm serve" not in text and "Entities:" not in text
 
 
 def test_the_peft_code_of_a_model_card_runs(

@@ -112,7 +112,10 @@ def test_a_model_at_a_commit_hash_has_only_its_pinned_adapters(hub: LocalHub, ti
     assert list(given.languages) == ["de", "mul"]
 
 
-@pytest.mark.parametrize(("wrong", "right"), [("language", "languages"), ("n_sentence", "n_sentences"), ("tokens", "token")])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("language", "languages"), ("n_sentence", "n_sentences"), ("tokens", "token"), ("quantisation", "quantization")],
+)
 def test_a_misspelt_argument_is_named_with_the_right_spelling(tiny_adapter: TINY, wrong: str, right: str) -> None:
     with pytest.raises(TypeError, match=f"got '{wrong}'; did you mean '{right}'"):
         RetrieveAllModel.from_pretrained(tiny_adapter("de"), **{wrong: 1})

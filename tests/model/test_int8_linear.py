@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from modeling_retrieveall import AdapterTrainingArguments, InputError, LanguageAdapter, RetrieveAllModel, train
-from modeling_retrieveall.model.base_llm import load_base, quantization, quantization_of
+from modeling_retrieveall.model.base_llm import load_base, quantization_arguments, quantization_of
 from modeling_retrieveall.model.int8_linear import Int8Linear, quantize_linear_layers
 from tests.conftest import SENTENCES
 
@@ -91,7 +91,7 @@ def test_layers_with_a_bias_and_tiny_layers_stay() -> None:
 def test_a_base_llm_is_quantized_when_it_is_loaded(tiny_base: Path) -> None:
     ids = torch.arange(6)[None]
     base, _ = load_base(str(tiny_base))
-    quantized, _ = load_base(str(tiny_base), **quantization("int8"))
+    quantized, _ = load_base(str(tiny_base), **quantization_arguments("int8"))
     assert (quantization_of(base), quantization_of(quantized)) == (None, "int8")
     torch.testing.assert_close(quantized(ids).logits, base(ids).logits, atol=0.05, rtol=0.05)
 
@@ -100,7 +100,7 @@ def test_int8_needs_a_cpu_and_linear_layers(tmp_path: Path, tiny_base: Path) -> 
     with pytest.raises(InputError, match="which is for CPUs, but the base LLM is on meta"):
         load_base(str(tiny_base), device_map={"": "meta"}, int8=True)
     with pytest.raises(InputError, match="give 4bit, 8bit or int8"):
-        quantization("2bit")
+        quantization_arguments("2bit")
 
 
 def test_a_model_in_int8_extracts_and_an_adapter_is_trained_on_it(

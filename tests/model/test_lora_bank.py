@@ -294,31 +294,14 @@ def test_weights_that_do_not_fit_are_refused_without_any_change(
 # Slots
 
 
-def test_a_pinned_adapter_is_not_evicted(base: TwoLayers) -> None:
+def test_the_least_recently_used_adapter_leaves(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("mul", weights())
-    bank.pin("mul")
     for name in ("de", "en", "sw"):
+        with bank.rows([{"mul": 1.0}]):
+            pass
         bank.load(name, weights())
         assert bank.resident == ["mul", name]
-    bank.load("mul", weights(value=0.0))
-    bank.load("de", weights())
-    assert "mul" in bank  # new weights do not unpin it
-    bank.unpin("mul")
-    bank.load("en", weights())
-    bank.load("sw", weights())
-    assert bank.resident == ["en", "sw"]
-
-
-def test_one_slot_is_never_pinned(base: TwoLayers) -> None:
-    bank = LoraBank(base, slots=2)
-    bank.load("mul", weights())
-    bank.load("de", weights())
-    bank.pin("mul")
-    with pytest.raises(ValueError, match="one must stay free"):
-        bank.pin("de")
-    with pytest.raises(KeyError, match="not resident"):
-        bank.pin("en")
     with pytest.raises(ValueError, match="at least 1"):
         LoraBank(base, slots=0)
 
@@ -407,10 +390,8 @@ def test_weights_of_an_adapter_that_failed_to_load_are_cleared(base: TwoLayers, 
 def test_more_adapters_than_slots_are_refused_before_any_is_loaded(base: TwoLayers) -> None:
     bank = LoraBank(base, slots=2)
     bank.load("mul", weights())
-    bank.pin("mul")
-    assert bank.free_slots == 1
     with pytest.raises(ValueError, match="adapter_slots"):
-        bank.make_resident(["de", "ru"], lambda name: weights())
+        bank.make_resident(["de", "ru", "en"], lambda name: weights())
     assert bank.resident == ["mul"]
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from modeling_retrieveall import AdapterError, Extraction, InputError, LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.model.extractor import Extractor
 from modeling_retrieveall.model.retrieval import ExampleIndex
 from tests.adapter_folders import copy_adapter, edit_manifest
 from tests.conftest import SENTENCES
@@ -234,6 +235,25 @@ def test_removing_an_unknown_language_raises_an_error_that_lists_the_known_ones(
     with pytest.raises(ValueError, match=r"'xx'\. There are: de, en, mul\."):
         model.remove_language("xx")
     assert list(model.languages) == ["de", "en", "mul"]
+
+
+def test_a_language_that_is_removed_during_a_call_is_an_error(model: RetrieveAllModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Extractor._read
+
+    def read_and_remove(self: Extractor, *arguments: Any) -> Any:
+        result = read(self, *arguments)
+        model.remove_language("en")  # as another thread could do before the lock is taken
+        return result
+
+    monkeypatch.setattr(Extractor, "_read", read_and_remove)
+    with pytest.raises(InputError, match="'en'"):
+        model.extract(ENGLISH, language="en")
+
+
+def test_a_model_with_mul_alone_splits_texts_into_sentences(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
+    copy_adapter(tiny_adapter("en"), tmp_path / "mul", language="mul")
+    alone = RetrieveAllModel.from_pretrained(tmp_path)
+    assert len(alone.extract("Anna lives in Bonn. Her brother lives in Paris.").sentences) == 2
 
 
 def test_sentences_of_unknown_languages_use_the_multilingual_adapter_if_present(model: RetrieveAllModel) -> None:

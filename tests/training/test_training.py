@@ -203,6 +203,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_reported_with_advice(
     [
         ({"num_train_epochs": -1}, "num_train_epochs is -1, but must be at least 0"),
         ({"max_steps": 0}, "max_steps is 0, but must be at least 1"),
+        ({"rank": 257}, "rank is 257, but must be at most 256"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0"),
         ({"examples_share": 2.0}, "examples_share is 2.0, but must be between 0 and 1"),
         ({"tags_share": -0.1}, "tags_share is -0.1, but must be between 0 and 1"),
