@@ -4,7 +4,8 @@
     python -m benchmarks.sentences --data ../shared/data --before benchmarks/results/sentences_before.json
 
 Every corpus is measured *routed*, where the text may be in any of the shipped languages, *of many*, where it may be in any of
-these and seven more, and *named*, where its language is given. `--before` shows the values of an earlier run next to the new ones.
+these and seven more, and *named*, where its language is given. `--before` shows the values of an earlier run next to the new
+ones.
 
 - **Cuts inside a name**, per 10,000 labelled entities. Each test sentence is one text, once in normal spelling (`cut`) and once
   with a space between all tokens (`spaced`). `wrapped` texts have several sentences and are wrapped at 40 and at 72 columns.

@@ -22,6 +22,8 @@ ADDED_COLUMNS = pa.schema(
     }
 )
 """Names and parquet types of the added columns."""
+UNCERTAINTY = "uncertainty"
+"""The column that is added as well if near misses are asked for."""
 
 
 class AnnotationModel(Protocol):
@@ -62,8 +64,13 @@ def annotate_records(
     return added
 
 
-UNCERTAINTY = "uncertainty"
-"""The column that is added as well if near misses are asked for."""
+def added_names(near_misses: bool) -> list[str]:
+    """The names of the added columns.
+
+    Args:
+        near_misses: Whether near misses are asked for.
+    """
+    return [*ADDED_COLUMNS.names, *([UNCERTAINTY] if near_misses else [])]
 
 
 def _columns(result: Extraction) -> Row:

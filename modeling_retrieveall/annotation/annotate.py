@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from ..model.atomic import check_sources, replacing
 from ..model.errors import InputError
-from .added_columns import ADDED_COLUMNS, UNCERTAINTY, AnnotationModel, annotate_records
+from .added_columns import UNCERTAINTY, AnnotationModel, added_names, annotate_records
 from .journal import Journal, target_lock, text_key
 from .model_fingerprint import model_fingerprint
 from .readers import Record, RecordError, Row, read_records, read_tables, suffix_of
@@ -78,7 +78,7 @@ def annotate(
             :meth:`RetrieveAllModel.extract`.
 
     Returns:
-        The number of records.
+        The number of records in the target, of those from an earlier run, and of those without text.
 
     Raises:
         RecordError: The source cannot be read, a record cannot be written in the output format, or the source has a column with
@@ -101,7 +101,7 @@ def prepare_annotation(
     overwrite: bool = False,
     order: Order = "source",
 ) -> Iterator["AnnotationJob"]:
-    """Checks the source and the target and locks the target, so that the model is loaded only for a job that can run.
+    """Locks the target and checks the source and the target, so that the model is loaded only for a job that can run.
 
     Args:
         source: See :func:`annotate`.
@@ -128,14 +128,13 @@ def prepare_annotation(
     if "://" in target:
         raise RecordError(f"The target {target} is a URL. Give a local path, because the journal is written beside the target.")
     path = Path(target)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
-    if path.is_dir():
-        raise RecordError(f"The target {target} is a folder. Give the path of a file.")
-    check_sources(path, local_paths([source]))
-    added = [*ADDED_COLUMNS.names, *([UNCERTAINTY] if order == "uncertain" else [])]
-    summary = check_source([source], column, prefix, target, added)
-    with target_lock(path):
+    with target_lock(path):  # before the checks, because another process may finish the target while the source is read
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
+        if path.is_dir():
+            raise RecordError(f"The target {target} is a folder. Give the path of a file.")
+        check_sources(path, local_paths([source]))
+        summary = check_source([source], column, prefix, target, added_names(order == "uncertain"))
         yield AnnotationJob(source, path, column, prefix, summary, order)
 
 

@@ -8,14 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.formatting.formatting import LazyBatch, LazyRow
+
 from .. import __version__
-from .added_columns import ADDED_COLUMNS, AnnotationModel, annotate_records, check_added_columns
-from .readers import Record, check_text_column, text_of
+from ..model.errors import InputError
+from .added_columns import AnnotationModel, added_names, annotate_records, check_added_columns
+from .readers import Record, Row, check_text_column, text_columns, text_of
 
 
 @dataclass(frozen=True)
 class Annotator:
-    """The function that ``map`` calls on each batch or example. It adds the columns ``entities``, ``language`` and ``known``.
+    """The function that ``map`` calls on each batch or example.
+
+    It adds the columns ``entities``, ``language`` and ``known``, and ``uncertainty`` if ``settings`` has ``near_misses``.
 
     ``map`` pickles this object for two purposes: the hash of the pickle is the key of the cache, and with ``num_proc`` the pickle
     is sent to other processes. A pickled model consists of the arguments it was loaded with, so equal models have equal keys and
@@ -35,26 +40,60 @@ class Annotator:
     settings: dict[str, Any]
     release: str = __version__
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Computes the added columns of a batch, or of one example if ``map`` is not batched."""
-        if self._is_example(batch):
-            return {name: values[0] for name, values in self({name: [value] for name, value in batch.items()}).items()}
-        names = list(batch)
-        check_text_column(names, self.column, "The dataset")
-        check_added_columns(names, self.prefix, "The dataset")
-        rows = [dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        records = [Record(row, text_of(row, self.column, f"row {number}")) for number, row in enumerate(rows)]
-        added = annotate_records(self.model, records, **self.settings)
-        return {f"{self.prefix}{name}": [row[name] for row in added] for name in ADDED_COLUMNS.names}
+    def __call__(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Computes the added columns of a batch, or of one example if ``map`` is not batched.
 
-    def _is_example(self, batch: Mapping[str, Any]) -> bool:
-        name = self.column or ("text" if "text" in batch else "tokens")
-        value = batch.get(name)
-        return isinstance(value, str) or (name == "tokens" and isinstance(value, list) and isinstance(next(iter(value), []), str))
+        Raises:
+            InputError: The columns are neither a batch nor surely an example.
+            RecordError: There is no column with texts, or an added column exists already.
+        """
+        names = list(columns)
+        check_text_column(names, self.column, "The dataset")
+        added = added_names(self.settings.get("near_misses") is not None)
+        check_added_columns(names, self.prefix, "The dataset", added)
+        is_example = self._is_example(columns)
+        rows = [dict(columns)] if is_example else _rows(columns)
+        records = [Record(row, text_of(row, self.column, f"row {number}")) for number, row in enumerate(rows)]
+        results = annotate_records(self.model, records, **self.settings)
+        if is_example:
+            return {f"{self.prefix}{name}": results[0][name] for name in added}
+        return {f"{self.prefix}{name}": [row[name] for row in results] for name in added}
+
+    def _is_example(self, columns: Mapping[str, Any]) -> bool:
+        """Whether the columns are those of one example.
+
+        A dataset passes its own types, except a streamed or formatted one, which passes dicts. In a dict, a list of strings is a
+        batch of texts, but in the column ``tokens`` the words of an example.
+        """
+        if isinstance(columns, LazyRow | LazyBatch):
+            return isinstance(columns, LazyRow)
+        name = next(name for name in text_columns(self.column) if name in columns)
+        value = columns[name]
+        if value is None or isinstance(value, str):
+            return True
+        return name == "tokens" and isinstance(value, list) and isinstance(next(iter(value), ""), str)
+
+
+def _rows(columns: Mapping[str, Any]) -> list[Row]:
+    """The rows of a batch.
+
+    Raises:
+        InputError: The columns do not have the same number of values.
+    """
+    try:
+        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "The columns do not have one value for each row of a batch. Call `map` with batched=True, which the words of a "
+            "streamed dataset need if their column is not called 'tokens'."
+        ) from error
 
 
 def annotator(model: AnnotationModel, column: str | None = None, prefix: str = "", **settings: Any) -> Annotator:
     """Makes a function for ``Dataset.map`` that annotates texts.
+
+    It adds the columns ``entities``, ``language`` and ``known``, and ``uncertainty`` with the setting ``near_misses``. A streamed
+    dataset with words in another column than ``tokens`` needs ``map(..., batched=True)``.
 
     Args:
         model: The model.

@@ -2,7 +2,7 @@
 
 >>> load = functools.partial(RetrieveAllModel.from_pretrained, "shipped")
 >>> annotate_on_ray(load, "s3://bucket/texts.parquet", "s3://bucket/entities.parquet", workers=(2, 8))
-20000
+AnnotationSummary(records=20000, resumed=0, without_text=12)
 
 One task reads the source in parts, actors that hold a model annotate the parts, and further tasks write them in order. Ray
 restarts an actor that has died and repeats its part. Between tasks a part is a block of JSON lines, or an Arrow table if both the
@@ -90,43 +90,64 @@ def annotate_on_ray(
     """
     suffix, files = suffix_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
-    if filesystem.exists(folder) and not overwrite:
-        raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
-    check_sources(Path(folder), local_paths(files) if isinstance(filesystem, LocalFileSystem) else map(Path, files))
-    # All files of the target need the same columns, so all records are read first. Reading is much faster than annotation.
-    summary = check_source(files, column, prefix, target)
-    schema = None if summary.schema is None else schema_with_columns(summary.schema, prefix)
-    both_parquet = suffix == suffix_of(files[0], FORMATS) == ".parquet"
-    parts = _ArrowParts(column, prefix, schema) if both_parquet else _JsonParts(column, prefix, schema)
+    is_local = isinstance(filesystem, LocalFileSystem)
     unfinished = f"{folder}.unfinished"
-    lock = target_lock(Path(folder)) if isinstance(filesystem, LocalFileSystem) else nullcontext()
-    with lock, _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
-        _remove(filesystem, unfinished)
-        filesystem.makedirs(unfinished)
-        read = ray.data.from_items([source]).map_batches(
-            _read_parts,
-            fn_kwargs={"parts": parts, "files": files, "size": BATCHES_PER_CHUNK * batch_size},
-            batch_format="pyarrow",
-            num_cpus=_IO_CPUS,
-        )
-        annotated = read.map(
-            _Worker,
-            fn_constructor_args=(load, cpus, parts, {"batch_size": batch_size, **settings}),
-            # One part being annotated and one waiting. More would wait for a slow worker while another worker is idle.
-            compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1], max_tasks_in_flight_per_actor=2),
-            num_cpus=cpus,
-            num_gpus=gpus,
-        )
-        written = annotated.map_batches(
-            _write_parts,
-            fn_kwargs={"parts": parts, "folder": filesystem.unstrip_protocol(unfinished), "suffix": suffix},
-            batch_size=_PARTS_PER_FILE,
-            batch_format="pyarrow",
-            num_cpus=_IO_CPUS,
-        )
-        counts = _run(written)
-        _move_into_place(filesystem, unfinished, folder, list(counts))
+    with target_lock(Path(folder)) if is_local else nullcontext():  # before the checks, see prepare_annotation
+        if filesystem.exists(folder) and not overwrite:
+            raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
+        check_sources(Path(folder), local_paths(files) if is_local else map(Path, files))
+        # All files of the target need the same columns, so all records are read first. Reading is much faster than annotation.
+        summary = check_source(files, column, prefix, target)
+        schema = None if summary.schema is None else schema_with_columns(summary.schema, prefix)
+        both_parquet = suffix == suffix_of(files[0], FORMATS) == ".parquet"
+        parts = _ArrowParts(column, prefix, schema) if both_parquet else _JsonParts(column, prefix, schema)
+        with _cluster(address, {"CPU": workers[0] * cpus, "GPU": workers[0] * gpus}):
+            _remove(filesystem, unfinished)
+            filesystem.makedirs(unfinished)
+            read = _read(files, parts, BATCHES_PER_CHUNK * batch_size)
+            annotated = _annotate(read, load, parts, {"batch_size": batch_size, **settings}, workers, cpus, gpus)
+            counts = _run(_write(annotated, parts, filesystem.unstrip_protocol(unfinished), suffix))
+            _move_into_place(filesystem, unfinished, folder, list(counts))
     return AnnotationSummary(sum(counts.values()), 0, summary.without_text)
+
+
+def _read(files: Sequence[str], parts: "_JsonParts", size: int) -> Dataset:
+    """The parts of a source, read by one task."""
+    one_row = ray.data.from_items([0])
+    return one_row.map_batches(
+        _read_parts, fn_kwargs={"parts": parts, "files": files, "size": size}, batch_format="pyarrow", num_cpus=_IO_CPUS
+    )
+
+
+def _annotate(
+    read: Dataset,
+    load: Callable[[], AnnotationModel],
+    parts: "_JsonParts",
+    settings: dict[str, Any],
+    workers: tuple[int, int],
+    cpus: int,
+    gpus: float,
+) -> Dataset:
+    """The annotated parts."""
+    return read.map(
+        _Worker,
+        fn_constructor_args=(load, cpus, parts, settings),
+        # One part being annotated and one waiting. More would wait for a slow worker while another worker is idle.
+        compute=ActorPoolStrategy(min_size=workers[0], max_size=workers[1], max_tasks_in_flight_per_actor=2),
+        num_cpus=cpus,
+        num_gpus=gpus,
+    )
+
+
+def _write(annotated: Dataset, parts: "_JsonParts", folder: str, suffix: str) -> Dataset:
+    """The names of the written files and the number of records in each."""
+    return annotated.map_batches(
+        _write_parts,
+        fn_kwargs={"parts": parts, "folder": folder, "suffix": suffix},
+        batch_size=_PARTS_PER_FILE,
+        batch_format="pyarrow",
+        num_cpus=_IO_CPUS,
+    )
 
 
 def _files(source: str) -> list[str]:

@@ -82,42 +82,52 @@ def annotate(
 
     Example: `retrieveall annotate texts.jsonl entities.parquet`
     """
+    files: dict[str, Any] = {"source": source, "target": target, "column": column, "prefix": prefix, "overwrite": overwrite}
     settings: dict[str, Any] = {
+        "batch_size": batch_size,
         "language": language,
         "prior": parse_prior(prior),
         "labels": parse_labels(labels),
         "threshold": parse_threshold(threshold),
         "consistent_labels": consistent_labels,
     }
-    files: dict[str, Any] = {"column": column, "prefix": prefix, "overwrite": overwrite}
+    ray_options: dict[str, Any] = {"cpus": worker_cpus, "gpus": worker_gpus, "address": address}
+    ray_options = {name: value for name, value in ray_options.items() if value is not None}
+    count = _worker_range(workers) if workers else None
+    _check_engine(engine, order, count, device, ray_options)
     if engine == "ray" and device == "auto" and not worker_gpus:
         device = "cpu"  # Ray does not hide the GPUs from workers that request none
     load_model = partial(_load, global_options.quiet, model, revision, base, add or [], dtype, device, quantization)
-    count = _worker_range(workers) if workers else None
-    ray_options: dict[str, Any] = {"cpus": worker_cpus, "gpus": worker_gpus, "address": address}
-    ray_options = {name: value for name, value in ray_options.items() if value is not None}
     if engine == "ray":
-        if order != "source":
-            raise InputError("--order needs --engine local.")
         from ..annotation.ray_engine import annotate_on_ray
 
         ray_options |= {"workers": count} if count else {}
-        done = annotate_on_ray(load_model, source, target, batch_size=batch_size, **files, **settings, **ray_options)
-    elif engine != "local":
-        raise InputError(f"--engine is {engine!r}; give local or ray.")
-    elif ray_options:
-        raise InputError("--worker-cpus, --worker-gpus and --address need --engine ray.")
-    elif count and count[0] != count[1]:
-        raise InputError(f"--workers is {workers!r}; a range needs --engine ray.")
+        done = annotate_on_ray(load_model, **files, **settings, **ray_options)
     else:
-        uses_cpu = device == "cpu" or (device == "auto" and not _has_gpu())
-        if count and count[0] > 1 and not uses_cpu:
-            raise InputError("Several --workers need --device cpu, or --engine ray, which can divide a GPU between workers.")
-        files["order"] = order
-        done = _annotate_locally(load_model, source, target, files, batch_size, settings, count[0] if count else None, uses_cpu)
+        done = _annotate_locally(load_model, {**files, "order": order}, settings, count[0] if count else None, _uses_cpu(device))
     resumed = f", {done.resumed} of them from an earlier run" if done.resumed else ""
     without_text = f", {done.without_text} of them without text" if done.without_text else ""
     standard_output().print(f"{done.records} records in {escaped(target)}{resumed}{without_text}")
+
+
+def _check_engine(engine: str, order: str, count: tuple[int, int] | None, device: str, ray_options: dict[str, Any]) -> None:
+    """Checks that the engine has the options that were given.
+
+    Raises:
+        InputError: The engine is unknown, or an option needs another one.
+    """
+    if engine not in ("local", "ray"):
+        raise InputError(f"--engine is {engine!r}; give local or ray.")
+    if engine == "ray":
+        if order != "source":
+            raise InputError("--order needs --engine local.")
+        return
+    if ray_options:
+        raise InputError("--worker-cpus, --worker-gpus and --address need --engine ray.")
+    if count and count[0] != count[1]:
+        raise InputError(f"--workers is {count[0]}-{count[1]}; a range needs --engine ray.")
+    if count and count[0] > 1 and not _uses_cpu(device):
+        raise InputError("Several --workers need --device cpu, or --engine ray, which can divide a GPU between workers.")
 
 
 def _load(quiet: bool, *options: Any) -> Any:
@@ -126,31 +136,25 @@ def _load(quiet: bool, *options: Any) -> Any:
     return load(*options)
 
 
-def _has_gpu() -> bool:
+def _uses_cpu(device: str) -> bool:
+    """Whether a value of ``--device`` is the CPU on this machine."""
     import torch
 
-    return torch.cuda.is_available()
+    return device == "cpu" or (device == "auto" and not torch.cuda.is_available())
 
 
 def _annotate_locally(
-    load_model: Callable[[], Any],
-    source: str,
-    target: str,
-    files: dict[str, Any],
-    batch_size: int,
-    settings: dict[str, Any],
-    workers: int | None,
-    uses_cpu: bool,
+    load_model: Callable[[], Any], files: dict[str, Any], settings: dict[str, Any], workers: int | None, uses_cpu: bool
 ) -> Any:
     """Annotates on this machine; the model is loaded after source and target have been checked."""
     from ..annotation.annotate import prepare_annotation
     from ..annotation.worker_pool import WorkerPool, default_workers
 
-    with prepare_annotation(source, target, **files) as job:
+    with prepare_annotation(**files) as job:
         workers = workers or (default_workers(job.summary.records) if uses_cpu else 1)
         with WorkerPool(load_model, workers) if workers > 1 else nullcontext(load_model()) as loaded:
             try:
-                return job.run(loaded, batch_size, **settings)
+                return job.run(loaded, **settings)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt("The finished part is kept; run the same command to resume.") from None
 

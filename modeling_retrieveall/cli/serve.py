@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ..serving.server_limits import ServerLimits
 from .console import plain_errors
 from .options import Add, Base, Device, Dtype, Model, Quantization, Revision, load
 
@@ -21,10 +22,10 @@ def serve(
     api_key: Annotated[
         str | None, typer.Option(envvar="RETRIEVEALL_API_KEY", help="Key that clients must send. Default: no key is required.")
     ] = None,
-    max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 4 << 20,
-    max_texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts in a request.")] = 1024,
-    max_queued_texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts that wait.")] = 4096,
-    max_wait: Annotated[float, typer.Option(min=0, help="Maximum time of a request in seconds.")] = 60,
+    max_body_bytes: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = ServerLimits.body_bytes,
+    max_texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts in a request.")] = ServerLimits.texts,
+    max_queued_texts: Annotated[int, typer.Option(min=1, help="Maximum number of texts that wait.")] = ServerLimits.queued_texts,
+    max_wait: Annotated[float, typer.Option(min=0, help="Maximum time of a request in seconds.")] = ServerLimits.wait_seconds,
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantization: Quantization = None,
@@ -35,7 +36,7 @@ def serve(
     """
     import uvicorn
 
-    from ..serving.http_server import GracefulServer, ServerLimits, create_app
+    from ..serving.http_server import GracefulServer, create_app
 
     limits = ServerLimits(body_bytes=max_body_bytes, texts=max_texts, queued_texts=max_queued_texts, wait_seconds=max_wait)
     app = create_app(load(model, revision, base, add or [], dtype, device, quantization), limits, api_key)

@@ -12,8 +12,9 @@
 | GET /docs      | the documentation of the API (OpenAPI)                                                |
 
 Errors have a ``detail`` that says what was wrong: 400 for a value that cannot be used, 401 for a wrong API key, 408 for a client
-that sends too slowly, 413 for too much data, 422 for a body of another form, 429 if too many texts are waiting, and 503 if a
-request has waited too long.
+that sends too slowly, 413 for too much data, 422 for a body of another form, 429 if too many texts are waiting, 500 if the server
+fails, and 503 if it cannot answer now: a request has waited too long, a text does not fit into memory, or the Hub or the vLLM
+server of the model is not available.
 """
 
 import asyncio
@@ -21,9 +22,8 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import uvicorn
@@ -37,32 +37,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..model.errors import InputError, RetrieveAllError
+from ..model.errors import InputError, InputTypeError, RetrieveAllError, ServerError
+from ..model.extractor import UnknownLanguageError
+from ..model.hub_files import HubUnreachableError
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.request import Request as ExtractRequest
 from .request_batcher import QueueFullError, RequestBatcher
+from .server_limits import ServerLimits
 
 _GRACE_SECONDS = 0.5
 _SECONDS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60)
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What a server accepts.
-
-    Attributes:
-        body_bytes: Maximum size of a request.
-        texts: Maximum number of texts in a request.
-        queued_texts: Maximum number of texts that wait.
-        wait_seconds: Maximum time from the arrival of a request to its response.
-        read_seconds: Maximum time for a client to send the next part of its request.
-    """
-
-    body_bytes: int = 4 << 20
-    texts: int = 1024
-    queued_texts: int = 4096
-    wait_seconds: float = 60
-    read_seconds: float = 10
 
 
 class ExtractBody(BaseModel):
@@ -152,28 +136,9 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
         default_response_class=_AsciiResponse,
     )
     app.add_middleware(_BodyLimit, limits=limits)
+    app.add_middleware(_Measurement, metrics=metrics)
+    _handle_errors(app)
     protected = [Depends(_key_check(api_key))] if api_key else []
-
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return _AsciiResponse({"detail": jsonable_encoder(error.errors())}, 422)
-
-    @app.exception_handler(RetrieveAllError)
-    async def invalid(request: Request, error: RetrieveAllError) -> Response:
-        return JSONResponse({"detail": str(error)}, 400)
-
-    @app.exception_handler(QueueFullError)
-    async def full(request: Request, error: QueueFullError) -> Response:
-        return JSONResponse({"detail": f"{error} Try again later."}, 429, {"Retry-After": "1"})
-
-    @app.middleware("http")
-    async def measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        began = time.perf_counter()
-        response = await call_next(request)
-        if request.url.path == "/extract":
-            metrics.requests.labels(response.status_code).inc()
-            metrics.seconds.observe(time.perf_counter() - began)
-        return response
 
     @app.post("/extract", dependencies=protected, response_model=ExtractResults)
     async def extract(body: ExtractBody) -> Any:
@@ -203,6 +168,35 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
     return app
 
 
+def _handle_errors(app: FastAPI) -> None:
+    """Gives each error its status, and a ``detail`` that says what was wrong."""
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return _AsciiResponse({"detail": jsonable_encoder(error.errors())}, 422)
+
+    @app.exception_handler(InputError)
+    @app.exception_handler(InputTypeError)
+    @app.exception_handler(UnknownLanguageError)
+    async def invalid(request: Request, error: RetrieveAllError) -> Response:
+        return _AsciiResponse({"detail": str(error)}, 400)
+
+    @app.exception_handler(QueueFullError)
+    async def full(request: Request, error: QueueFullError) -> Response:
+        return _AsciiResponse({"detail": f"{error} Try again later."}, 429, {"Retry-After": "1"})
+
+    @app.exception_handler(HubUnreachableError)
+    @app.exception_handler(ServerError)
+    async def unavailable(request: Request, error: RetrieveAllError) -> Response:
+        return _AsciiResponse({"detail": str(error)}, 503)
+
+    # Starlette raises these errors again after the response, so that uvicorn logs them. uvicorn then closes the connection.
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        reason = f": {error}" if isinstance(error, RetrieveAllError) else ". Its log says why."
+        return _AsciiResponse({"detail": f"The server failed{reason}"}, 500, {"Connection": "close"})
+
+
 class GracefulServer(uvicorn.Server):
     """A server that answers all requests that have reached it before it stops.
 
@@ -226,6 +220,37 @@ def _key_check(api_key: str) -> Callable[..., None]:
             raise HTTPException(401, "Give the API key: Authorization: Bearer <key>.", {"WWW-Authenticate": "Bearer"})
 
     return check
+
+
+class _Measurement:
+    """ASGI middleware that counts and times the requests to ``/extract``. One without a response is not counted."""
+
+    def __init__(self, app: ASGIApp, metrics: _Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/extract":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 0
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        except Exception:
+            status = status or 500  # the response is sent outside of all middleware
+            raise
+        finally:
+            if status:
+                self._metrics.requests.labels(status).inc()
+                self._metrics.seconds.observe(time.perf_counter() - began)
 
 
 class _BodyLimit:

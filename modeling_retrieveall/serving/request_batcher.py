@@ -25,6 +25,7 @@ from ..model.errors import RetrieveAllError
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.outputs import Extraction
 from ..model.request import Request
+from .server_limits import ServerLimits
 
 
 class QueueFullError(RetrieveAllError, BlockingIOError):
@@ -55,7 +56,9 @@ class RequestBatcher:
         max_queued_texts: Maximum number of texts that wait. A request that finds an empty queue is always accepted.
     """
 
-    def __init__(self, model: RetrieveAllModel, max_batch_texts: int = 256, max_queued_texts: int = 4096) -> None:
+    def __init__(
+        self, model: RetrieveAllModel, max_batch_texts: int = 256, max_queued_texts: int = ServerLimits.queued_texts
+    ) -> None:
         self._model = model
         self._max_batch_texts = max_batch_texts
         self._max_queued_texts = max_queued_texts

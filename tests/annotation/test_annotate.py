@@ -32,6 +32,7 @@ from modeling_retrieveall.annotation.html_report import split_at_entities
 from modeling_retrieveall.annotation.journal import JournalError
 from modeling_retrieveall.annotation.model_fingerprint import model_fingerprint
 from modeling_retrieveall.annotation.readers import RecordError, read_records
+from modeling_retrieveall.annotation.source_checks import check_source
 from modeling_retrieveall.model.errors import InputError
 from tests.adapter_folders import copy_adapter
 from tests.conftest import write_tiny_base
@@ -182,6 +183,21 @@ def test_two_jobs_cannot_write_one_target_and_a_killed_job_releases_its_lock(sou
     first.wait()
     assert annotate(CapitalsModel(), str(source), target).records == 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_a_second_job_is_refused_while_the_first_one_checks_its_source(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = str(tmp_path / "out.jsonl")
+
+    def check_while_another_job_starts(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        with pytest.raises(JournalError, match="Another process is writing"):
+            annotate(CapitalsModel(), str(source), target)
+        return check_source(*arguments)
+
+    monkeypatch.setattr("modeling_retrieveall.annotation.annotate.check_source", check_while_another_job_starts)
+    assert annotate(CapitalsModel(), str(source), target).records == 100
 
 
 def test_a_journal_is_not_resumed_with_another_base_dtype_configuration_or_adapter(

@@ -195,6 +195,20 @@ def test_a_target_is_neither_the_source_nor_written_by_another_job(cluster: None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jsonl", "out.jsonl"]
 
 
+def test_a_second_job_is_refused_while_the_first_one_checks_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}]), str(tmp_path / "out.jsonl")
+
+    def check_while_another_job_starts(*_: Any) -> Any:
+        monkeypatch.undo()
+        with pytest.raises(JournalError, match="Another process is writing"):
+            annotate_on_ray(CapitalsModel, str(source), target)
+        raise RecordError("checked")
+
+    monkeypatch.setattr("modeling_retrieveall.annotation.ray_engine.check_source", check_while_another_job_starts)
+    with pytest.raises(RecordError, match="checked"):
+        annotate_on_ray(CapitalsModel, str(source), target)
+
+
 def test_a_missing_source_or_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "does not exist" in run(tmp_path / "no.jsonl", tmp_path / "out.jsonl", "--engine", "ray")[2]
     monkeypatch.delitem(sys.modules, "modeling_retrieveall.annotation.ray_engine")

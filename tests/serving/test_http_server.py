@@ -1,6 +1,7 @@
 """The HTTP server over real HTTP, with a tiny base LLM."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -20,8 +21,21 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modeling_retrieveall import Extraction, RetrieveAllModel
-from modeling_retrieveall.serving.http_server import ServerLimits, create_app
+from modeling_retrieveall import (
+    AdapterError,
+    Extraction,
+    HubError,
+    HubNotCachedError,
+    HubUnreachableError,
+    InputError,
+    InputTypeError,
+    PrecisionError,
+    RetrieveAllModel,
+    ServerError,
+    UnknownLanguageError,
+)
+from modeling_retrieveall.serving.http_server import create_app
+from modeling_retrieveall.serving.server_limits import ServerLimits
 from tests.random_adapters import write_random_adapters
 from tests.strategies import texts as any_texts
 
@@ -57,6 +71,12 @@ def served(model: Any, limits: ServerLimits | None = None, api_key: str | None =
 def client(model: RetrieveAllModel) -> Iterator[httpx.Client]:
     with served(model, ServerLimits(body_bytes=10_000, texts=20, read_seconds=0.5)) as client:
         yield client
+
+
+def metric(client: httpx.Client, name: str) -> float:
+    """The value of a metric of the server, 0 if it has not been counted yet."""
+    lines = client.get("/metrics").text.splitlines()
+    return float(next((line.split()[-1] for line in lines if line.startswith(f"{name} ")), 0))
 
 
 def spans(results: Any) -> list[list[tuple[str, str, int, int]]]:
@@ -142,6 +162,21 @@ def test_a_client_that_disconnects_does_not_disturb_others(client: httpx.Client)
     assert client.post("/extract", json={"text": TEXTS[0]}).status_code == 200
 
 
+def test_an_aborted_upload_is_no_error_of_the_server(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    caplog.set_level(logging.ERROR, "uvicorn.error")
+    failed = metric(client, 'retrieveall_requests_total{status="500"}')
+    for _ in range(3):
+        with socket.create_connection((client.base_url.host, client.base_url.port)) as gone:
+            gone.sendall(b"POST /extract HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+            time.sleep(0.1)  # so that the server has begun to read the body
+    assert client.post("/extract", json={"text": TEXTS[0]}).status_code == 200
+    assert [record.getMessage() for record in caplog.records] == []
+    assert metric(client, 'retrieveall_requests_total{status="500"}') == failed
+
+
 @given(st.lists(any_texts, min_size=1, max_size=8))
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
 def test_any_texts_give_the_results_of_the_model(client: httpx.Client, model: RetrieveAllModel, listed: list[str]) -> None:
@@ -155,15 +190,11 @@ def test_any_texts_give_the_results_of_the_model(client: httpx.Client, model: Re
 def test_health_documentation_and_metrics(client: httpx.Client) -> None:
     assert client.get("/health").json() == {"status": "ok", "languages": ["de", "en", "mul"]}
     assert "/extract" in client.get("/openapi.json").json()["paths"]
-    before = client.get("/metrics").text
+    texts, requests = "retrieveall_texts_total", 'retrieveall_requests_total{status="200"}'
+    before = metric(client, texts), metric(client, requests), metric(client, "retrieveall_seconds_count")
     client.post("/extract", json={"texts": TEXTS})
-    after = client.get("/metrics").text
-
-    def value(metrics: str, name: str) -> float:
-        return float(next((line.split()[-1] for line in metrics.splitlines() if line.startswith(name + " ")), 0))
-
-    assert value(after, "retrieveall_texts_total") == value(before, "retrieveall_texts_total") + len(TEXTS)
-    assert value(after, 'retrieveall_requests_total{status="200"}') >= 1
+    after = metric(client, texts), metric(client, requests), metric(client, "retrieveall_seconds_count")
+    assert after == (before[0] + len(TEXTS), before[1] + 1, before[2] + 1)
 
 
 def test_an_api_key_is_required(model: RetrieveAllModel) -> None:
@@ -208,6 +239,39 @@ def test_the_error_of_one_request_does_not_affect_others() -> None:
     assert statuses == dict.fromkeys(texts, 200) | {"fail": 503}
 
 
+class FailingModel(SlowModel):
+    """A stand-in for a model that fails with an error for every text."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def extract(self, texts: list[str], **options: Any) -> list[Extraction]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (InputError("a bad value"), 400, "a bad value"),
+        (InputTypeError("a bad type"), 400, "a bad type"),
+        (UnknownLanguageError("no language"), 400, "no language"),
+        (HubUnreachableError("no Hub"), 503, "no Hub"),
+        (HubNotCachedError("offline"), 503, "offline"),
+        (ServerError("no vLLM"), 503, "no vLLM"),
+        (HubError("no access"), 500, "The server failed: no access"),
+        (AdapterError("a broken adapter"), 500, "The server failed: a broken adapter"),
+        (PrecisionError("an overflow"), 500, "The server failed: an overflow"),
+        (RuntimeError("a secret"), 500, "The server failed. Its log says why."),
+    ],
+)
+def test_the_status_of_an_error_says_who_has_to_act_and_is_counted(error: Exception, status: int, message: str) -> None:
+    with served(FailingModel(error)) as client:
+        response = client.post("/extract", json={"text": "Bonn"})
+        assert (response.status_code, response.json()) == (status, {"detail": message})
+        assert metric(client, f'retrieveall_requests_total{{status="{status}"}}') == 1
+        assert metric(client, "retrieveall_seconds_count") == 1
+
+
 def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -232,7 +296,8 @@ def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Pa
 
         with ThreadPoolExecutor(16) as pool:
             tasks = [pool.submit(ask, number) for number in range(16)]
-            time.sleep(0.3)
+            while not answered and "retrieveall_queued_texts 0.0" in httpx.get(f"{url}/metrics").text:
+                time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
             for task in tasks:
                 task.result()  # raises if an accepted request got no response
