@@ -156,17 +156,23 @@ def placement(
     device = str(device)
     if not _is_here(device):
         raise InputError(f"device is {device!r}, which this machine does not have. Examples: cpu, cuda, cuda:1.")
-    dtype = arguments.pop("torch_dtype", None) if dtype is None else dtype
-    if dtype is None or dtype == "auto":
-        dtype = native_dtype(device)
-    elif isinstance(dtype, str):
-        if dtype not in _DTYPES:
-            raise InputError(f"dtype is {dtype!r}; give auto, {', '.join(_DTYPES)}.")
-        dtype = getattr(torch, dtype)
-    placed = {"dtype": dtype, **quantization_arguments(quantization, dtype)}
+    chosen = _dtype(arguments.pop("torch_dtype", None) if dtype is None else dtype, device)
+    placed = {"dtype": chosen, **quantization_arguments(quantization, chosen)}
     if "device_map" not in arguments and (not device.startswith("cpu") or quantization or "quantization_config" in arguments):
         placed["device_map"] = {"": device}
     return placed
+
+
+def _dtype(dtype: str | torch.dtype | None, device: str) -> torch.dtype:
+    """The dtype of a name, and the fastest one of the device for ``None`` and ``"auto"``."""
+    if dtype is None or dtype == "auto":
+        return native_dtype(device)
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in _DTYPES:
+        raise InputError(f"dtype is {dtype!r}; give auto, {', '.join(_DTYPES)}.")
+    named: torch.dtype = getattr(torch, dtype)
+    return named
 
 
 def _is_here(device: str) -> bool:

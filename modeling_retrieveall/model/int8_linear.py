@@ -93,14 +93,16 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
     packed = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)  # takes a tenth of the time of a product, or less
     step, zero = weight.new_ones(len(weight), dtype=torch.float32), weight.new_zeros(len(weight), dtype=torch.int64)
     x_from_0_to_255 = x.view(torch.uint8) ^ 128  # x + 128
-    return torch.ops.onednn.qlinear_pointwise(
+    y: Tensor = torch.ops.onednn.qlinear_pointwise(
         x_from_0_to_255, 1.0, 128, packed, step, zero, None, 1.0, 0, torch.float32, "none", [], ""
     )
+    return y
 
 
 def _adds_in_16_bits() -> bool:
     """Whether the integer product of this CPU is that of oneDNN with AVX2."""
-    return torch.cpu._is_avx2_supported() and torch.backends.mkldnn.is_available() and not torch.cpu._is_vnni_supported()
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return onednn and torch.cpu._is_avx2_supported() and not torch.cpu._is_vnni_supported()
 
 
 def _quantized(rows: Tensor, levels: int = _LEVELS) -> tuple[Tensor, Tensor]:
