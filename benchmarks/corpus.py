@@ -1,6 +1,6 @@
 """The labelled sentences of the benchmarks: from datasets if a folder is given, otherwise from ``examples/sentences``."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.study.datasets import FOLDERS
@@ -11,11 +11,18 @@ from modeling_retrieveall.evaluation.span_f1 import unseen
 from modeling_retrieveall.model.entities import Example
 from modeling_retrieveall.model.manifest import MULTILINGUAL, matching_code
 
+RUNNING_TEXT = {
+    **{"da": "uner/da_ddt", "de": "germeval2014/de", "en": "uner/en_ewt", "fi": "turku/fi", "hr": "uner/hr_set"},
+    **{"pt": "uner/pt_bosque", "ru": "factrueval/ru", "sk": "uner/sk_snk", "sv": "uner/sv_talbanken", "ta": "multiner/ta"},
+}
+"""Folders of human-labelled running text, by language."""
 SAMPLE_SENTENCES = Path(__file__).parent.parent / "examples" / "sentences"
 _SPLIT_OF_FIVE = ("test", "validation", "train", "train", "train")
 
 
-def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str, number: int) -> list[Example]:
+def labelled_sentences(
+    model: RetrieveAllModel, data: Path | None, language: str, number: int, folders: Mapping[str, str] = FOLDERS
+) -> list[Example]:
     """Test sentences of a language that no adapter was trained on.
 
     Without ``data`` they come from ``examples/sentences``, which the shipped adapters hold in their indexes.
@@ -25,10 +32,11 @@ def labelled_sentences(model: RetrieveAllModel, data: Path | None, language: str
         data: Folder of all datasets.
         language: The language.
         number: The largest number of sentences.
+        folders: The folder of each language, below ``data``.
     """
     if data is None:
         return sample_sentences(language, number)
-    return sample_examples(unseen(model, load_examples(str(data / FOLDERS[language]), "test").examples), number, 0)
+    return sample_examples(unseen(model, load_examples(str(data / folders[language]), "test").examples), number, 0)
 
 
 def test_sets(data: Path, wanted: Collection[str] = ()) -> Iterator[tuple[str, list[Example]]]:

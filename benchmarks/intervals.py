@@ -55,8 +55,11 @@ def _percentiles(drawn: Any) -> tuple[float, float]:
     return round(float(low), 2), round(float(high), 2)
 
 
+F1_COLUMNS = ("F1", "low", "high", "precision", "recall")
+
+
 def f1_columns(predictions: Predictions) -> dict[str, float]:
     """F1, its 95 % interval, precision and recall, as columns of a table."""
     report = predictions.report()
     low, high = f1_interval(count_spans(predictions.labelled, predictions.predicted))
-    return {"F1": report.f1, "low": low, "high": high, "precision": report.precision, "recall": report.recall}
+    return dict(zip(F1_COLUMNS, (report.f1, low, high, report.precision, report.recall), strict=True))

@@ -64,7 +64,7 @@ def _linear_bytes(base: nn.Module) -> int:
             continue
         weight: Any = module.weight
         total += weight.numel() * weight.element_size()
-        for statistics in (getattr(weight, "quant_state", None), getattr(weight, "SCB", None)):
+        for statistics in (getattr(weight, "quant_state", None), getattr(weight, "SCB", None), getattr(module, "step", None)):
             absmax = getattr(statistics, "absmax", statistics)
             total += absmax.numel() * absmax.element_size() if absmax is not None else 0
     return total

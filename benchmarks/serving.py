@@ -18,13 +18,10 @@ import torch
 import typer
 import uvicorn
 
-from benchmarks.corpus import sample_sentences
-from benchmarks.extraction import CORPORA
+from benchmarks.corpus import RUNNING_TEXT, labelled_sentences
 from benchmarks.options import Dtype, Json, Languages, Model, Number, OptionalData, Quantization, benchmark
 from benchmarks.report import Metric, publish
 from modeling_retrieveall import RetrieveAllModel
-from modeling_retrieveall.data.labelled_data import sample_examples
-from modeling_retrieveall.data.loading import load_examples
 from modeling_retrieveall.serving.http_server import create_app
 
 _SECONDS = 600
@@ -42,12 +39,12 @@ def main(
     quantization: Quantization = None,
     json_file: Json = None,
 ) -> None:
+    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
     texts = [
         text
-        for of_language in zip(*(_texts(data, code, number) for code in languages.split(",")), strict=False)
+        for of_language in zip(*(_texts(loaded, data, code, number) for code in languages.split(",")), strict=False)
         for text in of_language
     ]
-    loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
     loaded.extract(texts[:8])  # loads the adapters
     began = time.perf_counter()
     loaded.extract(texts)
@@ -62,12 +59,8 @@ def main(
     publish("The server, one text in a request", [highest], rounded, json_file)
 
 
-def _texts(data: Path | None, language: str, number: int) -> list[str]:
-    if data is None:
-        examples = sample_sentences(language, number)
-    else:
-        examples = sample_examples(load_examples(str(data / CORPORA[language]), "test").examples, number, 0)
-    return [example.sentence.text for example in examples]
+def _texts(model: RetrieveAllModel, data: Path | None, language: str, number: int) -> list[str]:
+    return [example.sentence.text for example in labelled_sentences(model, data, language, number, RUNNING_TEXT)]
 
 
 @contextmanager

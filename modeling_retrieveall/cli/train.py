@@ -1,5 +1,7 @@
 """``retrieveall train``: learn a language from a labelled dataset."""
 
+from shlex import quote
+
 import typer
 
 from .console import escaped, plain_errors, quiet_libraries, show_progress, standard_output
@@ -21,5 +23,5 @@ def train(context: typer.Context) -> None:
         show_progress()
         run(arguments)
     for one in arguments.per_language():
-        use = f'retrieveall extract --model {one.output_dir} --language {one.language_code} "..."'
+        use = f'retrieveall extract --model {quote(one.output_dir)} --language {one.language_code} "..."'
         standard_output().print(f"Saved to {escaped(one.output_dir)}. Use it:  {escaped(use)}", soft_wrap=True)

@@ -136,7 +136,6 @@ class Extractor:
         prepared: list[list[PreparedSentence]] = [[] for _ in texts]
         for part in parts_of(windows, _WINDOWS_AT_A_TIME):
             with self.lock:
-                self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
                 encoded = [(vectors, None) for vectors in self.encoder.encode([window.word_ids for window in part])]
                 routed = self._route(part, encoded, languages, request)
                 for sentence in self._prepare(part, encoded, routed, request):

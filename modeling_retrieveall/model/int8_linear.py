@@ -1,4 +1,4 @@
-"""Linear layers in int8 for CPUs, where integer products are two to four times faster than those of float32.
+"""Linear layers in int8 for CPUs, where integer products are faster than those of float32.
 
 The weights are quantised once, each output with its own step. The input is quantised in every forward pass, each token with its
 own step, because the hidden states of some tokens are a thousand times larger than those of others (arXiv 2208.07339):
@@ -11,10 +11,9 @@ own step, because the hidden states of some tokens are a thousand times larger t
 The gradient of the input is computed in the same way (SwitchBack, arXiv 2304.13013), so that adapters can be trained on such a
 base LLM. The weights themselves are never trained.
 
-The kernel of the product depends on the CPU, because PyTorch's integer product is fast with AVX-512 VNNI only; without it, a
-product in float32 is fifty times faster. With AVX2, the kernel is that of oneDNN. It adds pairs of products in 16 bits, so that
-the weights have 63 levels there instead of 127. On other CPUs the integers are multiplied as float32, which saves memory, but no
-time.
+The kernel of the product depends on the CPU, because PyTorch's integer product is fast with AVX-512 VNNI only. With AVX2, the
+kernel is that of oneDNN. It adds pairs of products in 16 bits, so that the weights have 63 levels there instead of 127. On other
+CPUs the integers are multiplied as float32, which saves memory, but no time.
 
 >>> layers = quantize_linear_layers(base.get_decoder())
 >>> layers
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 
 _LEVELS = 127
 _LEVELS_FOR_16_BITS = 63  # two products of an input from 0 to 255 and a weight of this size fit in 16 bits
+_FEW_TOKENS = 64  # for fewer, packing the weights takes longer than the product in float32, which has the same result
 _SMALLEST = 1e-12  # the step of a row of zeros
 _MIN_FEATURES = 16  # PyTorch's int8 product is wrong for a matrix with a single row or column of weights
 
@@ -88,9 +88,9 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
     """``[tokens, out]`` in float32 from two int8 matrices, ``x`` [tokens, in] and ``weight`` [out, in]."""
     if torch.cpu._is_vnni_supported():
         return torch._int_mm(x, weight.T).float()
-    if not _adds_in_16_bits():
+    if not _adds_in_16_bits() or len(x) < _FEW_TOKENS:
         return x.float() @ weight.float().T
-    packed = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)  # takes a tenth of the time of a product, or less
+    packed = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)
     step, zero = weight.new_ones(len(weight), dtype=torch.float32), weight.new_zeros(len(weight), dtype=torch.int64)
     x_from_0_to_255 = x.view(torch.uint8) ^ 128  # x + 128
     y: Tensor = torch.ops.onednn.qlinear_pointwise(

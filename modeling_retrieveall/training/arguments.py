@@ -23,6 +23,10 @@ def _argument(default: Any, help: str) -> Any:
     return field(default=default, metadata={"help": help})
 
 
+DEFAULT_RANK, DEFAULT_LORA_ALPHA = 8, 16
+"""Of a LoRA without an initial adapter."""
+
+
 @dataclass
 class AdapterTrainingArguments:
     """Arguments of :func:`~modeling_retrieveall.training.trainer.train`, with the names of ``transformers.TrainingArguments``.
@@ -275,7 +279,8 @@ class AdapterTrainingArguments:
         >>> AdapterTrainingArguments(["sw"], ["sw.conll"], "runs/sw").fixed_settings()["n_entities"]
         6
         """
-        return {name: value for name, value in asdict(self).items() if name not in _CHANGEABLE_ON_RESUME}
+        fixed = {name: value for name, value in asdict(self).items() if name not in _CHANGEABLE_ON_RESUME}
+        return {**fixed, "rank": self.rank or DEFAULT_RANK, "lora_alpha": self.lora_alpha or DEFAULT_LORA_ALPHA}
 
     def per_language(self) -> list["AdapterTrainingArguments"]:
         """The arguments of each language's run; for one language, these arguments."""

@@ -26,7 +26,7 @@ from ..model.lora_files import lora_state_dict
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.retrieval import ExampleIndex
 from .accelerator import create_accelerator
-from .arguments import AdapterTrainingArguments
+from .arguments import DEFAULT_LORA_ALPHA, DEFAULT_RANK, AdapterTrainingArguments
 from .checkpoints import Checkpoints
 from .fsdp import uses_fsdp
 from .hyperparameters import Hyperparameters, choose_hyperparameters
@@ -37,8 +37,6 @@ from .training_data import TrainingData
 from .vector_cache import encode_examples
 
 _logger = logging.getLogger(__name__)
-_RANK, _LORA_ALPHA = 8, 16
-"""Of a LoRA without an initial adapter."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +174,8 @@ def _add_lora(model: RetrieveAllModel, initial: LanguageAdapter | None, argument
     """Adds a LoRA to the base LLM of a model, with the weights of the initial adapter if there is one."""
     if initial is None:
         config = LoraConfig(
-            r=arguments.rank or _RANK,
-            lora_alpha=arguments.lora_alpha or _LORA_ALPHA,
+            r=arguments.rank or DEFAULT_RANK,
+            lora_alpha=arguments.lora_alpha or DEFAULT_LORA_ALPHA,
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )

@@ -296,7 +296,7 @@ def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Pa
 
         with ThreadPoolExecutor(16) as pool:
             tasks = [pool.submit(ask, number) for number in range(16)]
-            while not answered and "retrieveall_queued_texts 0.0" in httpx.get(f"{url}/metrics").text:
+            while not any(task.done() for task in tasks) and "retrieveall_queued_texts 0.0" in httpx.get(f"{url}/metrics").text:
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
             for task in tasks:
