@@ -136,9 +136,12 @@ def text_key(text: str | Sequence[str] | None) -> str:
 def target_lock(target: Path) -> Iterator[None]:
     """Locks a target against other processes. The operating system releases the lock of a process that has died.
 
+    The folder of the target is created if it is missing, and removed again if it is still empty in the end.
+
     Raises:
         JournalError: Another process holds the lock.
     """
+    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     path = Path(f"{target}.lock")
     lock = FileLock(path)
@@ -154,3 +157,6 @@ def target_lock(target: Path) -> Iterator[None]:
         with suppress(OSError):  # Windows deletes the file itself when the lock is released
             path.unlink()
         lock.release()
+        for folder in new_folders:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()

@@ -200,6 +200,14 @@ def test_a_second_job_is_refused_while_the_first_one_checks_its_source(
     assert annotate(CapitalsModel(), str(source), target).records == 100
 
 
+def test_a_source_that_cannot_be_read_leaves_no_new_folders(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordError):
+        annotate(CapitalsModel(), str(tmp_path / "missing.jsonl"), str(tmp_path / "new/deep/out.jsonl"))
+    assert not (tmp_path / "new").exists()
+    annotate(CapitalsModel(), str(source), str(tmp_path / "new/deep/out.jsonl"))
+    assert [path.name for path in (tmp_path / "new/deep").iterdir()] == ["out.jsonl"]
+
+
 def test_a_journal_is_not_resumed_with_another_base_dtype_configuration_or_adapter(
     tiny_adapter: Callable[[str], Path], tmp_path: Path
 ) -> None:
