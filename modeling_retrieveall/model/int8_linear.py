@@ -88,7 +88,15 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
     """``[tokens, out]`` in float32 from two int8 matrices, ``x`` [tokens, in] and ``weight`` [out, in]."""
     if torch.cpu._is_vnni_supported():
         return torch._int_mm(x, weight.T).float()
-    if not _adds_in_16_bits() or len(x) < _FEW_TOKENS:
+    if _adds_in_16_bits():
+        return _onednn_product(x, weight)
+    return x.float() @ weight.float().T
+
+
+@torch.library.custom_op("retrieveall::onednn_product", mutates_args=())  # torch.compile cannot compile what it calls
+def _onednn_product(x: Tensor, weight: Tensor) -> Tensor:
+    """The integer product with the kernel of oneDNN, for weights with 63 levels; see :func:`_integer_product`."""
+    if len(x) < _FEW_TOKENS:
         return x.float() @ weight.float().T
     packed = torch.ops.onednn.qlinear_prepack(weight.contiguous(), None)
     step, zero = weight.new_ones(len(weight), dtype=torch.float32), weight.new_zeros(len(weight), dtype=torch.int64)
@@ -97,6 +105,11 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
         x_from_0_to_255, 1.0, 128, packed, step, zero, None, 1.0, 0, torch.float32, "none", [], ""
     )
     return y
+
+
+@_onednn_product.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(len(x), len(weight), dtype=torch.float32)
 
 
 def _adds_in_16_bits() -> bool:

@@ -97,10 +97,10 @@ class KnownMentions:
     def _count(self, example: Example, sentence: "_SplitSentence") -> None:
         """Counts each occurrence that is an entity or does not overlap with one."""
         inside = {word for span in example.spans for word in range(span.start, span.end)}
-        spans = {(span.start, span.end) for span in example.spans}
+        spans = {(sentence.starts[span.start], sentence.starts[span.end]) for span in example.spans}  # of units
         for start in range(len(example.sentence.words)):
             for end, mention in self._from(sentence, start):
-                if (start, end) in spans or inside.isdisjoint(range(start, end)):
+                if (sentence.starts[start], sentence.starts[end]) in spans or inside.isdisjoint(range(start, end)):
                     self._occurrences[mention] += 1
 
     def _from(self, sentence: "_SplitSentence", word: int) -> Iterator[tuple[int, Units]]:

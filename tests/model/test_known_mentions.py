@@ -69,6 +69,12 @@ def test_an_occurrence_at_the_end_counts_once() -> None:
     assert find(kennedy, "Rose") == [MentionMatch(0, 1, {"PER": 1}, 1)]
 
 
+def test_an_entity_with_an_empty_word_counts() -> None:
+    labelled = Example(Sentence.from_words(["", "Angela", "", "."]), (Span(0, 3, "PER"),))
+    [match] = KnownMentions([labelled]).find(Sentence.from_text("Angela"))
+    assert match.shares == {"PER": 1.0}
+
+
 def test_a_large_index_is_read_in_a_short_time() -> None:
     examples = [Example(Sentence.from_words(["a"] * 400), (Span(0, length, "PER"),)) for length in range(1, 200)]
     began = time.process_time()

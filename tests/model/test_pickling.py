@@ -103,6 +103,8 @@ def test_a_token_is_not_pickled() -> None:
 def test_forked_processes_and_data_loader_workers_can_extract(folder: Path, tmp_path: Path) -> None:
     script = """
         import os, sys
+        from dataclasses import replace
+        from itertools import chain
         import torch
         from torch.utils.data import DataLoader, Dataset
         from modeling_retrieveall import RetrieveAllModel
@@ -118,11 +120,19 @@ def test_forked_processes_and_data_loader_workers_can_extract(folder: Path, tmp_
         texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Graz liegt an der Mur."]
         torch.randn(1 << 22).sin()  # starts the threads of OpenMP, as a larger base LLM does
         here = [model.extract(text).entities for text in texts]
+
+        def without_scores(results):
+            return [[replace(entity, score=1.0) for entity in entities] for entities in results]
+
+        def is_like_here(results):  # forked processes have one thread, which changes the last digits of scores on some CPUs
+            differences = [abs(one.score - other.score) for one, other in zip(chain(*results), chain(*here))]
+            return without_scores(results) == without_scores(here) and all(each < 1e-5 for each in differences)
+
         if (child := os.fork()) == 0:
             torch.randn(1 << 22).sin()
-            os._exit(0 if [model.extract(text).entities for text in texts] == here else 1)
+            os._exit(0 if is_like_here([model.extract(text).entities for text in texts]) else 1)
         assert os.waitpid(child, 0)[1] == 0
-        assert list(DataLoader(Extracted(), batch_size=None, num_workers=2, multiprocessing_context="fork")) == here
+        assert is_like_here(list(DataLoader(Extracted(), batch_size=None, num_workers=2, multiprocessing_context="fork")))
         assert torch.get_num_threads() == 2 and model.extract(texts)
     """
     run_script(script, tmp_path, folder)
