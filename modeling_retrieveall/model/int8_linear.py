@@ -109,7 +109,7 @@ def _onednn_product(x: Tensor, weight: Tensor) -> Tensor:
 
 @_onednn_product.register_fake
 def _(x: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(len(x), len(weight), dtype=torch.float32)
+    return x.new_empty(x.shape[0], weight.shape[0], dtype=torch.float32)
 
 
 def _adds_in_16_bits() -> bool:

@@ -385,5 +385,8 @@ def test_compilation_does_not_change_the_result(
     limit = torch._dynamo.config.recompile_limit
     plain = weights(train(arguments))
     compiled = weights(train(replace(arguments, output_dir=str(tmp_path / "compiled"), torch_compile=True)))
-    assert all(torch.allclose(tensor.float(), compiled[name].float(), atol=1e-3) for name, tensor in plain.items())
+    if quantization:  # a rounding error of a compiled layer can change the quantised value of the next layer's input
+        assert _apart(plain, compiled) < 0.02
+    else:
+        assert all(torch.allclose(tensor.float(), compiled[name].float(), atol=1e-3) for name, tensor in plain.items())
     assert torch._dynamo.config.recompile_limit == limit
