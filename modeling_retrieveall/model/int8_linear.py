@@ -89,7 +89,8 @@ def _integer_product(x: Tensor, weight: Tensor) -> Tensor:
     if torch.cpu._is_vnni_supported():
         return torch._int_mm(x, weight.T).float()
     if _adds_in_16_bits():
-        return _onednn_product(x, weight)
+        product: Tensor = _onednn_product(x, weight)
+        return product
     return x.float() @ weight.float().T
 
 
