@@ -102,7 +102,7 @@ def _added(model: RetrieveAllModel, language: str, sentences: list[Example], tes
     try:
         return f1_columns(predict(model, test, language, oracle_routing=True))
     finally:
-        model._registry.replace(adapter)
+        model.registry.replace(adapter)
 
 
 def _trained(

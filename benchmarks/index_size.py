@@ -76,7 +76,7 @@ def _add(model: RetrieveAllModel, adapter: LanguageAdapter, name: str, count: in
     larger = LanguageAdapter(manifest, ExampleIndex(*multiplied), adapter.routing_vectors, adapter.training_hashes, adapter.path)
     _ = larger.index.known_mentions  # built at first use
     with patch.object(LanguageAdapter, "language", name):
-        model._registry.add(larger)
+        model.registry.add(larger)
     model.router.route(adapter.sentence_vectors()[:1])
     return time.perf_counter() - began
 

@@ -2,7 +2,8 @@
 
 from hypothesis import strategies as st
 
-from modeling_retrieveall.model.entities import Span
+from modeling_retrieveall.data.tags import Scheme
+from modeling_retrieveall.model.entities import Span, tags_from_spans
 
 AWKWARD = [
     "=",
@@ -88,3 +89,14 @@ def spans_within(draw: st.DrawFn, length: int, labels: tuple[str, ...] = ("LOC",
             spans.append(Span(position, position + size, draw(st.sampled_from(labels))))
         position += max(size, 1)
     return spans
+
+
+def tags_in_scheme(spans: list[Span], length: int, scheme: Scheme) -> list[str]:
+    """Spans in order as one tag per word in any scheme that can be read."""
+    tags = tags_from_spans(spans, length)
+    for before, span in zip([None, *spans], spans, strict=False):
+        if scheme == "BILOU":
+            tags[span.end - 1] = f"L-{span.label}" if span.end - span.start > 1 else f"U-{span.label}"
+        elif scheme == "IOB1" and not (before and before.end == span.start and before.label == span.label):
+            tags[span.start] = f"I-{span.label}"
+    return tags

@@ -44,7 +44,7 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
         "base LLM": f"{model.config.base_model} {_base_checksum(model.base)}",
         "dtype": str(model.base.dtype).removeprefix("torch."),
         "quantization": quantization_of(model.base),
-        "server": getattr(model._extractor.backend, "url", None),
+        "server": getattr(model.extractor.backend, "url", None),
         **{name: getattr(model.config, name) for name in fields},
     }
 

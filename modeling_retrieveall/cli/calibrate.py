@@ -40,7 +40,7 @@ def calibrate(
     check_can_be_written(stored_adapter(model, revision, language), model, output)
     loaded = load(model, revision, base, [], dtype, device, quantization)
     report = calibrate_scores(loaded, examples, language)
-    target = write_changed(loaded._registry.adapter(language), output)
+    target = write_changed(loaded.registry.adapter(language), output)
     typer.echo(
         f"Calibrated {target} with {report.n_entities} entities, {report.n_correct} of them correct. Their expected calibration "
         f"error was {report.error_before} % and is {report.error_after} %; on other sentences it is higher. {report.n_dropped} "

@@ -49,7 +49,7 @@ def add(
     check_can_be_written(stored_adapter(model, revision, language), model, output)
     loaded = load(model, revision, base, [], dtype, device, quantization)
     count = loaded.add_examples(language, examples)
-    _write(loaded._registry.adapter(language), output, f"Added {count} of {len(examples)} examples")
+    _write(loaded.registry.adapter(language), output, f"Added {count} of {len(examples)} examples")
 
 
 @examples_app.command()

@@ -7,9 +7,12 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from ..model.entities import Scheme, Span
+from ..model.entities import Span
 from ..model.errors import InputError
+
+Scheme = Literal["BIO", "IOB1", "BILOU"]
 
 _FIRST = re.compile(r"([BILUESM])([-_:])(.+)", re.IGNORECASE)
 _LAST = re.compile(r"(.+)([-_:])([BILUESM])", re.IGNORECASE)

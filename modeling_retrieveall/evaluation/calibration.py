@@ -50,7 +50,7 @@ def calibrate_scores(model: RetrieveAllModel, examples: Sequence[Example], langu
     Raises:
         InputError: Too few correct or wrong entities are extracted from the sentences.
     """
-    decoding = model._extractor.decoding_of(language)
+    decoding = model.extractor.decoding_of(language)
     kept = unseen(model, examples)
     scores, correct = scored_entities(model, kept, language, calibrated=False)
     if min(sum(correct), len(correct) - sum(correct)) < _LEAST_OF_EACH:
@@ -59,9 +59,9 @@ def calibrate_scores(model: RetrieveAllModel, examples: Sequence[Example], langu
             f"{len(correct) - sum(correct)} wrong entities were extracted; at least {_LEAST_OF_EACH} of each are needed. "
             "Give more labelled sentences."
         )
-    earlier = ScoreCalibration(*model._registry.adapter(language).manifest.score_calibration.get(decoding, (1.0, 0.0)))
+    earlier = ScoreCalibration(*model.registry.adapter(language).manifest.score_calibration.get(decoding, (1.0, 0.0)))
     fitted = ScoreCalibration.fit(scores, correct)
-    model._extractor.set_score_calibration(language, decoding, fitted)
+    model.extractor.set_score_calibration(language, decoding, fitted)
     before, after = (expected_calibration_error(list(map(each, scores)), correct) for each in (earlier, fitted))
     return CalibrationReport(len(scores), sum(correct), before, after, len(examples) - len(kept))
 
@@ -78,7 +78,7 @@ def scored_entities(
         calibrated: Whether to use the calibration that the adapter may have.
     """
     sentences = [example.sentence for example in examples]
-    results = model._extractor.extract(sentences, Request(language=language, calibrated=calibrated))
+    results = model.extractor.extract(sentences, Request(language=language, calibrated=calibrated))
     scores: list[float] = []
     correct: list[bool] = []
     for example, result in zip(examples, results, strict=True):

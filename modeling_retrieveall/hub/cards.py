@@ -21,13 +21,11 @@ from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB, GEMMA_NOTICE
 from ..model.entities import Example
 from ..model.errors import InputError
 from ..model.hub_files import is_commit, is_hub_id
-from ..model.language_adapter import LanguageAdapter
+from ..model.language_adapter import CARD, PLOT, LanguageAdapter
 from ..model.manifest import MULTILINGUAL, Manifest
 from ..model.untrusted_files import is_folder_reference
 from .card_metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
 
-PLOT = "training.png"
-"""File name of the training plot in an adapter's folder. An adapter can be without one."""
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM accepts as ``--max-lora-rank``."""
 
@@ -78,7 +76,7 @@ def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo:
     Raises:
         ImportError: Jinja2, which renders the template, is not installed.
     """
-    path = adapter.path / "README.md"
+    path = adapter.path / CARD
     with replacing(path) as file:
         adapter_card(adapter, repo_id, model_repo).save(file)
     return path

@@ -14,7 +14,7 @@ from ..model.atomic import creating
 from ..model.base_llm import load_base, pinned_revision
 from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub, HubFileMissingError, is_collection, is_repository, translate_hub_errors
-from ..model.language_adapter import CARD_FILES, LanguageAdapter
+from ..model.language_adapter import CARD, CARD_FILES, LanguageAdapter
 from ..model.model_source import SkippedAdapters, load_adapters, resolve_model
 
 
@@ -59,7 +59,7 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
             snapshot_download(
                 source,
                 revision=hub.resolve(source, revision),
-                allow_patterns=["*.py", "*.json", "README.md"],
+                allow_patterns=["*.py", "*.json", CARD],
                 token=hub.token,
                 cache_dir=hub.cache_dir,
             )

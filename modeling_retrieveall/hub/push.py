@@ -22,13 +22,13 @@ from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
 from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub, HubError, HubUnreachableError, Snapshot, is_repository, translate_hub_errors
-from ..model.language_adapter import INDEX_FILES, WEIGHT_FILES, LanguageAdapter
+from ..model.language_adapter import CARD, INDEX_FILES, PLOT, WEIGHT_FILES, LanguageAdapter
 from ..model.manifest import MANIFEST
+from ..model.model_source import CONFIG
 from ..model.modeling_retrieveall import RetrieveAllModel
-from .cards import PLOT, adapter_card, is_generated, model_card
+from .cards import adapter_card, is_generated, model_card
 from .collections import add_to_collection, check_collection_name, open_collection
 
-CARD, _MODEL_CONFIG = "README.md", "config.json"
 _MAX_CARD_BYTES = 1 << 20
 
 
@@ -278,7 +278,7 @@ class _Commit:
         if not api.repo_exists(self.repo_id):
             return
         names = set(api.list_repo_files(self.repo_id))
-        for file, kind in ((_MODEL_CONFIG, "a model"), (MANIFEST, "a language adapter")):
+        for file, kind in ((CONFIG, "a model"), (MANIFEST, "a language adapter")):
             if file in names and file not in self.files:
                 raise InputError(f"{self.repo_id} already holds {kind}, because it has a {file}. Choose another repository.")
 

@@ -13,13 +13,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import regex
 
 from .errors import InputError
-
-Scheme = Literal["BIO", "IOB1", "BILOU"]
 
 # Scripts without spaces: a word boundary may be between any two characters, so each character is a word.
 # ー, ｰ and 〆 belong to these scripts, although Unicode assigns them to several scripts.
@@ -242,34 +240,26 @@ def _no_space_between(left: str, right: str) -> bool:
     return bool(left and right and _UNSPACED_EDGE.match(left[-1]) and _UNSPACED_EDGE.match(right[0]))
 
 
-def tags_from_spans(spans: Iterable[Span], length: int, scheme: Scheme = "BIO") -> list[str]:
-    """Converts spans to one tag per word.
+def tags_from_spans(spans: Iterable[Span], length: int) -> list[str]:
+    """Converts spans to one BIO tag (IOB2) per word.
 
     Args:
         spans: The spans, in any order. They must not overlap.
         length: Number of words.
-        scheme: ``"BIO"`` (IOB2), ``"IOB1"`` (``B-`` only between adjacent spans of one label) or ``"BILOU"`` (IOBES).
 
     Raises:
         InputError: A span is empty, ends after the sentence, or overlaps another span.
 
     Examples:
-        >>> tags_from_spans([Span(0, 2, "PER")], 3, "BILOU")
-        ['B-PER', 'L-PER', 'O']
+        >>> tags_from_spans([Span(0, 2, "PER")], 3)
+        ['B-PER', 'I-PER', 'O']
     """
     tags = ["O"] * length
     before: Span | None = None
     for span in sorted(spans):
         if not 0 <= span.start < span.end <= length or (before and span.start < before.end):
             raise InputError(f"{span} is empty, is not within the {length} words, or overlaps {before}.")
-        inside = [f"I-{span.label}"] * (span.end - span.start)
-        if scheme == "BILOU":
-            inside[0], inside[-1] = f"B-{span.label}", f"L-{span.label}"
-            if len(inside) == 1:
-                inside = [f"U-{span.label}"]
-        elif scheme == "BIO" or (before and before.end == span.start and before.label == span.label):
-            inside[0] = f"B-{span.label}"
-        tags[span.start : span.end] = inside
+        tags[span.start : span.end] = [f"B-{span.label}"] + [f"I-{span.label}"] * (span.end - span.start - 1)
         before = span
     return tags
 

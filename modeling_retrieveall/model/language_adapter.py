@@ -44,7 +44,8 @@ INDEX_FILES = {
 """The files that are read when a model is loaded, with the maximum size of each in bytes."""
 WEIGHT_FILES = {LORA_WEIGHTS: LIMITS.tensors_file_bytes}
 """The files that are read when the language is first used."""
-CARD_FILES = {"README.md": LIMITS.card_bytes, "training.png": LIMITS.plot_bytes}
+CARD, PLOT = "README.md", "training.png"
+CARD_FILES = {CARD: LIMITS.card_bytes, PLOT: LIMITS.plot_bytes}
 """The files of the model card. An adapter works without them."""
 ADAPTER_FILES = {**INDEX_FILES, **WEIGHT_FILES, **CARD_FILES}
 """All files of an adapter."""

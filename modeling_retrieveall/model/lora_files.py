@@ -104,6 +104,16 @@ def _write(folder: Path, weights: LoraWeights, tensors: dict[str, Tensor], confi
     changed = {"r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
     config = {**read_json(config_file), **changed}
     (folder / LORA_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_tensors(folder, tensors)
+
+
+def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes the weights of a LoRA beside its configuration.
+
+    Args:
+        folder: The folder with the configuration.
+        tensors: The weights by PEFT's names.
+    """
     save_file(tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
     shutil.copymode(folder / LORA_CONFIG, folder / LORA_WEIGHTS)  # safetensors writes files that only their owner can read
 

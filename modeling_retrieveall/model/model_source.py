@@ -39,7 +39,7 @@ from .untrusted_files import LIMITS, errors_name_file, is_folder_reference, read
 SHIPPED = "shipped"
 """The name of the model that is bundled with the package: the embedded base LLM and the adapters in ``adapter_cards/``."""
 
-_CONFIG = "config.json"
+CONFIG = "config.json"
 _REQUESTS = 8  # concurrent requests, as in huggingface_hub
 
 AdapterLocation = Path | Snapshot
@@ -282,13 +282,13 @@ def _without_collection(source: str | Path, hub: Hub, revision: str | None, skip
 
 
 def _resolve_folder(path: Path, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
-    if (path / _CONFIG).is_file():
-        config = _read_config(path / _CONFIG)
+    if (path / CONFIG).is_file():
+        config = _read_config(path / CONFIG)
         return ResolvedModel(config, _own_adapters(config, path, hub, skipped))
     folders = [path] if (path / MANIFEST).is_file() else sorted(f.parent for f in path.glob(f"[!.]*/{MANIFEST}"))
     if not folders:
         raise FileNotFoundError(
-            f"{path} does not hold a model: there is neither {_CONFIG} nor {MANIFEST} in it or in one of its subfolders. "
+            f"{path} does not hold a model: there is neither {CONFIG} nor {MANIFEST} in it or in one of its subfolders. "
             "Train an adapter with `retrieveall train`, or save a model with `model.save_pretrained`."
         )
     return _from_adapter_folders(folders)
@@ -297,12 +297,12 @@ def _resolve_folder(path: Path, hub: Hub, skipped: SkippedAdapters) -> ResolvedM
 def _resolve_repository(repository: str, revision: str | None, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
     snapshot = Snapshot(hub, repository, hub.resolve(repository, revision))
     try:
-        path = snapshot.fetch({_CONFIG: LIMITS.json_bytes})
+        path = snapshot.fetch({CONFIG: LIMITS.json_bytes})
     except HubFileMissingError:
         manifest = fetch_manifest(snapshot)
         return ResolvedModel(_config_of(manifest), {manifest.language: snapshot})
     with errors_name_repository(path, snapshot):
-        config = _read_config(path / _CONFIG)
+        config = _read_config(path / CONFIG)
     return ResolvedModel(config, _own_adapters(config, snapshot, hub, skipped), snapshot)
 
 
@@ -332,7 +332,7 @@ class _FolderNameError(AdapterError):
 def _inside(home: AdapterLocation, reference: str, language: str) -> AdapterLocation:
     folder = PurePosixPath(reference)
     message = (
-        f"{home}: {_CONFIG} names {reference!r} for {language!r}. "
+        f"{home}: {CONFIG} names {reference!r} for {language!r}. "
         "It must name 'owner/name@commit', or a folder inside that of the model."
     )
     if folder.is_absolute() or ".." in folder.parts or not folder.parts:

@@ -66,11 +66,11 @@ class RetrieveAllModel(TypedPreTrainedModel):
         self.hub = Hub()
         self.home: Snapshot | None = None
         self._base_origin: BaseOrigin | None = None
-        self._registry = AdapterRegistry(base, config)
-        self.adapters, self.bank, self.router = self._registry.adapters, self._registry.bank, self._registry.router
+        self.registry = AdapterRegistry(base, config)
+        self.adapters, self.bank, self.router = self.registry.adapters, self.registry.bank, self.registry.router
         self.answers = AnswerFormat(tokenizer)
-        self._extractor = Extractor(base, config, self._registry, self.answers)
-        self.encoder = self._extractor.encoder
+        self.extractor = Extractor(base, config, self.registry, self.answers)
+        self.encoder = self.extractor.encoder
         self._head = LMHead(base)
         self.post_init()
         config.set_in_use()
@@ -164,7 +164,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
         model.hub, model.home, model._base_origin = hub, found.snapshot, BaseOrigin(name, revision, arguments)
-        model._registry.add_all(found.adapters, languages, skipped)
+        model.registry.add_all(found.adapters, languages, skipped)
         model.eval()
         return model
 
@@ -199,7 +199,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         if not is_main_process:
             return
         folder = Path(save_directory)
-        with self._extractor.lock:  # no other thread may change a language meanwhile
+        with self.extractor.lock:  # no other thread may change a language meanwhile
             write_model(self, folder, collection)
         if push_to_hub:
             arguments = {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
@@ -253,8 +253,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
             HubError: The Hub does not have it, or cannot be reached.
         """
         adapter = LanguageAdapter.load(resolve_adapter(source, self.hub, revision))
-        with self._extractor.lock:
-            self._registry.add(adapter)
+        with self.extractor.lock:
+            self.registry.add(adapter)
         return adapter.language
 
     def remove_language(self, language: str) -> None:
@@ -263,8 +263,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Raises:
             InputError: There is no such language.
         """
-        with self._extractor.lock:
-            self._registry.remove(language)
+        with self.extractor.lock:
+            self.registry.remove(language)
 
     def add_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Adds labelled sentences to the index of a language. They take effect at once, without training.
@@ -285,7 +285,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> model.add_examples("sw", load_examples("corrected.jsonl", "train").examples)
             20
         """
-        return self._extractor.add_examples(language, examples)
+        return self.extractor.add_examples(language, examples)
 
     def remove_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Removes the examples with the words of the given ones from the index of a language; returns their number.
@@ -293,7 +293,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Raises:
             InputError: There is no such language, or it would have no examples left.
         """
-        return self._extractor.remove_examples(language, examples)
+        return self.extractor.remove_examples(language, examples)
 
     # Extraction
 
@@ -355,7 +355,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         """
         listed, single = checked_texts(texts, is_split_into_words)
         request = Request(language, prior, labels, threshold, decoding, batch_size, details, near_misses, consistent_labels)
-        results = self._extractor.extract(listed, request)
+        results = self.extractor.extract(listed, request)
         return results[0] if single else results
 
     def prepare(
@@ -378,12 +378,12 @@ class RetrieveAllModel(TypedPreTrainedModel):
             The prepared sentences of each text, with route, labels and prompt.
         """
         listed, _ = checked_texts(texts, is_split_into_words=False)
-        return self._extractor.prepare(listed, Request(language, prior, decoding=decoding))
+        return self.extractor.prepare(listed, Request(language, prior, decoding=decoding))
 
     def use_backend(self, backend: DecodingBackend) -> None:
         """Decodes with another backend from now on. Routing, retrieval and prompts stay in this process."""
-        with self._extractor.lock:
-            self._extractor.backend = backend
+        with self.extractor.lock:
+            self.extractor.backend = backend
 
     def use_server(self, url: str, api_key: str = "none") -> None:
         """Decodes on a vLLM server from now on. Routing, retrieval and prompts stay in this process.
@@ -417,7 +417,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
             {'routing_temperature': 8.0, 'max_distance': 1.93}
         """
-        return self._extractor.calibrate(texts)
+        return self.extractor.calibrate(texts)
 
     # Tensors in, tensors out
 

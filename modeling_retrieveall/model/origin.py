@@ -92,7 +92,7 @@ def _checked_base(model: "RetrieveAllModel") -> BaseOrigin:
             "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
             "Load a model in each process with RetrieveAllModel.from_pretrained."
         )
-    if not isinstance(backend := model._extractor.backend, LocalBackend):
+    if not isinstance(backend := model.extractor.backend, LocalBackend):
         raise InputTypeError(
             f"This model decodes with a {type(backend).__name__}, so it cannot be pickled or copied. Load a model in each "
             "process with RetrieveAllModel.from_pretrained, and choose the backend there."
@@ -133,7 +133,7 @@ def load_again(origin: Origin) -> "RetrieveAllModel":
     base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
     model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
     model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
-    model._registry.add_all(origin.adapters, None, SkippedAdapters(strict=True))
+    model.registry.add_all(origin.adapters, None, SkippedAdapters(strict=True))
     if origin.device:
         model.to(origin.device)
     model.eval()

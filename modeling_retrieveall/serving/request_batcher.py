@@ -93,7 +93,7 @@ class RequestBatcher:
             QueueFullError: Too many texts are waiting.
             RetrieveAllError: The model raised an error for these texts.
         """
-        request = self._model._extractor.checked(request)  # before other requests can be affected
+        request = self._model.extractor.checked(request)  # before other requests can be affected
         languages = request.languages(len(texts))
         if self._queue and self.queued_texts + len(texts) > self._max_queued_texts:
             raise QueueFullError(f"{self.queued_texts:,} texts are waiting; at most {self._max_queued_texts:,} may wait.")

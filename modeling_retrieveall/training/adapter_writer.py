@@ -5,24 +5,22 @@
 """
 
 import logging
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..data.loading import dataset_name
 from ..evaluation.span_f1 import Report, evaluate_examples
-from ..hub.cards import PLOT, write_card
+from ..hub.cards import write_card
 from ..model.atomic import replacing
 from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..model.entities import Example
-from ..model.language_adapter import LanguageAdapter, hash_sentences, sentence_hash
-from ..model.lora_files import LORA_CONFIG, LORA_WEIGHTS
+from ..model.language_adapter import PLOT, LanguageAdapter, hash_sentences, sentence_hash
+from ..model.lora_files import write_tensors
 from ..model.manifest import Manifest
 from .accelerator import describe_hardware
 from .checkpoints import TrainingState, lora_tensors
@@ -95,8 +93,7 @@ class AdapterWriter:
         config.inference_mode = True
         config.save_pretrained(str(folder))
         config.inference_mode = False
-        save_file(weights, folder / LORA_WEIGHTS, metadata={"format": "pt"})
-        shutil.copymode(folder / LORA_CONFIG, folder / LORA_WEIGHTS)  # safetensors writes files that only their owner can read
+        write_tensors(folder, weights)
         no_vectors = torch.zeros(0, setup.index.sentence_vectors.shape[1])
         adapter = LanguageAdapter(self._manifest(state), setup.index, no_vectors, self._training_hashes(), folder)
         adapter.save_index(folder)

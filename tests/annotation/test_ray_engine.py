@@ -86,19 +86,19 @@ def test_json_lines_are_those_of_the_local_engine(tiny_adapter: Callable[[str], 
 
 def test_no_record_is_lost_if_a_worker_is_killed(cluster: None, workers: Path, tmp_path: Path) -> None:
     whole, source, target = tmp_path / "whole.parquet", tmp_path / "in.parquet", tmp_path / "out.parquet"
-    columns = {"id": pa.array(range(1500), pa.int16()), "when": pa.array(range(1500), pa.timestamp("ms"))}
-    table = pa.table({**columns, "tokens": [["In", "Bonn", str(n)] for n in range(1500)], "none": [None] * 1500})
+    columns = {"id": pa.array(range(600), pa.int16()), "when": pa.array(range(600), pa.timestamp("ms"))}
+    table = pa.table({**columns, "tokens": [["In", "Bonn", str(n)] for n in range(600)], "none": [None] * 600})
     pq.write_table(table, whole)
     source.mkdir()
-    pq.write_table(table[:700], source / "a.parquet")
-    pq.write_table(table[700:], source / "b.parquet")
+    pq.write_table(table[:280], source / "a.parquet")
+    pq.write_table(table[280:], source / "b.parquet")
     (tmp_path / "out.parquet.unfinished").mkdir()
     (tmp_path / "out.parquet.unfinished" / "part-000009.parquet").write_bytes(b"left by a run that was killed")
     killer = Thread(target=_kill_the_first, args=(workers,), daemon=True)
     killer.start()
     load = partial(SlowModel, str(workers))
     done = annotate_on_ray(load, str(source), f"file://{target}", workers=(2, 2), gpus=0.5, batch_size=2)
-    assert done == AnnotationSummary(records=1500, resumed=0, without_text=0)
+    assert done == AnnotationSummary(records=600, resumed=0, without_text=0)
     assert not killer.is_alive()
     assert [json.loads(path.read_text()) for path in workers.iterdir()] == [{"threads": 1, "gpu": "0"}] * 3
     annotate(CapitalsModel(), str(whole), str(tmp_path / "local.parquet"), batch_size=2)

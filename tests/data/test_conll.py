@@ -11,8 +11,8 @@ from modeling_retrieveall.data.labelled_data import LabelledData
 from modeling_retrieveall.data.loading import has_split, load_examples
 from modeling_retrieveall.data.reader_types import ColumnNames, DatasetError
 from modeling_retrieveall.data.tags import canonical_tags, detect_scheme, spans_from_tags
-from modeling_retrieveall.model.entities import Span, tags_from_spans
-from tests.strategies import spans_within
+from modeling_retrieveall.model.entities import Span
+from tests.strategies import spans_within, tags_in_scheme
 
 LOC, ORG, PER = "LOC", "ORG", "PER"
 
@@ -193,7 +193,7 @@ SPELLINGS = {
 @given(st.integers(1, 12).flatmap(lambda n: st.tuples(st.just(n), spans_within(n))), st.sampled_from(sorted(SPELLINGS)))
 def test_spans_are_recovered_from_every_spelling_of_tags(labelled: tuple[int, list[Span]], spelling: str) -> None:
     length, spans = labelled
-    plain = tags_from_spans(spans, length, "BILOU" if spelling == "BMES" else "BIO")
+    plain = tags_in_scheme(spans, length, "BILOU" if spelling == "BMES" else "BIO")
     tags = [tag if tag == "O" else SPELLINGS[spelling](*tag.split("-")) for tag in plain]
     canonical = canonical_tags(tags)
     read = [canonical[tag] for tag in tags]

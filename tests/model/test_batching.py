@@ -119,7 +119,7 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
     model.config.decoding = "generation"
     texts = ["Angela Merkel besuchte Nairobi.", "Bonn", "Der Rhein fließt durch Köln.", "Graz"]
     before = model.extract(texts, language="de")
-    decode, sizes = model._extractor.backend.decoder.decode, []
+    decode, sizes = model.extractor.backend.decoder.decode, []
 
     def short_of_memory(prompts, grammars, mixtures):  # type: ignore[no-untyped-def]
         sizes.append(len(prompts))
@@ -128,7 +128,7 @@ def test_a_model_that_runs_out_of_memory_gives_the_same_entities_in_smaller_batc
                 raise RuntimeError(OUT_OF_MEMORY)
         return decode(prompts, grammars, mixtures)
 
-    monkeypatch.setattr(model._extractor.backend.decoder, "decode", short_of_memory)
+    monkeypatch.setattr(model.extractor.backend.decoder, "decode", short_of_memory)
     places = [[(e.start, e.end, e.label) for e in row.entities] for row in model.extract(texts, language="de")]
     assert places == [[(e.start, e.end, e.label) for e in row.entities] for row in before]
     assert sizes[0] == 4 and sizes[-1] == 1

@@ -83,6 +83,7 @@ def run(python: Path, code: str, hub: LocalHub, home: Path, **variables: str) ->
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("embedded_base")
 def test_three_lines_extract_entities_with_only_the_declared_dependencies(
     hub: LocalHub, clean_python: Path, tmp_path: Path

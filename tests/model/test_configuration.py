@@ -129,7 +129,7 @@ def test_the_remaining_fields_take_effect(
         model.extract(TEXTS)
     sizes: list[int] = []
     model.config.decoding = "generation"
-    decoder = model._extractor.backend.decoder
+    decoder = model.extractor.backend.decoder
     decode = decoder.decode
 
     def counted(prompts: Any, *rest: Any) -> Any:

@@ -262,7 +262,7 @@ def test_a_sentence_without_an_adapter_does_not_reach_the_llm(
     tiny_adapter: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"), when_unknown="empty")
-    monkeypatch.setattr(model._extractor.backend.decoder, "decode", None)
+    monkeypatch.setattr(model.extractor.backend.decoder, "decode", None)
     assert model.extract("我住在北京。").entities == []
 
 
@@ -270,7 +270,7 @@ def test_a_short_call_does_not_wait_until_a_long_call_ends(model: RetrieveAllMod
     monkeypatch.setattr(extractor, "_WINDOWS_AT_A_TIME", 5)
     order: list[str] = []
     begun = threading.Event()
-    decode = model._extractor._decode
+    decode = model.extractor._decode
 
     def slow(*arguments: Any) -> Any:
         decoded = decode(*arguments)
@@ -278,7 +278,7 @@ def test_a_short_call_does_not_wait_until_a_long_call_ends(model: RetrieveAllMod
         time.sleep(0.01)
         return decoded
 
-    monkeypatch.setattr(model._extractor, "_decode", slow)
+    monkeypatch.setattr(model.extractor, "_decode", slow)
     long = threading.Thread(target=lambda: (model.extract("Bonn. " * 500, language="de", batch_size=1), order.append("long")))
     long.start()
     begun.wait()

@@ -121,6 +121,6 @@ def test_memory_does_not_grow_over_twenty_thousand_texts(model: RetrieveAllModel
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_the_grammar_accepts_the_answer_of_every_window(model: RetrieveAllModel, text: str) -> None:
     result = model.extract(text, details=True)
-    sentences = [window.sentence for window in model._extractor._reader.windows(0, text, model.router.languages)]
+    sentences = [window.sentence for window in model.extractor._reader.windows(0, text, model.router.languages)]
     for sentence, answer in zip(sentences, [served.details.answer_ids for served in result.sentences], strict=True):
         assert AnswerGrammar(model.answers, sentence, model.adapters["de"].manifest.entity_types).accepts(answer)

@@ -276,20 +276,17 @@ SENTENCE = "Prof. Dr. Jensen wohnt seit dem 3. Mai in Aarhus. "
 PATHOLOGICAL = (".", ". ", ". - ", "a. ", "1. ", "(. ", '" ." ', "! a", "\n", "\t.", "ab\n", "> ", "a\u0301", "。", "Name: x\n")
 
 
+def seconds(text: str, language: str) -> float:
+    """The processor time of splitting a text. Other processes can slow it down, so the tests below try three times."""
+    start = time.process_time()
+    sentence_bounds(text, [language])
+    return time.process_time() - start
+
+
 @pytest.mark.parametrize("piece", PATHOLOGICAL)
 def test_time_is_linear_in_the_text(piece: str) -> None:
-    def seconds(repeats: int) -> float:
-        start = time.process_time()
-        sentence_bounds(piece * repeats, ["de"])
-        return time.process_time() - start
-
-    assert seconds(60_000) < 45 * max(seconds(3_000), 0.005)
+    assert any(seconds(piece * 60_000, "de") < 45 * max(seconds(piece * 3_000, "de"), 0.005) for _ in range(3))
 
 
 def test_danish_is_split_as_fast_as_german() -> None:
-    def seconds(language: str) -> float:
-        start = time.process_time()
-        sentence_bounds(SENTENCE * 1000, [language])
-        return time.process_time() - start
-
-    assert min(seconds("da") for _ in range(3)) < 2 * max(seconds("de") for _ in range(3))
+    assert any(seconds(SENTENCE * 1000, "da") < 2 * seconds(SENTENCE * 1000, "de") for _ in range(3))

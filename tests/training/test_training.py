@@ -377,7 +377,7 @@ def _apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> floa
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.parametrize("quantization", [None, "int8"])
+@pytest.mark.parametrize("quantization", [pytest.param(None, marks=pytest.mark.slow), "int8"])
 def test_compilation_does_not_change_the_result(
     arguments: AdapterTrainingArguments, tmp_path: Path, quantization: str | None
 ) -> None:
