@@ -1,4 +1,4 @@
-"""The HTTP server over real HTTP, with a tiny base LLM."""
+"""The HTTP server over real HTTP, with a tiny base LLM and with the embedded one."""
 
 import json
 import logging
@@ -34,11 +34,14 @@ from modeling_retrieveall import (
     ServerError,
     UnknownLanguageError,
 )
+from modeling_retrieveall.model.model_source import SHIPPED
 from modeling_retrieveall.serving.http_server import create_app
 from modeling_retrieveall.serving.server_limits import ServerLimits
+from tests.conftest import ROOT
 from tests.random_adapters import write_random_adapters
 from tests.strategies import texts as any_texts
 
+DEMO = (ROOT / "examples" / "demo.txt").read_text(encoding="utf-8").splitlines()
 TEXTS = ["Angela Merkel besuchte Nairobi.", "Wangari Maathai spoke in New York.", "Bonn, Graz und Wien", ""]
 
 
@@ -273,9 +276,27 @@ def test_the_status_of_an_error_says_who_has_to_act_and_is_counted(error: Except
 
 
 def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Path) -> None:
+    _stopped_in_the_middle_of_load(str(folder), TEXTS * 20)
+
+
+def test_sigterm_with_the_embedded_llm(embedded_base: str) -> None:
+    _stopped_in_the_middle_of_load(SHIPPED, DEMO[:4])
+
+
+def test_64_clients_with_the_embedded_llm_get_the_results_of_the_model(embedded_base: str) -> None:
+    model = RetrieveAllModel.from_pretrained(SHIPPED)
+    expected = spans(model.extract(DEMO))
+    with served(model) as client, ThreadPoolExecutor(64) as pool:
+        client.timeout = httpx.Timeout(300)
+        answers = list(pool.map(lambda i: client.post("/extract", json={"text": DEMO[i % len(DEMO)]}).json(), range(64)))
+    assert [spans(answer["results"]) for answer in answers] == [[expected[i % len(DEMO)]] for i in range(64)]
+
+
+def _stopped_in_the_middle_of_load(model: str, texts: list[str]) -> None:
+    """Stops a server while 16 clients wait for answers; each of them gets a whole answer or no connection."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "modeling_retrieveall.cli", "serve", "--model", str(folder), "--port", str(port)]
+    command = [sys.executable, "-m", "modeling_retrieveall.cli", "serve", "--model", model, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         url = f"http://127.0.0.1:{port}"
@@ -289,8 +310,8 @@ def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Pa
 
         def ask(number: int) -> None:
             try:
-                with httpx.Client(timeout=30) as client:
-                    answered.append(client.post(f"{url}/extract", json={"texts": TEXTS * 20}).status_code)
+                with httpx.Client(timeout=120) as client:
+                    answered.append(client.post(f"{url}/extract", json={"texts": texts}).status_code)
             except httpx.ConnectError:
                 answered.append(0)  # the server had stopped accepting connections
 
@@ -302,6 +323,6 @@ def test_sigterm_ends_the_server_after_accepted_requests_are_answered(folder: Pa
             for task in tasks:
                 task.result()  # raises if an accepted request got no response
         assert set(answered) <= {200, 0} and 200 in answered
-        process.wait(timeout=60)
+        process.wait(timeout=120)
     finally:
         process.kill()
