@@ -64,6 +64,7 @@ class Systems:
         """
         yield JOINT, lambda language: self._tagged(self._joint(self.mixture), MULTILINGUAL, language)
         yield BALANCED, lambda language: self._tagged(self._joint(self._balanced), MULTILINGUAL, language)
+        yield f"{BALANCED}, trained twice", lambda language: self._tagged(self._trained_twice(), MULTILINGUAL, language)
         yield f"{BALANCED}, with examples", self._with_examples
         yield OURS, lambda language: self._tagged(self._own(language), language, language)
         if routed:
@@ -81,9 +82,13 @@ class Systems:
     def _test(self, language: str) -> list[Example]:
         return unseen_test_sentences(self.mixture.data, language, self.limit)
 
-    def _joint(self, mixture: Mixture) -> Path:
+    def _joint(self, mixture: Mixture, stage: str = "joint", start: str = "none") -> Path:
         files = [mixture.mixed_file(language) for language in mixture.languages]
-        return self._trained(files, MULTILINGUAL, mixture.runs / "joint" / mixture.name, "none")
+        return self._trained(files, MULTILINGUAL, mixture.runs / stage / mixture.name, start)
+
+    def _trained_twice(self) -> Path:
+        """The balanced joint LoRA after further training on the same sentences, as the adapters of RetrieveAll have had it."""
+        return self._joint(self._balanced, "joint-twice", str(self._joint(self._balanced)))
 
     def _own(self, language: str, start: str = "") -> Path:
         mixture = self.mixture if start else self._balanced
