@@ -1,4 +1,4 @@
-"""How well the scores of entities are calibrated on human-labelled text, as they are and fitted to validation sentences.
+"""How well the scores of entities are calibrated on human-labelled text, with the calibration of the adapters and without.
 
 python -m benchmarks.calibration --data ../shared/data --json benchmarks/results/calibration.json
 """
@@ -16,20 +16,19 @@ from benchmarks.report import Metric, publish, read_rows, write_json
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import sample_examples
 from modeling_retrieveall.data.loading import load_examples
-from modeling_retrieveall.evaluation.calibration import calibrate_scores, expected_calibration_error, reliability, scored_entities
+from modeling_retrieveall.evaluation.calibration import expected_calibration_error, reliability, scored_entities
 from modeling_retrieveall.evaluation.span_f1 import unseen
-from modeling_retrieveall.model.errors import InputError
+from modeling_retrieveall.model.score_calibration import ScoreCalibration
 
 CORPORA = "germeval2014/de,uner/da_ddt,uner/hr_set,uner/pt_bosque,norne/nb,factrueval/ru,multiner/ta,uner/zh_gsd"
 Row = dict[str, Any]
 
 
-@benchmark(corpora="panx/de", validation=40, limit=40)
+@benchmark(corpora="panx/de", limit=40)
 def main(
     data: Data,
     model: Model = "shipped",
     corpora: Annotated[str, typer.Option(help="Corpora, separated by commas.")] = CORPORA,
-    validation: Annotated[int, typer.Option(help="Number of validation sentences that the scores are fitted to.")] = 400,
     limit: Limit = 1000,
     dtype: Dtype = "float32",
     quantization: Quantization = None,
@@ -39,7 +38,7 @@ def main(
     for corpus in corpora.split(","):
         if corpus not in {row["corpus"] for row in rows}:
             loaded = RetrieveAllModel.from_pretrained(model, dtype=getattr(torch, dtype), quantization=quantization)
-            rows.append(_row(loaded, data, corpus, validation, limit))
+            rows.append(_row(loaded, data, corpus, limit))
             print(rows[-1], flush=True)
             write_json([], rows, json_file)
     write_json(metrics(rows), rows, json_file)
@@ -47,26 +46,22 @@ def main(
     plot(rows, json_file.with_suffix(".png"))
 
 
-def _row(model: RetrieveAllModel, data: Path, corpus: str, validation: int, limit: int) -> Row:
+def _row(model: RetrieveAllModel, data: Path, corpus: str, limit: int) -> Row:
     language = adapter_of(model, corpus)
-    test, held_out = (
-        sample_examples(unseen(model, load_examples(str(data / corpus), split).examples), number, 0)
-        for split, number in (("test", limit), ("validation", validation))
-    )
-    scores, correct = scored_entities(model, test, language)
-    row: Row = {"corpus": corpus, "language": language, "entities": len(scores), "correct, %": _percent(correct)}
-    row["error, %"] = expected_calibration_error(scores, correct)
-    try:
-        calibrate_scores(model, held_out, language)
-        row["error of fitted scores, %"] = expected_calibration_error(*scored_entities(model, test, language))
-    except InputError:  # too few entities in the validation sentences
-        row["error of fitted scores, %"] = None
+    test = sample_examples(unseen(model, load_examples(str(data / corpus), "test").examples), limit, 0)
+    plain, correct = scored_entities(model, test, language, calibrated=False)
+    stored = model.registry.adapter(language).manifest.score_calibration
+    scores = list(map(ScoreCalibration(*stored.get(model.extractor.decoding_of(language), ())), plain))
     curve = [(round(100 * score, 2), round(100 * share, 2)) for score, share, _ in reliability(scores, correct)]
-    return {**row, "curve": curve}
-
-
-def _percent(values: list[bool]) -> float:
-    return round(100 * sum(values) / max(len(values), 1), 2)
+    return {
+        "corpus": corpus,
+        "language": language,
+        "entities": len(scores),
+        "correct, %": round(100 * sum(correct) / max(len(correct), 1), 2),
+        "error, %": expected_calibration_error(scores, correct),
+        "error without calibration, %": expected_calibration_error(plain, correct),
+        "curve": curve,
+    }
 
 
 def _without_curve(row: Row) -> Row:
@@ -74,10 +69,12 @@ def _without_curve(row: Row) -> Row:
 
 
 def metrics(rows: list[Row]) -> list[Metric]:
-    """The highest error of the scores as they are, and of fitted ones."""
-    fitted = [row["error of fitted scores, %"] for row in rows if row["error of fitted scores, %"] is not None]
-    result = [Metric("highest expected calibration error", max(row["error, %"] for row in rows), "%", 5.0, at_most=True)]
-    return result + ([Metric("highest expected calibration error of fitted scores", max(fitted), "%")] if fitted else [])
+    """The highest error with the calibration of the adapters and without."""
+    with_calibration, without = (max(row[f"error{suffix}, %"] for row in rows) for suffix in ("", " without calibration"))
+    return [
+        Metric("highest expected calibration error", with_calibration, "%", 5.0, at_most=True),
+        Metric("highest expected calibration error without calibration", without, "%"),
+    ]
 
 
 def plot(rows: list[Row], file: Path) -> None:

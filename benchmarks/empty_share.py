@@ -69,14 +69,14 @@ def main(
                 )
                 for corpus in dict.fromkeys((running_text, trained_on)):
                     if not any((key | {"tested on": corpus}).items() <= row.items() for row in rows):
-                        rows.append(key | {"tested on": corpus} | _scores(arguments, data, trained_on, corpus, limit))
+                        rows.append(key | {"tested on": corpus} | _scores(arguments, data, corpus, limit))
                         print(rows[-1], flush=True)
                         write_json([], rows, json_file)
     write_json(metrics(rows), rows, json_file)
     publish("Adapters trained on lines that contain a name", metrics(rows), rows, None)
 
 
-def _scores(arguments: AdapterTrainingArguments, data: Path, trained_on: str, corpus: str, limit: int) -> Row:
+def _scores(arguments: AdapterTrainingArguments, data: Path, corpus: str, limit: int) -> Row:
     """Trains the adapter unless it exists, and measures it on sentences of a corpus that it was not trained on."""
     folder = Path(arguments.output_dir)
     if not folder.is_dir():

@@ -28,6 +28,7 @@ from benchmarks.study.scores import span_scores
 from modeling_retrieveall import RetrieveAllModel
 from modeling_retrieveall.data.labelled_data import exclude_by_key, sample_examples
 from modeling_retrieveall.data.loading import load_examples
+from modeling_retrieveall.evaluation.calibration import expected_calibration_error
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.configuration_retrieveall import RetrieveAllConfig, RouterKind
 from modeling_retrieveall.model.entities import Example, tags_from_entities
@@ -156,7 +157,7 @@ def _accuracy(name: str, asked: EvaluationSet, router: Router) -> Row:
     return {
         "router": name,
         **_shares(asked, right),
-        "calibration error": round(_calibration_error(confidence, torch.tensor(right)), 3),
+        "calibration error": round(expected_calibration_error(confidence.tolist(), right) / 100, 3),
         "taken for unknown": _unknown(routes),
         "temperature": fitted.routing_temperature if fitted else "",
         "distance": fitted.max_distance if fitted else "",
@@ -166,17 +167,6 @@ def _accuracy(name: str, asked: EvaluationSet, router: Router) -> Row:
 def _shares(asked: EvaluationSet, right: Sequence[bool], counted: set[int] | None = None) -> Row:
     parts = {name: [i for i in part if counted is None or i in counted] for name, part in asked.parts().items()}
     return {name: round(100 * sum(right[i] for i in part) / len(part), 1) for name, part in parts.items() if part}
-
-
-def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 10) -> float:
-    """Expected calibration error: the mean gap between confidence and accuracy over bins of confidence."""
-    bin_of = (confidence * bins).long().clamp(max=bins - 1)
-    error = 0.0
-    for number in range(bins):
-        inside = bin_of == number
-        if inside.any():
-            error += float((right[inside].double().mean() - confidence[inside].mean()).abs() * inside.sum())
-    return error / len(confidence)
 
 
 def _documents(name: str, asked: EvaluationSet, router: Router, count: int) -> Row:

@@ -56,7 +56,7 @@ class Draw:
 
 @cache
 def draw(data: Path, language: str, size: int, seed: int, limit: int) -> Draw:
-    """Draws a language's sentences as ``retrieveall train --max_train_samples SIZE --seed SEED`` does.
+    """Draws a language's sentences as ``retrieveall train --max-train-samples SIZE --seed SEED`` does.
 
     Args:
         data: Folder of all datasets.

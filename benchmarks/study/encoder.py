@@ -36,7 +36,6 @@ from modeling_retrieveall.model.atomic import creating
 from modeling_retrieveall.model.base_llm import native_dtype
 from modeling_retrieveall.model.entities import Example
 
-_BLOCK = 32
 _SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 _MAX_EPOCHS = 20
 _IGNORED = -100  # what the loss of Transformers does not count

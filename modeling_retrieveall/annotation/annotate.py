@@ -72,8 +72,8 @@ def annotate(
         batch_size: Number of sentences decoded together.
         overwrite: Whether to replace an existing target.
         order: ``"source"``, or ``"uncertain"``: the records with the least certain entities come first. These are the records
-            with a score near 0.5, also of spans that were nearly an entity. Each record gets the column ``uncertainty``. Needs a
-            target in JSON lines and the memory for all records.
+            in which the score of an entity, or of a span that was nearly extracted, is near 0.5. Each record gets the column
+            ``uncertainty``. Needs a target in JSON lines and the memory for all records.
         **settings: ``language``, ``prior``, ``labels``, ``threshold`` and ``consistent_labels``: see
             :meth:`RetrieveAllModel.extract`.
 

@@ -5,11 +5,11 @@
 """
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
+from .. import __version__
 from ..model.base_llm import quantization_of
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.language_adapter import INDEX_FILES, WEIGHT_FILES, LanguageAdapter
@@ -31,11 +31,7 @@ def model_fingerprint(model: Any) -> dict[str, Any]:
     """
     if (known := getattr(model, "fingerprint", None)) is not None:
         return dict(known)
-    try:
-        package = version("retrieveall")
-    except PackageNotFoundError:  # imported from a folder without being installed
-        package = "unknown"
-    parts = {"package version": package, "prompt version": PROMPT_VERSION, "languages": dict(model.languages)}
+    parts = {"package version": __version__, "prompt version": PROMPT_VERSION, "languages": dict(model.languages)}
     if not isinstance(getattr(model, "config", None), RetrieveAllConfig):
         return parts
     fields = sorted(RetrieveAllConfig.changeable() - _WITHOUT_EFFECT)

@@ -70,13 +70,12 @@ def write_changed(adapter: "LanguageAdapter", output: Path | None) -> Path:
 
     The card is written again, unless it was edited by hand.
     """
-    from ..hub.cards import is_generated, write_card
-    from ..model.language_adapter import CARD, LanguageAdapter
+    from ..hub.cards import edited_card, write_card
+    from ..model.language_adapter import LanguageAdapter
 
     target = (output or adapter.path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     adapter.copy_to(target.parent, target.name)
-    card = target / CARD
-    if not card.is_file() or is_generated(card.read_text(encoding="utf-8")):
+    if not edited_card(target):
         write_card(LanguageAdapter.load(target))
     return target

@@ -1,4 +1,4 @@
-"""``retrieveall evaluate``: strict span F1 on a labelled dataset."""
+"""``retrieveall evaluate``: strict typed span F1 on a labelled dataset."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def evaluate(
     quantization: Quantization = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")] = None,
 ) -> None:
-    """Measure strict span F1 on a labelled dataset, and how often an entity is found in a sentence that has none.
+    """Measure strict typed span F1 on a labelled dataset, and how often an entity is found in a sentence that has none.
 
     Example: `retrieveall evaluate --dataset unimelb-nlp/wikiann:de --language de --limit 500 --json de.json`
     """

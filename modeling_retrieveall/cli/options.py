@@ -28,8 +28,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ... auto is 
 Quantization = Annotated[
     str | None,
     typer.Option(
-        "--quantization",
-        "--quantize",
         help="Load the base LLM in `4bit` (NF4) or `8bit` with bitsandbytes, or in `int8` on a CPU. int8 is faster on CPUs with "
         "AVX-512 VNNI or AVX2, and saves memory on all.",
     ),
@@ -56,9 +54,11 @@ TokensColumn = Annotated[
 ]
 TagsColumn = Annotated[
     str | None,
-    typer.Option(help="Column of the tags or entities: its name, or its number in a CoNLL file. By default it is detected."),
+    typer.Option(
+        help="Column of the tags or labelled mentions: its name, or its number in a CoNLL file. By default it is detected."
+    ),
 ]
-TagNames = Annotated[str | None, typer.Option(help="Names of the numeric tags 0, 1, ..., as in `O,B-PER,I-PER`.")]
+TagNames = Annotated[str | None, typer.Option(help="Names of the tags 0, 1, ..., such as `O,B-PER,I-PER`.")]
 Private = Annotated[
     bool | None,
     typer.Option(

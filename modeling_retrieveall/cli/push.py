@@ -14,14 +14,20 @@ def push(
     source: Annotated[str, typer.Argument(help="Folder of an adapter or of a model, slug of a collection, or `shipped`.")],
     repository: Annotated[str, typer.Argument(help="Repository to push to, `owner/name`; created if missing.")],
     collection: Annotated[
-        str | None, typer.Option(help="Add the adapter to this collection: its slug, or `owner/Title` to create one.")
+        str | None,
+        typer.Option(
+            help="For an adapter: the collection to add it to. For a model: the collection from which it loads further "
+            "languages. A slug, or `owner/Title` to create one."
+        ),
     ] = None,
-    model_repo: Annotated[str | None, typer.Option(help="Model repository that the example in the card uses.")] = None,
+    model_repo: Annotated[
+        str | None, typer.Option(help="Model repository that the example in the card of an adapter uses.")
+    ] = None,
     private: Private = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of changing the branch.")] = False,
     message: Annotated[str | None, typer.Option(help="Title of the commit.")] = None,
 ) -> None:
-    """Push an adapter, or a model's configuration, code and pinned revisions, to the Hub in one commit.
+    """Push an adapter, or a model with its configuration, code and adapters, to the Hub in one commit.
 
     Example: `retrieveall push runs/sw someone/retrieveall-sw --collection "someone/African languages"`
     """

@@ -17,7 +17,6 @@ from .tags import TagError, canonical_tags, detect_scheme, is_bare, is_outside, 
 
 _NUMBER = re.compile(r"\d+([-.:]\d+)?")
 _WORD_NAMES = {"word", "words", "token", "tokens", "form", "#word", "#token", "#form"}
-_TAG_NAMES = {"ner", "ner_tag", "ner_tags", "tag", "tags", "label", "labels"}
 # CoNLL-2000 and CoNLL-2003 have a column of phrases, which are tagged like entities.
 _CHUNK_TYPES = set(["NP", "VP", "PP", "ADVP", "ADJP", "SBAR", "PRT", "INTJ", "CONJP", "LST", "UCP", "NC", "VC", "PC"])
 _MIN_TAG_SHARE = 0.5
@@ -83,7 +82,7 @@ def find_columns(table: Table, asked: ColumnNames, notes: Notes) -> tuple[Column
     columns, index = _columns(table)
     words = _find_words(table, asked, columns, index)
     others = [column for column in columns if column is not words and column is not index]
-    choices = others + [key for column in others for key in _keys(table, column)]
+    choices = others + [key for column in others for key in _keys(column)]
     if asked.tags_column:
         return words, _column_named(table, [*columns, *choices[len(others) :]], asked.tags_column, "tags")
     if not others:
@@ -191,7 +190,7 @@ def _first_values(column: Column) -> str:
 # Tags
 
 
-def _keys(table: Table, column: Column) -> list[Column]:
+def _keys(column: Column) -> list[Column]:
     """The keys of a column such as MISC of CoNLL-U whose values are tags. A missing key is read as ``O``."""
     if not any("=" in cell for cell in column.values) or not all(cell == "_" or "=" in cell for cell in column.values):
         return []

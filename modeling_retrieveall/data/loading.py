@@ -27,13 +27,16 @@ def load_examples(dataset: str, split: str, columns: ColumnNames | None = None) 
         dataset: One of
 
             - a Hub id: ``name``, ``name:configuration`` or ``name:configuration@revision``;
-            - a directory with one file, or several numbered files, for each split;
+            - a folder with one file, or several numbered files, for each split;
             - a single file, which is then used for every split.
 
             Files may be CoNLL and similar column files; JSON of doccano, Label Studio, Prodigy, spaCy, Hugging Face or
             ``retrieveall annotate``; parquet; or spaCy's DocBin.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         columns: The columns of words and labels, for data in which they cannot be found.
+
+    Returns:
+        The labelled sentences, and notes on what was changed or left out.
 
     Raises:
         DatasetError: There is no such dataset or split, words or labels are missing, it is not clear which columns hold them, or
@@ -53,7 +56,7 @@ def load_examples(dataset: str, split: str, columns: ColumnNames | None = None) 
         present = sorted(file.name for file in path.iterdir())
         raise DatasetError(
             f"{path} has no {split} split: no file such as {split}.parquet or {split}.conll, only {present or 'nothing'}. "
-            "Give a directory that has one, or a single file."
+            "Give a folder that has one, or a single file."
         )
     try:
         raw_examples, tag_names = _read(files, columns, notes)
@@ -90,7 +93,9 @@ def _read_json_file(file: Path, columns: ColumnNames, notes: Notes) -> list[Sour
 
 
 def has_split(dataset: str, split: str) -> bool:
-    """Whether a dataset has a split of this name. A single file has only a ``"train"`` split.
+    """Whether a dataset has a split of its own with this name.
+
+    A single file counts as the ``"train"`` split only, although :func:`load_examples` reads it for every split.
 
     Raises:
         DatasetError: There is no such dataset, or the Hub cannot be reached.

@@ -40,7 +40,7 @@ class CalibrationReport:
 def calibrate_scores(model: RetrieveAllModel, examples: Sequence[Example], language: str) -> CalibrationReport:
     """Fits the scores of a language to labelled sentences; :meth:`RetrieveAllModel.save_pretrained` stores the calibration.
 
-    The router has a calibration of its own: :meth:`RetrieveAllModel.calibrate`.
+    The router has a calibration of its own: :meth:`RetrieveAllModel.calibrate_router`.
 
     Args:
         model: The model.

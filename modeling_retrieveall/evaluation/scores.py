@@ -105,8 +105,9 @@ def _scores(counts: Iterable[SpanCounts]) -> SpanScores:
     precision = correct / predicted if predicted else 0.0
     recall = correct / labelled if labelled else 0.0
     f1 = 2 * precision * recall / (precision + recall) if correct else 0.0
-    return SpanScores(_percent(f1), _percent(precision), _percent(recall), labelled)
+    return SpanScores(percent(f1), percent(precision), percent(recall), labelled)
 
 
-def _percent(share: float) -> float:
-    return round(100 * share, 2)
+def percent(share: float) -> float:
+    """A share in percent, with two decimals."""
+    return round(100 * float(share), 2)

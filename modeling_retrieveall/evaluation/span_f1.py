@@ -19,7 +19,7 @@ from ..model.entities import Example, tags_from_entities, tags_from_spans
 from ..model.language_adapter import entity_types, sentence_hash
 from ..model.manifest import matching_code
 from ..model.modeling_retrieveall import RetrieveAllModel
-from .scores import SpanScores, strict_span_f1
+from .scores import SpanScores, percent, strict_span_f1
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def evaluate(
 
     Raises:
         DatasetError: The data cannot be read, or no sentence is left to evaluate on.
-        ValueError: The model has no adapter for ``language``, which ``oracle_routing`` requires.
+        InputError: The model has no adapter for ``language``, which ``oracle_routing`` requires.
     """
     data = load_examples(dataset, split, columns)
     examples = split_long_examples(data.examples, language, dataset)
@@ -201,16 +201,12 @@ class Predictions:
             precision=scores.precision,
             recall=scores.recall,
             per_type={label: _type_scores(row) for label, row in scores.per_type.items()},
-            false_entity_rate=_percent(sum(false_entities) / len(false_entities)) if false_entities else None,
+            false_entity_rate=percent(sum(false_entities) / len(false_entities)) if false_entities else None,
             n_without_entities=len(false_entities),
             n_test=len(self.labelled),
-            routing_accuracy=None if routed is None else _percent(sum(routed) / len(routed)),
+            routing_accuracy=None if routed is None else percent(sum(routed) / len(routed)),
             sentences_per_second=round(len(self.labelled) / self.seconds, 2),
         )
-
-
-def _percent(share: float) -> float:
-    return round(100 * float(share), 2)
 
 
 def _type_scores(scores: SpanScores) -> dict[str, float]:

@@ -10,10 +10,11 @@ A manifest can come from an untrusted source, so all its values are escaped and 
 import html
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ..data.hub_and_parquet import parse_hub_name
 from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..model.hub_files import is_commit, is_hub_id
 from ..model.manifest import Manifest
@@ -47,7 +48,6 @@ def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCa
         tags=["retrieveall", "named-entity-recognition", "lora", *(["multilingual"] if len(manifests) > 1 else [])],
         datasets=sorted({data.hub_id for manifest in manifests for data in datasets_of(manifest) if data.hub_id}) or None,
         metrics=list(_METRICS) if results else None,
-        co2_eq_emissions=_emissions(manifests),
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -64,8 +64,8 @@ class Dataset(NamedTuple):
     def parse(cls, name: object) -> "Dataset":
         """Parses the name in a manifest."""
         line = one_line(name)
-        hub_id, _, config = line.partition(":")
-        return cls(line, hub_id, config or None) if is_hub_id(hub_id) else cls(line.removeprefix("./"), None, None)
+        found = parse_hub_name(line)
+        return cls(line, found.name, found.configuration) if found else cls(line.removeprefix("./"), None, None)
 
     def link(self) -> str:
         """A Markdown link to the data set, or its name if it is not on the Hub."""
@@ -144,16 +144,6 @@ def datasets_of(manifest: Manifest) -> list[Dataset]:
     """The training data sets of an adapter."""
     names = manifest.training.get("datasets")
     return [Dataset.parse(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
-def _emissions(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """The CO2 emissions in grams, as the Hub expects them; ``None`` unless they were measured for every adapter."""
-    measured = [number(manifest.training.get("co2_kg")) for manifest in manifests]
-    kilograms = [value for value in measured if value is not None]
-    if len(kilograms) < len(measured):
-        return None
-    hardware = sorted({one_line(manifest.training.get("hardware", "unknown")) for manifest in manifests})
-    return {"emissions": 1000 * sum(kilograms), "training_type": "fine-tuning", "hardware_used": "; ".join(hardware)}
 
 
 def number(value: object) -> float | None:

@@ -22,12 +22,10 @@ from ..model.entities import Example
 from ..model.errors import InputError
 from ..model.hub_files import is_commit, is_hub_id
 from ..model.language_adapter import CARD, PLOT, LanguageAdapter
+from ..model.lora_files import VLLM_RANKS
 from ..model.manifest import MULTILINGUAL, Manifest
-from ..model.untrusted_files import is_folder_reference
+from ..model.untrusted_files import LIMITS, check_files, is_folder_reference
 from .card_metadata import base_on_hub, card_data, datasets_of, markdown, measurements, number
-
-VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM accepts as ``--max-lora-rank``."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _FOLDER = "path/to/this/folder"
@@ -56,30 +54,14 @@ _SETTINGS = {
     "loss": "Mean loss of the last epoch",
     "hardware": "Hardware",
     "seconds": "Training time, in seconds",
-    "energy_kwh": "Energy, in kWh",
-    "co2_kg": "CO2 equivalent, in kg",
 }
 _NEUTRAL_SENTENCE = "Wangari Maathai was born in Nyeri."
 
 
-def write_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> Path:
-    """Writes the card to ``README.md`` in the adapter's folder.
-
-    Args:
-        adapter: The adapter.
-        repo_id: See :func:`adapter_card`.
-        model_repo: See :func:`adapter_card`.
-
-    Returns:
-        The path of the card.
-
-    Raises:
-        ImportError: Jinja2, which renders the template, is not installed.
-    """
-    path = adapter.path / CARD
-    with replacing(path) as file:
-        adapter_card(adapter, repo_id, model_repo).save(file)
-    return path
+def write_card(adapter: LanguageAdapter) -> None:
+    """Writes the card to ``README.md`` in the adapter's folder."""
+    with replacing(adapter.path / CARD) as file:
+        adapter_card(adapter).save(file)
 
 
 def adapter_card(
@@ -92,9 +74,6 @@ def adapter_card(
         repo_id: The adapter's repository, ``"owner/name"``; without one the code of the card loads the adapter from a folder.
         model_repo: The repository of a model, for the code that adds the adapter to a model.
         commit: The commit of ``model_repo`` to pin in that code.
-
-    Raises:
-        ImportError: Jinja2, which renders the template, is not installed.
     """
     manifest, examples = adapter.manifest, adapter.index.examples
     training, language = manifest.training, manifest.language
@@ -149,7 +128,6 @@ def model_card(
 
     Raises:
         InputError: A source is malformed.
-        ImportError: Jinja2, which renders the template, is not installed.
     """
     languages = [language for language in sorted(manifests) if language != MULTILINGUAL] or [MULTILINGUAL]
     adapters = {language: _adapter_row(manifests[language], sources[language]) for language in sorted(manifests)}
@@ -170,6 +148,19 @@ def model_card(
             vllm_rank=_vllm_rank([manifests[language] for language in generating]),
         )
     )
+
+
+def edited_card(folder: Path) -> str | None:
+    """The text of the card in a folder if somebody has edited it.
+
+    Raises:
+        AdapterError: The card is too large.
+    """
+    if not (folder / CARD).is_file():
+        return None
+    check_files(folder, {CARD: LIMITS.card_bytes})
+    text = (folder / CARD).read_text(encoding="utf-8")
+    return None if is_generated(text) else text
 
 
 def is_generated(text: str) -> bool:
@@ -233,8 +224,7 @@ def _base(name: str, revision: str | None) -> dict[str, Any]:
 
 
 def _settings(training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = [(title, markdown(training[name])) for name, title in _SETTINGS.items() if training.get(name) is not None]
-    return rows if {"energy_kwh", "co2_kg"} & training.keys() else [*rows, ("Energy and CO2", "not measured")]
+    return [(title, markdown(training[name])) for name, title in _SETTINGS.items() if training.get(name) is not None]
 
 
 def _vllm_rank(manifests: Sequence[Manifest]) -> int:

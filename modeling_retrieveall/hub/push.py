@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import CONFIG_NAME
 from yaml import YAMLError
 
 from ..model.compatibility import check_hidden_size, check_lora_fits
@@ -24,12 +25,10 @@ from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub, HubError, HubUnreachableError, Snapshot, is_repository, translate_hub_errors
 from ..model.language_adapter import CARD, INDEX_FILES, PLOT, WEIGHT_FILES, LanguageAdapter
 from ..model.manifest import MANIFEST
-from ..model.model_source import CONFIG
 from ..model.modeling_retrieveall import RetrieveAllModel
-from .cards import adapter_card, is_generated, model_card
+from ..model.untrusted_files import LIMITS
+from .cards import adapter_card, edited_card, model_card
 from .collections import add_to_collection, check_collection_name, open_collection
-
-_MAX_CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def push_model(
         model.save_pretrained(folder, collection=slug)
         config = RetrieveAllConfig.from_pretrained(folder)
         manifests = {language: adapter.manifest for language, adapter in model.adapters.items()}
-        card = _edited_card(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)
+        card = _edited_card_on_hub(repo_id, hub) or model_card(config, manifests, config.adapters, repo_id)
         files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         message = commit_message or "Update the RetrieveAll model"
         loaded_commit = model.home.commit if model.home and model.home.repository == repo_id else None
@@ -203,24 +202,23 @@ def _check_privacy(repo_id: str, private: bool | None, hub: Hub) -> None:
 
 def _kept_or_new_card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
     """The card in the adapter's folder or on the Hub if it has been edited, else a new one for the repository."""
-    file = adapter.path / CARD
-    if file.is_file() and not is_generated(text := file.read_text(encoding="utf-8")):
-        return _read_card(text, str(file))
-    return _edited_card(repo_id, hub) or adapter_card(adapter, repo_id, model_repo)
+    if text := edited_card(adapter.path):
+        return _read_card(text, str(adapter.path / CARD))
+    return _edited_card_on_hub(repo_id, hub) or adapter_card(adapter, repo_id, model_repo)
 
 
-def _edited_card(repo_id: str, hub: Hub) -> ModelCard | None:
+def _edited_card_on_hub(repo_id: str, hub: Hub) -> ModelCard | None:
     """The card of the repository if it has been edited, else ``None``."""
     if not is_repository(repo_id):
         return None
     try:
-        folder = hub.fetch(repo_id, hub.resolve(repo_id), {CARD: _MAX_CARD_BYTES})
+        folder = hub.fetch(repo_id, hub.resolve(repo_id), {CARD: LIMITS.card_bytes})
     except HubUnreachableError:
         raise
     except HubError:
         return None  # the repository does not exist, or has no card
-    text = (folder / CARD).read_text(encoding="utf-8")
-    return None if is_generated(text) else _read_card(text, f"the card of {repo_id}")
+    text = edited_card(folder)
+    return _read_card(text, f"the card of {repo_id}") if text else None
 
 
 def _read_card(text: str, name: str) -> ModelCard:
@@ -278,7 +276,7 @@ class _Commit:
         if not api.repo_exists(self.repo_id):
             return
         names = set(api.list_repo_files(self.repo_id))
-        for file, kind in ((CONFIG, "a model"), (MANIFEST, "a language adapter")):
+        for file, kind in ((CONFIG_NAME, "a model"), (MANIFEST, "a language adapter")):
             if file in names and file not in self.files:
                 raise InputError(f"{self.repo_id} already holds {kind}, because it has a {file}. Choose another repository.")
 

@@ -36,7 +36,6 @@ class PreparedSentence:
     Attributes:
         window: The words and their token ids.
         route: The language and the adapters.
-        posterior: The probability of each language.
         retrieved: The labelled examples that were retrieved.
         labels: The entity types that the answer may contain.
         decoding: Whether the answer is read as tags or generated.
@@ -46,7 +45,6 @@ class PreparedSentence:
 
     window: Window
     route: Route
-    posterior: dict[str, float]
     retrieved: Retrieved
     labels: list[str]
     decoding: Decoding

@@ -91,7 +91,7 @@ class RetrieveAllConfig(PreTrainedConfig):
     ``model.config.change({"router": "vote"})``.
 
     Attributes: The model
-        base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, or a Hub id or a directory of any causal LM.
+        base_model: The frozen LLM: ``"embedded/gemma-3-270m"``, or a Hub id or a folder of any causal LM.
         base_revision: Commit hash of the base LLM on the Hub. ``None`` takes the newest.
         adapters: Maps a language code to its adapter: ``"owner/name@commit"`` on the Hub, or a folder inside that of the model.
         collection: Slug of a Hub collection whose adapters are loaded as well. For a language in both, ``adapters`` wins.
@@ -102,15 +102,15 @@ class RetrieveAllConfig(PreTrainedConfig):
         router: ``"discriminant"``: linear discriminant analysis (LDA) over the sentence vectors. ``"vote"``: the k nearest
             examples, as in the paper. ``"combined"``: the product of both posteriors, which is the best calibrated.
         routing_temperature: Softmax temperature of the LDA posterior. At 1 it is overconfident, because distances are summed
-            over 640 dimensions. :meth:`RetrieveAllModel.calibrate` fits it.
+            over 640 dimensions. :meth:`RetrieveAllModel.calibrate_router` fits it.
         k_neighbours: Number of nearest examples (k) that vote.
         stay_probability: Probability that a sentence is in the language of the sentence before it in the text. It smooths the
             posteriors of a text; at 0 every sentence is routed independently.
         adapters_per_sentence: Maximum number of adapters that are mixed for one sentence. Two compensate for routing errors.
         min_weight: Languages with a smaller posterior are not mixed in.
-        max_distance: A sentence farther than this from the mean of every language is in an unknown language. In standard
-            deviations per dimension of the LDA space. :meth:`RetrieveAllModel.calibrate` fits it. No effect with
-            ``router="vote"``.
+        max_distance: A sentence farther than this from the mean of every language is treated as being in an unknown language. The
+            unit is standard deviations per dimension of the LDA space. :meth:`RetrieveAllModel.calibrate_router` fits it. No
+            effect with ``router="vote"``.
         when_unknown: What decodes a sentence in an unknown language: the multilingual adapter if there is one (``"mul"``), the
             adapters of the nearest languages (``"nearest"``), or both with equal weights (``"both"``). ``"empty"`` returns no
             entities, and ``"error"`` raises an error.
@@ -201,8 +201,8 @@ class RetrieveAllConfig(PreTrainedConfig):
     def __setattr__(self, name: str, value: Any) -> None:
         if "_in_use" in self.__dict__ and name in self.field_names():
             self.change({name: value})
-        elif self.__dict__.get("_in_use") and not hasattr(self, name) and (suggestion := _suggestion(name, self.field_names())):
-            raise InputTypeError(f"RetrieveAllConfig has no field {name!r}{suggestion}")
+        elif self.__dict__.get("_in_use") and not hasattr(self, name) and (similar := suggestion(name, self.field_names())):
+            raise InputTypeError(f"RetrieveAllConfig has no field {name!r}{similar}")
         else:
             super().__setattr__(name, value)  # type: ignore[no-untyped-call]
 
@@ -223,7 +223,7 @@ class RetrieveAllConfig(PreTrainedConfig):
         """
         before = {name: getattr(self, name) for name in self.field_names()}
         if unknown := sorted(changes.keys() - before.keys()):
-            raise InputTypeError(f"RetrieveAllConfig has no field {unknown[0]!r}{_suggestion(unknown[0], before) or '.'}")
+            raise InputTypeError(f"RetrieveAllConfig has no field {unknown[0]!r}{suggestion(unknown[0], before) or '.'}")
         for name in _FIXED:
             if self._in_use and name in changes and changes[name] != before[name]:
                 raise InputError(
@@ -255,23 +255,8 @@ class RetrieveAllConfig(PreTrainedConfig):
         """The names of the fields that ``from_pretrained`` accepts as arguments."""
         return cls.field_names() - {"base_model", "base_revision", "adapters"}
 
-    @classmethod
-    def check_names(cls, arguments: Iterable[str]) -> None:
-        """Reports a misspelt argument of ``from_pretrained``, which would otherwise be passed on to the base LLM.
 
-        Raises:
-            InputTypeError: The name of an argument is similar to one that ``from_pretrained`` accepts.
-        """
-        ours = cls.changeable() | {
-            *("base_model", "device", "dtype", "languages", "quantization", "revision", "strict"),
-            *("cache_dir", "local_files_only", "token"),
-        }
-        for name in arguments:
-            if suggestion := _suggestion(name, ours):
-                raise InputTypeError(f"from_pretrained() got {name!r}{suggestion}")
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> str:
     """The most similar of the known names as a question, or nothing."""
     similar = get_close_matches(name, sorted(known), n=1, cutoff=0.8)
     return f"; did you mean {similar[0]!r}?" if similar else ""

@@ -59,6 +59,20 @@ class PrecisionError(RetrieveAllError, FloatingPointError):
     """The base LLM overflows in its dtype."""
 
 
+def check_finite_logits(logits: Tensor, dtype: torch.dtype) -> None:
+    """Checks logits of the base LLM.
+
+    Args:
+        logits: The logits.
+        dtype: The dtype in which the base LLM computes.
+
+    Raises:
+        PrecisionError: A logit is infinite or NaN.
+    """
+    if not logits.isfinite().all():
+        raise PrecisionError(f"The base LLM overflows in {dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
+
+
 class LMHead:
     """The output layer of a base LLM, computed only for the tokens that are needed.
 
@@ -209,8 +223,7 @@ class AnswerDecoder:
         tokens = sorted({token for row in allowed for token in row})
         column = {token: i for i, token in enumerate(tokens)}
         logits = self.head(states, torch.tensor(tokens, device=states.device)).cpu()  # [rows, allowed tokens of all rows]
-        if not logits.isfinite().all():
-            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
+        check_finite_logits(logits, states.dtype)
         for answer, row_allowed, row_logits in zip(answers, allowed, logits, strict=True):
             log_probabilities = row_logits[[column[token] for token in row_allowed]].log_softmax(0)
             best = int(log_probabilities.argmax())

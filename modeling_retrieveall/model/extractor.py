@@ -7,9 +7,9 @@
       -> retrieve   the most similar labelled examples of these adapters        retrieval.py
       -> prompt     the hierarchical prompt                                     prompting.py
       -> decode     tags in one pass, or a generated answer                     backends.py
-      -> collect    entities with offsets into the text                         outputs.py
+      -> collect    entities with offsets into the text                         documents.py
 
-Each stage is a function from the values of the stage before to new ones; nothing is changed in place.
+Each stage is a function from the values of the stage before to new ones.
 
 >>> extractor = Extractor(base, config, registry, AnswerFormat(tokenizer))
 >>> extractor.extract(["Angela Merkel besuchte Nairobi."], Request())[0].route
@@ -154,7 +154,7 @@ class Extractor:
         self._check_labels(request)
         return request
 
-    def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    def calibrate_router(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to texts of known languages, each read as one sentence.
 
         Raises:
@@ -308,7 +308,7 @@ class Extractor:
         """Retrieves examples and writes the prompts; ``None`` for windows without adapters."""
         writer = PromptWriter(self._answers, self.config.max_example_tokens)
         prepared: list[PreparedSentence | None] = []
-        for window, (query, cached), (route, posterior) in zip(windows, encoded, routed, strict=True):
+        for window, (query, cached), (route, _) in zip(windows, encoded, routed, strict=True):
             if not route.adapters:
                 prepared.append(None)
                 continue
@@ -320,7 +320,7 @@ class Extractor:
             answer_tokens = sum(map(len, window.word_ids)) if decoding == "generation" else 0
             check_window(len(prompt) + answer_tokens, self.config, self._base)
             labels = self._labels(route)
-            prepared.append(PreparedSentence(window, route, posterior, retrieved, labels, decoding, prompt, cached))
+            prepared.append(PreparedSentence(window, route, retrieved, labels, decoding, prompt, cached))
         return prepared
 
     def _details(self, posterior: dict[str, float], sentence: PreparedSentence | None, answer: Answer | None) -> SentenceDetails:

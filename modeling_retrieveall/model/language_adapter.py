@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -280,15 +281,30 @@ class LanguageAdapter:
                 f"{self.path} holds only the difference to the multilingual adapter, which must be in {shared}. Use a copy that "
                 "`save_pretrained` or `retrieveall push` wrote; these hold the whole LoRA."
             )
-        if dtype is not None:
-            with (shared / LORA_WEIGHTS).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != self.manifest.multilingual_sha256:
-                raise AdapterError(
-                    f"{self.path} holds the difference to another multilingual adapter than that in {shared}. Install the "
-                    "package again."
-                )
-        return read_lora(shared, dtype)
+        if dtype is None:
+            return read_lora(shared, None)
+        state = (shared / LORA_WEIGHTS).stat()
+        found, weights = _read_and_hashed(shared, dtype, state.st_mtime_ns, state.st_size)
+        if found != self.manifest.multilingual_sha256:
+            raise AdapterError(
+                f"{self.path} holds the difference to another multilingual adapter than that in {shared}. Install the "
+                "package again."
+            )
+        return weights
+
+
+@lru_cache(maxsize=1)
+def _read_and_hashed(folder: Path, dtype: torch.dtype, changed: int, size: int) -> tuple[str, LoraWeights]:
+    """The checksum and the weights of a LoRA, which are kept in memory, because many languages are a difference to it.
+
+    Args:
+        folder: The folder of the adapter.
+        dtype: The dtype of the weights.
+        changed: When the file was changed, so that another file is read again.
+        size: Its size.
+    """
+    with (folder / LORA_WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest(), read_lora(folder, dtype)
 
 
 def check_holds_only_adapter(folder: Path) -> None:

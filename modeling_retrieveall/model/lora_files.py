@@ -28,6 +28,8 @@ from .lora_bank import LoraWeights
 from .untrusted_files import LIMITS, compile_module_pattern, errors_name_file, open_safetensors, read_json
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM accepts as ``--max-lora-rank``."""
 _PEFT_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _STEP = ".step"
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)

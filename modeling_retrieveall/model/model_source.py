@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tqdm.auto import tqdm
+from transformers.utils import CONFIG_NAME
 
 from .compatibility import check_manifest_fits
 from .configuration_retrieveall import RetrieveAllConfig
@@ -39,7 +40,6 @@ from .untrusted_files import LIMITS, errors_name_file, is_folder_reference, read
 SHIPPED = "shipped"
 """The name of the model that is bundled with the package: the embedded base LLM and the adapters in ``adapter_cards/``."""
 
-CONFIG = "config.json"
 _REQUESTS = 8  # concurrent requests, as in huggingface_hub
 
 AdapterLocation = Path | Snapshot
@@ -282,13 +282,13 @@ def _without_collection(source: str | Path, hub: Hub, revision: str | None, skip
 
 
 def _resolve_folder(path: Path, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
-    if (path / CONFIG).is_file():
-        config = _read_config(path / CONFIG)
+    if (path / CONFIG_NAME).is_file():
+        config = _read_config(path / CONFIG_NAME)
         return ResolvedModel(config, _own_adapters(config, path, hub, skipped))
     folders = [path] if (path / MANIFEST).is_file() else sorted(f.parent for f in path.glob(f"[!.]*/{MANIFEST}"))
     if not folders:
         raise FileNotFoundError(
-            f"{path} does not hold a model: there is neither {CONFIG} nor {MANIFEST} in it or in one of its subfolders. "
+            f"{path} does not hold a model: there is neither {CONFIG_NAME} nor {MANIFEST} in it or in one of its subfolders. "
             "Train an adapter with `retrieveall train`, or save a model with `model.save_pretrained`."
         )
     return _from_adapter_folders(folders)
@@ -297,12 +297,12 @@ def _resolve_folder(path: Path, hub: Hub, skipped: SkippedAdapters) -> ResolvedM
 def _resolve_repository(repository: str, revision: str | None, hub: Hub, skipped: SkippedAdapters) -> ResolvedModel:
     snapshot = Snapshot(hub, repository, hub.resolve(repository, revision))
     try:
-        path = snapshot.fetch({CONFIG: LIMITS.json_bytes})
+        path = snapshot.fetch({CONFIG_NAME: LIMITS.json_bytes})
     except HubFileMissingError:
         manifest = fetch_manifest(snapshot)
         return ResolvedModel(_config_of(manifest), {manifest.language: snapshot})
     with errors_name_repository(path, snapshot):
-        config = _read_config(path / CONFIG)
+        config = _read_config(path / CONFIG_NAME)
     return ResolvedModel(config, _own_adapters(config, snapshot, hub, skipped), snapshot)
 
 
@@ -332,7 +332,7 @@ class _FolderNameError(AdapterError):
 def _inside(home: AdapterLocation, reference: str, language: str) -> AdapterLocation:
     folder = PurePosixPath(reference)
     message = (
-        f"{home}: {CONFIG} names {reference!r} for {language!r}. "
+        f"{home}: {CONFIG_NAME} names {reference!r} for {language!r}. "
         "It must name 'owner/name@commit', or a folder inside that of the model."
     )
     if folder.is_absolute() or ".." in folder.parts or not folder.parts:

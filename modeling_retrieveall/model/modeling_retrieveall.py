@@ -18,29 +18,25 @@ from .adapter_registry import AdapterRegistry
 from .answer_format import AnswerFormat
 from .backends import DecodingBackend, PreparedSentence
 from .base_llm import load_base, pinned_revision, placement
-from .batching import padded_ids
 from .configuration_retrieveall import RetrieveAllConfig
 from .decoding import LMHead
 from .documents import checked_texts
 from .entities import Example, Sentence
 from .errors import InputError, InputTypeError
 from .extractor import Extractor
+from .generated_tokens import output_of, sentences_of
 from .hub_files import Hub, Snapshot
 from .installed_package import from_package
 from .language_adapter import LanguageAdapter
+from .loading_arguments import LoadingArguments
 from .loss import hidden_states, labelled_logits
 from .model_source import SkippedAdapters, resolve_adapter, resolve_model
 from .origin import BaseOrigin, Origin, load_again
 from .outputs import Extraction, RetrieveAllOutput
 from .prompting import Decoding
 from .request import ExtractOptions, Request
-from .saving import write_model
+from .saving import without_weight_arguments, write_model
 from .typed_model import TypedPreTrainedModel
-
-_HUB_ARGUMENTS = ("token", "cache_dir", "local_files_only")
-_AUTO_ARGUMENTS = ("trust_remote_code", "adapter_kwargs", "_from_auto", "_commit_hash")  # without effect here
-_UNSUPPORTED_ARGUMENTS = ("force_download", "proxies", "subfolder")
-_WEIGHT_ARGUMENTS = ("state_dict", "max_shard_size", "variant", "safe_serialization", "save_peft_format", "save_original_format")
 
 
 class RetrieveAllModel(TypedPreTrainedModel):
@@ -115,7 +111,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             pretrained_model_name_or_path: ``"shipped"`` (the default): the model that comes with the package; or a folder that
                 ``save_pretrained`` wrote; or the folder of one or several adapters that ``retrieveall train`` wrote; or the
-                repository of a model or an adapter on the Hub. With ``collection`` alone, the model has its adapters.
+                repository of a model or an adapter on the Hub, or the slug of a collection on the Hub.
             config: A configuration that replaces the one stored with the model, as ``AutoModel`` passes it.
             base_model: The base LLM, instead of the one in the configuration: a Hub id or a folder, such as a local copy.
                 It is not stored: the adapters belong to the base LLM in the configuration, which :meth:`save_pretrained` and
@@ -135,7 +131,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
             FileNotFoundError: There is no such model.
             HubError: The Hub does not have it, or cannot be reached.
             InputError: A language is not one of the model's, or an argument has a value that cannot be used.
-            InputTypeError: An argument is misspelt.
+            InputTypeError: An argument is misspelt or not supported.
             AdapterError: An adapter belongs to another base LLM.
 
         Examples:
@@ -143,30 +139,19 @@ class RetrieveAllModel(TypedPreTrainedModel):
             >>> list(model.languages)
             ['de', 'mul', 'ru']
         """
-        hub, skipped = Hub(**{name: arguments.pop(name) for name in _HUB_ARGUMENTS if name in arguments}), SkippedAdapters(strict)
-        arguments = {name: value for name, value in arguments.items() if name not in _AUTO_ARGUMENTS}
-        if given := [name for name in _UNSUPPORTED_ARGUMENTS if arguments.pop(name, None)]:
-            raise InputTypeError(f"from_pretrained() does not support {', '.join(given)}.")
-        changes = {name: arguments.pop(name) for name in arguments.keys() & RetrieveAllConfig.changeable()}
-        RetrieveAllConfig.check_names(arguments)
-        if config is not None:
-            base_model = base_model or config.base_model
-            if config._attn_implementation:  # AutoConfig keeps it to itself
-                arguments.setdefault("attn_implementation", config._attn_implementation)
-            changes = {name: getattr(config, name) for name in RetrieveAllConfig.changeable()} | changes
-        found = resolve_model(pretrained_model_name_or_path, hub, revision, skipped, changes)
-        name = base_model or found.config.base_model
+        given, skipped = LoadingArguments.sorted(arguments, config), SkippedAdapters(strict)
+        found = resolve_model(pretrained_model_name_or_path, given.hub, revision, skipped, given.fields)
+        name = base_model or (config.base_model if config else None) or found.config.base_model
         known = found.config.base_revision if name == found.config.base_model else None
-        revision = pinned_revision(name, known, hub)
-        arguments |= placement(device, dtype, quantization, arguments)
-        base, tokenizer = load_base(name, revision, hub, **arguments)
+        revision = pinned_revision(name, known, given.hub)
+        for_base = given.base | placement(device, dtype, quantization, given.base)
+        base, tokenizer = load_base(name, revision, given.hub, **for_base)
         if name == found.config.base_model:  # adapters belong to the base LLM of the configuration, not to a replacement
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub, model.home, model._base_origin = hub, found.snapshot, BaseOrigin(name, revision, arguments)
+        model.hub, model.home, model._base_origin = given.hub, found.snapshot, BaseOrigin(name, revision, for_base)
         model.registry.add_all(found.adapters, languages, skipped)
-        model.eval()
-        return model
+        return model.eval()
 
     def save_pretrained(  # type: ignore[override]
         self,
@@ -186,7 +171,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             save_directory: The folder; it is created if missing.
             is_main_process: Whether this process writes; of several processes only one should.
-            collection: Slug of the Hub collection from which the saved model takes further languages, instead of its own.
+            collection: Slug of the Hub collection from which the saved model takes further languages, instead of the one in its
+                configuration.
             push_to_hub: Whether to call :meth:`push_to_hub` as well.
             **arguments: With ``push_to_hub``: ``repo_id`` (default: the name of the folder) and arguments of
                 :meth:`push_to_hub`. The base class's arguments about weights have no effect.
@@ -202,11 +188,13 @@ class RetrieveAllModel(TypedPreTrainedModel):
         with self.extractor.lock:  # no other thread may change a language meanwhile
             write_model(self, folder, collection)
         if push_to_hub:
-            arguments = {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
-            self.push_to_hub(arguments.pop("repo_id", folder.name), collection=collection, **arguments)
+            repo_id = arguments.pop("repo_id", folder.name)
+            self.push_to_hub(repo_id, collection=collection, **without_weight_arguments(arguments))
 
     def push_to_hub(self, repo_id: str, **arguments: Any) -> Any:  # type: ignore[override]
-        """Pushes configuration, code, pins and a card to a model repository in one commit, never the base weights.
+        """Pushes configuration, code, adapters and a card to a model repository in one commit, never the base weights.
+
+        Of an adapter that is on the Hub, only the commit is written.
 
         Args:
             repo_id: ``"owner/name"``; created if missing.
@@ -242,11 +230,14 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return {language: adapter.source for language, adapter in sorted(self.adapters.copy().items())}
 
     def add_language(self, source: str | Path, revision: str | None = None) -> str:
-        """Adds a language adapter, or replaces that of its language; returns the language code. Other languages do not change.
+        """Adds a language adapter, or replaces that of its language. The adapters of other languages do not change.
 
         Args:
             source: The adapter's folder, or its repository on the Hub.
             revision: Branch, tag or commit hash of the repository.
+
+        Returns:
+            The language code.
 
         Raises:
             AdapterError: It is not an adapter, or it belongs to another base LLM, encoder layer or prompt.
@@ -258,7 +249,10 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return adapter.language
 
     def remove_language(self, language: str) -> None:
-        """Removes a language. Other languages do not change.
+        """Removes a language. The adapters of other languages do not change.
+
+        Args:
+            language: Its code.
 
         Raises:
             InputError: There is no such language.
@@ -269,7 +263,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
     def add_examples(self, language: str, examples: Iterable[Example]) -> int:
         """Adds labelled sentences to the index of a language. They take effect at once, without training.
 
-        One with the words of an earlier example replaces it. :meth:`save_pretrained` stores them.
+        A sentence with the same words as an existing example replaces that example. :meth:`save_pretrained` stores them.
 
         Args:
             language: The language.
@@ -288,7 +282,14 @@ class RetrieveAllModel(TypedPreTrainedModel):
         return self.extractor.add_examples(language, examples)
 
     def remove_examples(self, language: str, examples: Iterable[Example]) -> int:
-        """Removes the examples with the words of the given ones from the index of a language; returns their number.
+        """Removes examples from the index of a language.
+
+        Args:
+            language: The language.
+            examples: Sentences. The examples that have the same words are removed.
+
+        Returns:
+            How many were removed.
 
         Raises:
             InputError: There is no such language, or it would have no examples left.
@@ -327,7 +328,8 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Args:
             texts: A text or a list of texts, of any length.
             language: The language of all texts or of each text; without it the texts are routed.
-            prior: Weights of languages before any text is read, such as ``{"da": 2, "nb": 1}``. Other languages are ruled out.
+            prior: Prior weight of each language, such as ``{"da": 2, "nb": 1}``. Other languages are ruled out, and no sentence
+                is treated as being in an unknown language.
             labels: The entity types to return, such as ``["PER"]``; all by default.
             threshold: Minimum score of an entity: a number, or numbers by entity type, such as ``{"PER": 0.5, "ORG": 0.8}``.
             is_split_into_words: Whether each text is a sentence that is split into words, as a list of strings. Offsets are then
@@ -346,6 +348,10 @@ class RetrieveAllModel(TypedPreTrainedModel):
         Raises:
             InputTypeError: A text is not a string.
             InputError: A language is not one of the model's, or a number is out of its range.
+            AdapterError: The adapter of the given language is damaged.
+            HubError: The weights of an adapter cannot be fetched.
+            PrecisionError: The base LLM overflows in its data type.
+            ServerError: A server decodes, and fails.
             UnknownLanguageError: A sentence is in no language of the model, and ``config.when_unknown`` is ``"error"``.
             MemoryError: A sentence does not fit into memory, even alone.
 
@@ -376,12 +382,20 @@ class RetrieveAllModel(TypedPreTrainedModel):
 
         Returns:
             The prepared sentences of each text, with route, labels and prompt.
+
+        Raises:
+            InputTypeError: A text is not a string.
+            InputError: A language is not one of the model's.
         """
         listed, _ = checked_texts(texts, is_split_into_words=False)
         return self.extractor.prepare(listed, Request(language, prior, decoding=decoding))
 
     def use_backend(self, backend: DecodingBackend) -> None:
-        """Decodes with another backend from now on. Routing, retrieval and prompts stay in this process."""
+        """Decodes with another backend from now on. Routing, retrieval and prompts stay in this process.
+
+        Args:
+            backend: The backend.
+        """
         with self.extractor.lock:
             self.extractor.backend = backend
 
@@ -398,26 +412,26 @@ class RetrieveAllModel(TypedPreTrainedModel):
         backend = from_package("serving.vllm_client", "VLLMBackend", extra="vllm")
         self.use_backend(backend(url, self.answers, api_key))
 
-    def calibrate(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    def calibrate_router(self, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
         """Fits the router to sentences of known languages, for another base LLM or another kind of text.
 
-        It sets ``routing_temperature``, so that confidences are calibrated, and ``max_distance``, which one in a hundred of these
-        sentences exceeds. :meth:`save_pretrained` stores both.
+        It sets ``routing_temperature``, so that confidences are calibrated, and ``max_distance``, so that 1 % of these sentences
+        are farther away. :meth:`save_pretrained` stores both. It does not change the scores of entities.
 
         Args:
             texts: For each language that is routed to, some hundred sentences that no adapter was trained on.
 
         Returns:
-            The fields that were set.
+            The fields that were set: none with ``router="vote"``, and ``max_distance`` alone with one language.
 
         Raises:
             InputError: A language is missing, is not one of the model's, or has no sentences.
 
         Examples:
-            >>> model.calibrate({"de": german_sentences, "ru": russian_sentences})
+            >>> model.calibrate_router({"de": german_sentences, "ru": russian_sentences})
             {'routing_temperature': 8.0, 'max_distance': 1.93}
         """
-        return self.extractor.calibrate(texts)
+        return self.extractor.calibrate_router(texts)
 
     # Tensors in, tensors out
 
@@ -445,31 +459,16 @@ class RetrieveAllModel(TypedPreTrainedModel):
 
         Raises:
             InputTypeError: An argument is not supported.
+            InputError: A tensor has another shape.
         """
         if unsupported:
             raise InputTypeError(
                 f"generate() got {', '.join(sorted(unsupported))}: answers are decoded greedily under a grammar that ends them. "
                 "Call generate(input_ids, attention_mask, language=None, return_dict_in_generate=False)."
             )
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        if input_ids.ndim != 2 or mask.shape != input_ids.shape:
-            shapes = f"{list(input_ids.shape)} and {list(mask.shape)}"
-            raise InputError(f"input_ids and attention_mask have the shapes {shapes}; give [batch, tokens] for both.")
-        rows = [ids[keep.bool()] for ids, keep in zip(input_ids, mask, strict=True)]
-        texts = [str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
-        results = self.extract(texts, language=language, details=True)
-        details = [[sentence.details for sentence in result.sentences if sentence.details] for result in results]
-        answers = [[token for each in row for token in each.answer_ids] or self.answers.end for row in details]
-        sequences = padded_ids(answers, self.tokenizer.pad_token_id or 0).to(input_ids.device)
-        if not return_dict_in_generate:
-            return sequences
-        return RetrieveAllOutput(
-            sequences=sequences,
-            entities=[result.entities for result in results],
-            routes=[result.route for result in results],
-            prompts=["\n\n".join(each.prompt for each in row) for row in details],
-            scores=[[entity.score for entity in result.entities] for result in results],
-        )
+        texts = sentences_of(self.tokenizer, input_ids, attention_mask)
+        sequences, output = output_of(self.extract(texts, language=language, details=True), self.answers, input_ids.device)
+        return output if return_dict_in_generate else sequences
 
     def forward(
         self,

@@ -41,13 +41,13 @@ class RetrieveAllOutput(ModelOutput):
 
 @dataclass(frozen=True, slots=True)
 class KnownMention:
-    """Words of a text that are an entity in the labelled examples of its language. The examples count in the tags of these words.
+    """Words of a text that are an entity in the labelled examples of its language. The examples influence their tags.
 
     Attributes:
         text: The words.
         start: Offset of the first character in the text, in code points.
         end: Offset after the last character.
-        counts: For each label the number of occurrences in the examples that have it. The rest of them are no entity.
+        counts: Maps each label to the number of occurrences with this label in the examples. All other occurrences are no entity.
         occurrences: Number of all occurrences in the examples.
     """
 
@@ -133,7 +133,7 @@ class Extraction:
 
     @property
     def known(self) -> bool:
-        """Whether that language is one of the model's."""
+        """Whether the text seems to be in a language of the model. If not, ``language`` is the most similar one."""
         return self.route.known
 
     @property

@@ -3,6 +3,7 @@
 >>> write_model(model, Path("my-model"), collection=None)
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,17 @@ from .tokenization_retrieveall import write_tokenizer_pointer
 
 if TYPE_CHECKING:
     from .modeling_retrieveall import RetrieveAllModel
+
+
+_WEIGHT_ARGUMENTS = {
+    *("state_dict", "max_shard_size", "variant", "safe_serialization", "save_peft_format", "save_original_format")
+}
+"""Arguments of the base class's ``save_pretrained`` that are about weights."""
+
+
+def without_weight_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of ``save_pretrained`` without those that have no effect, because the base weights are not written."""
+    return {name: value for name, value in arguments.items() if name not in _WEIGHT_ARGUMENTS}
 
 
 def write_model(model: "RetrieveAllModel", folder: Path, collection: str | None) -> None:

@@ -42,7 +42,7 @@ from transformers import DynamicCache, PreTrainedModel
 from .answer_format import AnswerFormat
 from .cached_sequences import CachedSequences, cache_argument
 from .configuration_retrieveall import RetrieveAllConfig
-from .decoding import Answer, LMHead, PrecisionError, ScoredSpan
+from .decoding import Answer, LMHead, ScoredSpan, check_finite_logits
 from .entities import Sentence, Span
 from .errors import InputError
 from .known_mentions import MentionMatch, interpolated
@@ -185,8 +185,7 @@ class Tagger:
         """
         states = torch.cat(list(at_words))  # [words of all rows, hidden]
         logits = self._head(states, torch.tensor(self._format.tokens(labels), device=states.device)).cpu()
-        if not logits.isfinite().all():
-            raise PrecisionError(f"The base LLM overflows in {states.dtype}. Load it with dtype='bfloat16' or dtype='float32'.")
+        check_finite_logits(logits, states.dtype)
         return torch.split(logits.log_softmax(-1), [len(words) for words in at_words])
 
 

@@ -6,10 +6,12 @@
 Entity(text='Angela Merkel', label='PER', start=0, end=13, score=0.99)
 
 Start the server with the ``serve.sh`` that ``retrieveall export vllm`` writes. Locally the base LLM is used only as the encoder,
-up to ``encoder_layer``, and no LoRA weights are read. Results differ from local decoding in two ways:
+up to ``encoder_layer``, and no LoRA weights are read. The server generates answers; results differ from local generation in three
+ways:
 
 * The server can tokenise the same output differently. Its scores also depend on the choice between tokenisations.
 * A sentence that is routed to several adapters is decoded with the one of the largest weight.
+* Of words that occur several times, the first occurrence is taken.
 
 This backend was tested against a stand-in for vLLM, not against vLLM itself; see :mod:`vllm_export`.
 """

@@ -1,7 +1,7 @@
 """Exports a model for vLLM: the adapters, a script that starts the server, and requests for texts.
 
 >>> export(model, "served", ["Angela Merkel besuchte Nairobi."])
-ExportSummary(adapters=7, requests=1)
+ExportSummary(adapters=31, requests=1)
 
 served/
   serve.sh          starts the server
@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..hub.cards import VLLM_RANKS
 from ..model.atomic import check_sources, updating
 from ..model.backends import PreparedSentence
 from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
 from ..model.errors import AdapterError
 from ..model.language_adapter import LanguageAdapter
+from ..model.lora_files import VLLM_RANKS
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .ebnf_grammar import CharacterFormat, build_ebnf
 
@@ -52,7 +52,7 @@ def export(
     model: RetrieveAllModel,
     folder: str | Path,
     texts: Sequence[str] = (),
-    languages: str | None = None,
+    language: str | None = None,
     overwrite: bool = False,
 ) -> ExportSummary:
     """Exports a model to a folder. LoRA weights that are on the Hub are downloaded.
@@ -61,7 +61,7 @@ def export(
         model: The model.
         folder: The folder, which is created if it does not exist.
         texts: Texts of any length to write requests for.
-        languages: The language of all texts, instead of routing.
+        language: The language of all texts, instead of routing.
         overwrite: Whether to replace the files of an earlier export. Other files are kept.
 
     Returns:
@@ -87,7 +87,7 @@ def export(
         script.chmod(0o755)
         characters, count = CharacterFormat(model.answers), 0
         with (written / _REQUESTS).open("w", encoding="utf-8", newline="\n") as stream:
-            for row in _requests(characters, model.prepare(texts, language=languages, decoding="generation")):
+            for row in _requests(characters, model.prepare(texts, language=language, decoding="generation")):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
     return ExportSummary(len(model.adapters), count)

@@ -31,7 +31,7 @@ DEFAULT_RANK, DEFAULT_LORA_ALPHA = 8, 16
 class AdapterTrainingArguments:
     """Arguments of :func:`~modeling_retrieveall.training.trainer.train`, with the names of ``transformers.TrainingArguments``.
 
-    The help text of each field describes it. The commands ``retrieveall train`` and
+    ``retrieveall train --help`` describes each argument. The commands ``retrieveall train`` and
     ``accelerate launch -m modeling_retrieveall.training.trainer`` have one option for each field.
 
     Raises:
@@ -63,7 +63,7 @@ class AdapterTrainingArguments:
     tags_column: str | None = _argument(
         None, "Column of the tags or labelled mentions: its name, or its number in a CoNLL file. By default it is detected."
     )
-    tag_names: str | None = _argument(None, "Names of the integer tags 0, 1, ..., for example `O,B-PER,I-PER`.")
+    tag_names: str | None = _argument(None, "Names of the tags 0, 1, ..., such as `O,B-PER,I-PER`.")
     base_model: str = _argument(EMBEDDED_BASE, "Base LLM: `embedded/gemma-3-270m`, a Hub id or a folder.")
     base_revision: str | None = _argument(
         None, "Branch, tag or commit of a base LLM on the Hub. Default: the revision of the initial adapter, or the newest."
@@ -90,7 +90,8 @@ class AdapterTrainingArguments:
     learning_rate: float | None = _argument(
         None,
         "Peak learning rate, reached after the warmup; it then decays linearly to zero. Default: 1e-3. With an initial adapter "
-        "it is lower (at least 3e-4) for fewer than 600 sentences, and 5e-4 if that adapter was trained on most of them.",
+        "it is lower (at least 3e-4) for fewer than 600 sentences, and 5e-4 if that adapter was trained on most of "
+        "the sentences of the dataset.",
     )
     start_share: float | None = _argument(
         None,
@@ -100,15 +101,15 @@ class AdapterTrainingArguments:
     )
     rank: int | None = _argument(
         None,
-        "Rank of the LoRA on every linear layer. An adapter of rank 8 of the embedded LLM is below 4 MB. Default: that of the "
-        "initial adapter, which cannot be changed, and 8 without one.",
+        "Rank of the LoRA on every linear layer. Default: that of the initial adapter, which cannot be changed (32 for `mul`), "
+        "and 8 without one.",
     )
     lora_alpha: int | None = _argument(
         None,
         "LoRA updates are multiplied by `lora_alpha` / `rank`. Default: that of the initial adapter, which cannot be changed, "
         "and 16 without one.",
     )
-    lora_dropout: float = _argument(0.0, "Dropout before the LoRA layers. Runs of so few steps hardly overfit without it.")
+    lora_dropout: float = _argument(0.0, "Dropout before the LoRA layers.")
     batch_size: int = _argument(8, "Maximum number of sentences in a batch, per process.")
     max_batch_tokens: int = _argument(
         4096,
@@ -118,11 +119,12 @@ class AdapterTrainingArguments:
     gradient_accumulation_steps: int = _argument(1, "Number of batches per optimizer step.")
     gradient_checkpointing: bool = _argument(
         False,
-        "Recompute activations in the backward pass instead of storing them: a third slower, far less memory. Only with "
-        "tags_share=0.",
+        "Recompute activations in the backward pass instead of storing them: slower, with less memory. Only with tags_share=0.",
     )
     torch_compile: bool = _argument(
-        False, "Compile the layers of the base LLM with torch.compile: faster after some minutes. Requires a C++ compiler."
+        False,
+        "Compile the layers of the base LLM with torch.compile: the first steps take minutes longer, and later steps are "
+        "faster. Requires a C++ compiler.",
     )
     warmup_ratio: float = _argument(0.06, "Share of the steps in which the learning rate rises to its peak.")
     max_grad_norm: float = _argument(1.0, "Maximum norm of the gradients; larger ones are clipped.")

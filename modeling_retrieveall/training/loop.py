@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import get_scheduler
 from transformers.utils import logging
 
+from ..model.batching import padded_ids
 from ..model.modeling_retrieveall import RetrieveAllModel
 from .arguments import AdapterTrainingArguments
 from .checkpoints import Checkpoints, Interrupts, TrainingState
@@ -254,18 +255,13 @@ def _trainable(lora: PeftModel) -> list[torch.nn.Parameter]:
 def collate(samples: list[Sample]) -> MicroBatch:
     """The tensors ``[batch, tokens]`` of samples with the same decoding, padded on the right."""
     tensors = {
-        "input_ids": _padded([sample.ids for sample in samples], 0),
-        "attention_mask": _padded([[1] * len(sample.ids) for sample in samples], 0),
-        "labels": _padded([sample.labels for sample in samples], -100),
+        "input_ids": padded_ids([sample.ids for sample in samples], 0),
+        "attention_mask": padded_ids([[1] * len(sample.ids) for sample in samples], 0),
+        "labels": padded_ids([sample.labels for sample in samples], -100),
     }
     if samples[0].candidates:
         tensors["candidates"] = torch.tensor(samples[0].candidates)
     if samples[0].prefix:
-        tensors["prefix_ids"] = _padded([list(sample.prefix) for sample in samples], 0)
-        tensors["prefix_mask"] = _padded([[1] * len(sample.prefix) for sample in samples], 0)
+        tensors["prefix_ids"] = padded_ids([list(sample.prefix) for sample in samples], 0)
+        tensors["prefix_mask"] = padded_ids([[1] * len(sample.prefix) for sample in samples], 0)
     return tensors
-
-
-def _padded(rows: list[list[int]], padding: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])

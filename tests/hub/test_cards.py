@@ -161,15 +161,6 @@ def test_the_card_says_whether_scores_are_calibrated(calibration: dict[str, list
     assert text in adapter_card(with_manifest(score_calibration=calibration)).text
 
 
-def test_emissions_are_in_the_card_if_they_were_measured() -> None:
-    assert "| Energy and CO2 | not measured |" in adapter_card(with_manifest()).text
-    card = reread(adapter_card(with_manifest(training={"co2_kg": 0.5, "energy_kwh": 1.25, "hardware": "1 × NVIDIA H200"})))
-    assert card.data.co2_eq_emissions == {
-        "emissions": 500.0, "training_type": "fine-tuning", "hardware_used": "1 × NVIDIA H200",
-    }  # fmt: skip
-    assert "| Energy, in kWh | 1.25 |" in card.text and "| Energy and CO2 |" not in card.text
-
-
 # Untrusted manifests
 
 

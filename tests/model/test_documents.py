@@ -170,18 +170,18 @@ def test_an_ambiguous_sentence_uses_adapters_and_examples_of_both_languages(mode
 def test_calibration_is_kept_by_a_saved_model(tiny_adapter: Callable[[str], Path], tmp_path: Path) -> None:
     model = RetrieveAllModel.from_pretrained(tiny_adapter("de"))
     model.add_language(tiny_adapter("en"))
-    fitted = model.calibrate({"de": [GERMAN, ""], "en": [ENGLISH]})
+    fitted = model.calibrate_router({"de": [GERMAN, ""], "en": [ENGLISH]})
     assert set(fitted) == {"routing_temperature", "max_distance"}
     model.save_pretrained(tmp_path / "saved")
     config = json.loads((tmp_path / "saved" / "config.json").read_text(encoding="utf-8"))
     assert {name: config[name] for name in fitted} == fitted
     for languages in ({}, {"xx": [GERMAN]}, {"de": [GERMAN]}):
         with pytest.raises(ValueError, match=r"the model routes among de, en\. Give some hundred sentences of each"):
-            model.calibrate(languages)
+            model.calibrate_router(languages)
     with pytest.raises(TypeError, match="Give a list of strings"):
-        model.calibrate({"de": GERMAN, "en": ENGLISH})
+        model.calibrate_router({"de": GERMAN, "en": ENGLISH})
     with pytest.raises(ValueError, match="There are no sentences of 'en'"):
-        model.calibrate({"de": [GERMAN], "en": ["", " "]})
+        model.calibrate_router({"de": [GERMAN], "en": ["", " "]})
 
 
 # What a result tells
