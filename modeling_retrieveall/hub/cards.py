@@ -64,16 +64,13 @@ def write_card(adapter: LanguageAdapter) -> None:
         adapter_card(adapter).save(file)
 
 
-def adapter_card(
-    adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None, commit: str | None = None
-) -> ModelCard:
+def adapter_card(adapter: LanguageAdapter, repo_id: str | None = None, model_repo: str | None = None) -> ModelCard:
     """Makes the card of a language adapter.
 
     Args:
         adapter: The adapter. The card quotes one of its examples.
         repo_id: The adapter's repository, ``"owner/name"``; without one the code of the card loads the adapter from a folder.
         model_repo: The repository of a model, for the code that adds the adapter to a model.
-        commit: The commit of ``model_repo`` to pin in that code.
     """
     manifest, examples = adapter.manifest, adapter.index.examples
     training, language = manifest.training, manifest.language
@@ -95,7 +92,6 @@ def adapter_card(
             source=repo_id or _FOLDER,
             on_hub=repo_id is not None,
             model_repo=model_repo,
-            commit=commit,
             sentence=sentence,
             answer=answer,
             vllm_rank=_vllm_rank([manifest]),

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 from .entities import Example, Sentence, comparable_units
+from .untrusted_files import LIMITS
 
 Units = tuple[str, ...]
-_LONGEST = 16
-"""Longer mentions, in units, are ignored, so that the time for an untrusted index is proportional to its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class KnownMentions:
         for example, sentence in zip(examples, split, strict=True):
             for span in example.spans:
                 mention = sentence.between(span.start, span.end)
-                if 0 < len(mention) <= _LONGEST:
+                if 0 < len(mention) <= LIMITS.mention_units:
                     self._labels[mention][span.label] += 1
         for mention in sorted(self._labels, key=len, reverse=True):
             lengths = self._lengths.setdefault(mention[0], [])

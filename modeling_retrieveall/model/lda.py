@@ -18,13 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .untrusted_files import LIMITS
+
 DIMENSIONS = 640
 """Wider vectors are projected to this many dimensions: a float32 scatter matrix of 4,096 dimensions takes 64 MB per language, one
 of 640 dimensions 1.6 MB."""
-
-_MAX_VARIANCE = 100.0
-"""A language whose variance exceeds this multiple of the median is left out of the pooled covariance. An untrusted adapter could
-otherwise make every language look close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ class LinearDiscriminant:
 
 def _pooled(statistics: list[LanguageStatistics]) -> tuple[Tensor, int]:
     """The within-class scatter ``[d, d]`` of all languages, float64, and its degrees of freedom."""
-    limit = _MAX_VARIANCE * median_low([language.variance for language in statistics if language.variance] or [0.0])
+    limit = LIMITS.relative_variance * median_low([language.variance for language in statistics if language.variance] or [0.0])
     scatter, freedom = torch.zeros(statistics[0].scatter.shape, dtype=torch.float64), 0
     for language in statistics:
         if language.variance <= limit:

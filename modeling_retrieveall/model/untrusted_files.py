@@ -53,6 +53,10 @@ class Limits:
         label_characters: Length of an entity type, which is repeated in the prompt.
         vector_component: Absolute value of a component of a vector. Hidden states stay far below, and the squares of values up
             to this limit do not overflow when they are summed.
+        relative_variance: Variance of the vectors of a language, as a multiple of the median over languages. A language above it
+            is left out of the covariance of the router; it could otherwise make every language look close.
+        mention_units: Units of a mention that is looked up in sentences. Longer ones are ignored, so that the time for an index
+            is proportional to its size.
         lora_alpha: Absolute value of ``lora_alpha``.
         lora_update: Norm of A times norm of B times scaling. It is about 10 in the shipped adapters, and float32 does not
             overflow at this limit.
@@ -73,6 +77,8 @@ class Limits:
     labels: int = 1000
     label_characters: int = 64
     vector_component: float = 1e9
+    relative_variance: float = 100.0
+    mention_units: int = 16
     lora_alpha: float = 1e6
     lora_update: float = 1e6
     calibration: float = 100.0

@@ -29,7 +29,9 @@ DEFAULT_RANK, DEFAULT_LORA_ALPHA = 8, 16
 
 @dataclass
 class AdapterTrainingArguments:
-    """Arguments of :func:`~modeling_retrieveall.training.trainer.train`, with the names of ``transformers.TrainingArguments``.
+    """Arguments of :func:`~modeling_retrieveall.training.trainer.train`.
+
+    Most names are those of ``transformers.TrainingArguments``; ``batch_size``, ``overwrite`` and ``resume`` are shorter.
 
     ``retrieveall train --help`` describes each argument. The commands ``retrieveall train`` and
     ``accelerate launch -m modeling_retrieveall.training.trainer`` have one option for each field.
