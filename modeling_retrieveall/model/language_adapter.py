@@ -223,7 +223,6 @@ class LanguageAdapter:
             else:
                 sentences, mentions, *others = vectors
                 write_vectors(folder / VECTORS, sentences, mentions if with_mentions else mentions[:0], *others)
-            shutil.copymode(folder / MANIFEST, folder / VECTORS)  # safetensors writes files that only their owner can read
 
     def sentence_vectors(self) -> Tensor:
         """``[examples + n, hidden]``, float32: all sentence vectors of the language."""

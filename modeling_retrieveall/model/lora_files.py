@@ -15,16 +15,15 @@ torch.Size([8, 640])
 import json
 import re
 import reprlib
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AdapterError
 from .lora_bank import LoraWeights
+from .tensor_files import save_tensors
 from .untrusted_files import LIMITS, compile_module_pattern, errors_name_file, open_safetensors, read_json
 
 LORA_CONFIG, LORA_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -106,18 +105,7 @@ def _write(folder: Path, weights: LoraWeights, tensors: dict[str, Tensor], confi
     changed = {"r": rank, "lora_alpha": rank, "use_rslora": False, "rank_pattern": {}, "alpha_pattern": {}}
     config = {**read_json(config_file), **changed}
     (folder / LORA_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    write_tensors(folder, tensors)
-
-
-def write_tensors(folder: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes the weights of a LoRA beside its configuration.
-
-    Args:
-        folder: The folder with the configuration.
-        tensors: The weights by PEFT's names.
-    """
-    save_file(tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
-    shutil.copymode(folder / LORA_CONFIG, folder / LORA_WEIGHTS)  # safetensors writes files that only their owner can read
+    save_tensors(tensors, folder / LORA_WEIGHTS)
 
 
 def lora_state_dict(weights: LoraWeights) -> dict[str, Tensor]:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from .tensor_files import save_tensors
 from .untrusted_files import LIMITS, open_safetensors
 
 VECTORS = "retrieval.safetensors"
@@ -63,7 +63,7 @@ class StoredVectors:
 
     def write(self, file: Path) -> None:
         """Writes the same file again."""
-        save_file(dict(self.tensors), file)
+        save_tensors(self.tensors, file)
 
 
 def write_vectors(file: Path, sentences: Tensor, mentions: Tensor, routing: Tensor, training_hashes: Tensor) -> None:
@@ -79,7 +79,7 @@ def write_vectors(file: Path, sentences: Tensor, mentions: Tensor, routing: Tens
     tensors = {_HASHES: training_hashes}
     for name, vectors in zip(_NAMES, (sentences, mentions, routing), strict=True):
         tensors |= _quantised(name, vectors.float())
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
+    save_tensors(tensors, file)
 
 
 def read_vectors(file: Path, hidden_size: int) -> StoredVectors:

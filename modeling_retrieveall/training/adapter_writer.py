@@ -20,8 +20,9 @@ from ..model.atomic import replacing
 from ..model.embedded_llm import EMBEDDED_BASE, EMBEDDED_ON_HUB
 from ..model.entities import Example
 from ..model.language_adapter import PLOT, LanguageAdapter, hash_sentences, sentence_hash
-from ..model.lora_files import write_tensors
+from ..model.lora_files import LORA_WEIGHTS
 from ..model.manifest import Manifest
+from ..model.tensor_files import save_tensors
 from .accelerator import describe_hardware
 from .checkpoints import TrainingState, lora_tensors
 from .fsdp import uses_fsdp
@@ -93,7 +94,7 @@ class AdapterWriter:
         config.inference_mode = True
         config.save_pretrained(str(folder))
         config.inference_mode = False
-        write_tensors(folder, weights)
+        save_tensors(weights, folder / LORA_WEIGHTS)
         no_vectors = torch.zeros(0, setup.index.sentence_vectors.shape[1])
         adapter = LanguageAdapter(self._manifest(state), setup.index, no_vectors, self._training_hashes(), folder)
         adapter.save_index(folder)

@@ -149,6 +149,11 @@ def test_a_stored_difference_is_read_as_the_whole_lora(folders: Path) -> None:
     assert {a.shape[0] for a in adapter.lora_shapes().a.values()} == {adapter.manifest.training["rank"]}
 
 
+def test_other_users_can_read_the_files_of_a_stored_difference(folders: Path) -> None:
+    usual = (folders / "de" / "retrieveall.json").stat().st_mode
+    assert {file.name: file.stat().st_mode for file in (folders / "de").iterdir() if file.stat().st_mode != usual} == {}
+
+
 def test_a_model_with_stored_differences_extracts_and_saves_whole_loras(folders: Path, tmp_path: Path) -> None:
     model = RetrieveAllModel.from_pretrained(folders)
     texts = ["Angela Merkel besuchte Nairobi.", "Wangari Maathai"]
