@@ -76,6 +76,6 @@ def write_changed(adapter: "LanguageAdapter", output: Path | None) -> Path:
     target = (output or adapter.path).absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     adapter.copy_to(target.parent, target.name)
-    if not edited_card(target):
+    if edited_card(target) is None:
         write_card(LanguageAdapter.load(target))
     return target

@@ -202,7 +202,7 @@ def _check_privacy(repo_id: str, private: bool | None, hub: Hub) -> None:
 
 def _kept_or_new_card(adapter: LanguageAdapter, repo_id: str, model_repo: str | None, hub: Hub) -> ModelCard:
     """The card in the adapter's folder or on the Hub if it has been edited, else a new one for the repository."""
-    if text := edited_card(adapter.path):
+    if (text := edited_card(adapter.path)) is not None:
         return _read_card(text, str(adapter.path / CARD))
     return _edited_card_on_hub(repo_id, hub) or adapter_card(adapter, repo_id, model_repo)
 
@@ -218,7 +218,7 @@ def _edited_card_on_hub(repo_id: str, hub: Hub) -> ModelCard | None:
     except HubError:
         return None  # the repository does not exist, or has no card
     text = edited_card(folder)
-    return _read_card(text, f"the card of {repo_id}") if text else None
+    return None if text is None else _read_card(text, f"the card of {repo_id}")
 
 
 def _read_card(text: str, name: str) -> ModelCard:

@@ -78,9 +78,9 @@ def export(
     _check_folder(folder, overwrite)
     rank = max(map(_max_rank, model.adapters.values()))
     with updating(folder, sources) as written:
-        for language, adapter in model.adapters.items():
-            (written / _ADAPTERS / language).mkdir(parents=True, exist_ok=True)
-            adapter.write_lora(written / _ADAPTERS / language)
+        for code, adapter in model.adapters.items():
+            (written / _ADAPTERS / code).mkdir(parents=True, exist_ok=True)
+            adapter.write_lora(written / _ADAPTERS / code)
         base = _base_arguments(model.config, written)
         script = written / _SCRIPT
         script.write_text(_launch_script(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")

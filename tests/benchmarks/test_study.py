@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks import interference, new_language
 from benchmarks.reproduction import BASELINES, OURS, means, metrics, plot
-from benchmarks.routing import _calibration_error
 from benchmarks.study.adapters import Settings, _single_language_arguments, mixture_of, without_lora
 from benchmarks.study.baselines import crf, spacy_ner, tags_of
 from benchmarks.study.encoder import EncoderSettings, encoder_tags, fine_tuned
@@ -132,13 +131,6 @@ def test_only_adapters_named_from_mul_start_from_mul(tmp_path: Path) -> None:
     assert _single_language_arguments("from mul+retrieved", "sw", tmp_path / "b", settings, tmp_path / "mul").init_adapter == str(
         tmp_path / "mul"
     )
-
-
-def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    confidence = torch.tensor([0.95] * 10 + [0.65] * 10)
-    right = torch.tensor([True] * 9 + [False] + [True] * 3 + [False] * 7)
-    assert _calibration_error(confidence, right) == pytest.approx((0.05 + 0.35) / 2)
-    assert _calibration_error(torch.ones(3), torch.tensor([True] * 3)) == 0
 
 
 def test_fallback_is_compared_with_the_best_single_adapter() -> None:

@@ -212,7 +212,7 @@ class SlowModel:
     """A stand-in for a model that takes its time, and fails for one text."""
 
     languages = property(lambda self: {"de": "here"})
-    _extractor = property(lambda self: self)
+    extractor = property(lambda self: self)
 
     def checked(self, request: Any) -> Any:
         return request
