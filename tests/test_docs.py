@@ -23,7 +23,7 @@ PAGES = sorted(
     for page in DOCS.rglob("*.md")
     if re.search("^```(python|sh)$", page.read_text("utf-8"), re.MULTILINE)
 )
-SLOW = {f"how-to/{page}.md" for page in ("corpora", "hub", "little-memory", "many-gpus", "vllm")} | {"tutorial.md"}
+SLOW = {f"how-to/{page}.md" for page in ("corpora", "correct", "hub", "little-memory", "many-gpus", "vllm")} | {"tutorial.md"}
 """Pages whose commands train or load the LLM several times."""
 
 

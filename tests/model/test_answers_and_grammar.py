@@ -240,12 +240,15 @@ def test_a_malformed_answer_is_not_accepted(answers: AnswerFormat, answer: str) 
     assert not grammar.accepts(answers.ids(answer))
 
 
-def test_real_training_answers_are_accepted_by_the_grammars_of_their_sentences(answers: AnswerFormat, shared_data: Path) -> None:
-    datasets = sorted(file.parent for file in shared_data.glob("*/*/train.parquet"))
+@pytest.mark.parametrize(("split", "number"), [("validation", 20), pytest.param("train", 150, marks=pytest.mark.slow)])
+def test_real_answers_are_accepted_by_the_grammars_of_their_sentences(
+    answers: AnswerFormat, shared_data: Path, split: str, number: int
+) -> None:
+    datasets = sorted(file.parent for file in shared_data.glob(f"*/*/{split}.parquet"))
     assert datasets
     for dataset in datasets:
-        data = load_examples(str(dataset), "train")
-        for labelled in data.examples[:150]:
+        data = load_examples(str(dataset), split)
+        for labelled in data.examples[:number]:
             grammar = AnswerGrammar(answers, labelled.sentence, data.labels)
             assert grammar.accepts(answers.answer_ids(labelled.sentence, labelled.spans)), (dataset, labelled)
             assert tuple(grammar.spans) == labelled.spans, (dataset, labelled)
