@@ -81,7 +81,7 @@ def page(model: RetrieveAllModel) -> gr.Blocks:
         )
         text = gr.Textbox(label="Text", lines=3, placeholder="A text in any of the languages", elem_id="text")
         with gr.Row():
-            menu = [("detected by the model", ""), *((code, code) for code in model.languages)]
+            menu = [("detected", ""), *((code, code) for code in model.languages)]
             language = gr.Dropdown(menu, value="", label="Language")
             labels = gr.Dropdown(types, value=types, multiselect=True, label="Entity types", elem_id="labels")
             threshold = gr.Slider(0, 1, value=0, step=0.01, label="Minimum score")
