@@ -58,26 +58,25 @@ class Systems:
     def all(self) -> Iterator[tuple[str, Callable[[str], Tagged]]]:
         """Yields each system: its name in the result file, and a function that tags the test sentences of a language.
 
-        The functions train missing adapters. In the names, "shown" means included in the prompt, and "departed whole" means not
-        averaged with ``mul``.
+        The functions train missing adapters.
         """
         own, whole, plain = "from mul+retrieved", f"from mul+retrieved{WITHOUT_AVERAGING}", "from mul"
         yield f"{OURS}, routed", lambda language: self._adapters(own, language, routed=True)
         yield OURS, lambda language: self._adapters(own, language)
-        yield "entities shown only", lambda language: self._adapters(own, language, n_sentences=0)
-        yield "sentences shown only", lambda language: self._adapters(own, language, n_entities=0)
-        yield "nothing shown", lambda language: self._adapters(own, language, n_entities=0, n_sentences=0)
+        yield "entities only", lambda language: self._adapters(own, language, n_sentences=0)
+        yield "sentences only", lambda language: self._adapters(own, language, n_entities=0)
+        yield "no examples", lambda language: self._adapters(own, language, n_entities=0, n_sentences=0)
         yield "trained without examples", lambda language: self._adapters(plain, language, n_entities=0, n_sentences=0)
-        yield "trained without, shown", lambda language: self._with_retrieval(plain, language)
-        yield "from nothing (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
+        yield "trained without examples, used with them", lambda language: self._with_retrieval(plain, language)
+        yield "from scratch (the paper)", lambda language: self._adapters("from nothing+retrieved", language)
         yield "separate LoRA", lambda language: self._adapters("from nothing", language, n_entities=0, n_sentences=0)
-        yield "departed whole", lambda language: self._adapters(whole, language)
-        yield "departed whole, nothing shown", lambda language: self._adapters(whole, language, n_entities=0, n_sentences=0)
-        yield "departed whole, mul in its row", lambda language: self._mixed_with_mul(whole, language)
+        yield "not averaged with mul", lambda language: self._adapters(whole, language)
+        yield "not averaged with mul, no examples", lambda language: self._adapters(whole, language, n_entities=0, n_sentences=0)
+        yield "not averaged, decoded together with mul", lambda language: self._mixed_with_mul(whole, language)
         # This is also the joint LoRA with retrieval: trained from scratch on all languages, with examples in some prompts.
-        yield "mul alone, shown", lambda language: self._multilingual("mul+retrieved", language)
+        yield "mul alone", lambda language: self._multilingual("mul+retrieved", language)
         yield (
-            "mul alone, nothing shown",
+            "mul alone, no examples",
             lambda language: self._multilingual("mul+retrieved", language, n_entities=0, n_sentences=0),
         )
         yield "joint LoRA", lambda language: self._multilingual("joint", language, n_entities=0, n_sentences=0)
@@ -243,8 +242,8 @@ def metrics(rows: list[Row]) -> list[Metric]:
         found.append(Metric("least lead over the joint LoRA, low-resource", round(min(ahead[x] for x in low), 2), "F1", 0))
     if high:
         found.append(Metric("least lead over the joint LoRA, others", round(min(ahead[x] for x in high), 2), "F1", -1))
-    if "nothing shown" in f1:
-        gains = [f1[OURS][x] - f1["nothing shown"][x] for x in common if x in f1["nothing shown"]]
+    if "no examples" in f1:
+        gains = [f1[OURS][x] - f1["no examples"][x] for x in common if x in f1["no examples"]]
         found.append(Metric("retrieved examples add, on average", round(mean(gains), 2), "F1", 0))
     return found
 

@@ -1,1 +1,1 @@
-"""Annotation of corpora: files, data sets of Hugging Face and Ray clusters."""
+"""Annotation of corpora: files, datasets of Hugging Face and Ray clusters."""

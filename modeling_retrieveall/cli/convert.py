@@ -20,7 +20,7 @@ def convert(
         str | None,
         typer.Option(
             help="Output format: doccano, label-studio, prodigy, spacy, conll or jsonl (tokens and ner_tags). "
-            "Default: the format that the name of OUT implies."
+            "Default: the format that the suffix of OUT implies. It is needed for .jsonl, which several formats have."
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="train, validation or test, if the dataset has splits.")] = "train",

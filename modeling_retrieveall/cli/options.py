@@ -33,7 +33,7 @@ Quantization = Annotated[
     ),
 ]
 
-Language = Annotated[str | None, typer.Option(help="Language of all texts. Without it, each sentence is routed.")]
+Language = Annotated[str | None, typer.Option(help="Language of all texts, or `mul`. Without it, each sentence is routed.")]
 Prior = Annotated[str | None, typer.Option(help="Route only among these languages, `da,nb`, optionally with weights, `da=2,nb`.")]
 Labels = Annotated[str | None, typer.Option(help="Return only entities of these types, separated by commas, as in `PER,ORG`.")]
 Threshold = Annotated[

@@ -12,7 +12,7 @@ from .console import escaped, plain_errors, quiet_libraries, standard_output, ta
 def pull(
     source: Annotated[str, typer.Argument(help="Repository of an adapter or a model, or slug of a collection.")],
     output: Annotated[
-        Path | None, typer.Option(help="Copy each adapter to a subfolder of this folder, which is named after the language.")
+        Path | None, typer.Option(help="Folder for copies of the adapters, each in a subfolder with the name of its language.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit hash of the repository.")] = None,
 ) -> None:

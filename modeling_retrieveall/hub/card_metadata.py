@@ -54,7 +54,7 @@ def card_data(manifests: Sequence[Manifest], name: str, library: str) -> ModelCa
 
 
 class Dataset(NamedTuple):
-    """A data set. A manifest names it ``"owner/name:configuration"`` if it is on the Hub, and ``"./name"`` if it is a file."""
+    """A dataset. A manifest names it ``"owner/name:configuration"`` if it is on the Hub, and ``"./name"`` if it is a file."""
 
     name: str
     hub_id: str | None
@@ -68,7 +68,7 @@ class Dataset(NamedTuple):
         return cls(line, found.name, found.configuration) if found else cls(line.removeprefix("./"), None, None)
 
     def link(self) -> str:
-        """A Markdown link to the data set, or its name if it is not on the Hub."""
+        """A Markdown link to the dataset, or its name if it is not on the Hub."""
         if self.hub_id is None:
             return f"{markdown(self.name)} (not on the Hub)"
         return f"[{markdown(self.name)}](https://huggingface.co/datasets/{self.hub_id})"
@@ -78,7 +78,7 @@ class Measurement(NamedTuple):
     """Precision, recall and F1 on one split, for all entity types or for one.
 
     Attributes:
-        dataset: The data set.
+        dataset: The dataset.
         split: The split.
         label: The entity type, or ``None`` for all.
         scores: The metrics by name.
@@ -100,7 +100,7 @@ class Measurement(NamedTuple):
         return [self.dataset.link(), markdown(self.split), label, *map(str, self.scores.values()), n]
 
     def results(self) -> list[EvalResult]:
-        """The results in the format of the Hub, where a data set that is not on the Hub has the type ``unknown``."""
+        """The results in the format of the Hub, where a dataset that is not on the Hub has the type ``unknown``."""
         return [
             EvalResult(
                 task_type="token-classification",
@@ -141,7 +141,7 @@ def base_on_hub(name: str, revision: str | None) -> str | None:
 
 
 def datasets_of(manifest: Manifest) -> list[Dataset]:
-    """The training data sets of an adapter."""
+    """The training datasets of an adapter."""
     names = manifest.training.get("datasets")
     return [Dataset.parse(name) for name in names if isinstance(name, str)] if isinstance(names, list) else []
 

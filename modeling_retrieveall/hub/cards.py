@@ -34,8 +34,8 @@ _CHECKSUM = re.compile(r"<!-- (?:Generated|Written) by RetrieveAll[^\n]*: ([0-9a
 # The first adapters were published with the keys max_train_examples, epochs and knowledge_share.
 _SETTINGS = {
     "sentences": "Training sentences",
-    "max_train_samples": "Maximum sentences per data set",
-    "max_train_examples": "Maximum sentences per data set",
+    "max_train_samples": "Maximum sentences per dataset",
+    "max_train_examples": "Maximum sentences per dataset",
     "duplicates_dropped": "Exact duplicates removed",
     "num_train_epochs": "Epochs",
     "epochs": "Epochs",

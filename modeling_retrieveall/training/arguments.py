@@ -77,7 +77,7 @@ class AdapterTrainingArguments:
     )
     init_adapter: str = _argument(
         "auto",
-        "Initial adapter: a folder, a Hub repository (`owner/name@revision`), `mul` for the multilingual adapter of the package, "
+        "Initial adapter: a folder, a Hub repository (`owner/name@revision`), the language of a shipped adapter (`mul`, `de`), "
         "or `none` for random weights. `auto` is `mul` if that was trained on the same base LLM, and `none` otherwise.",
     )
     num_train_epochs: int | None = _argument(
@@ -161,7 +161,8 @@ class AdapterTrainingArguments:
     shard_languages: bool = _argument(
         False,
         "With several languages: each process trains some of the languages, independently of the other processes. By default, "
-        "all processes train one language together, then the next one; this is faster only for many sentences.",
+        "all processes train one language together, then the next one. The default is faster only if each language has many "
+        "sentences.",
     )
     seed: int = _argument(0, "Random seed of the sentences that are drawn, of their order and of the weights.")
     mixed_precision: str = _argument(

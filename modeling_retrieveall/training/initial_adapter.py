@@ -4,6 +4,8 @@
 'mul'
 """
 
+from pathlib import Path
+
 import torch
 from peft import LoraConfig
 
@@ -11,8 +13,8 @@ from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub
 from ..model.language_adapter import LanguageAdapter
-from ..model.manifest import MULTILINGUAL, read_manifest
-from ..model.model_source import resolve_adapter, shipped_adapters
+from ..model.manifest import MANIFEST, MULTILINGUAL, read_manifest
+from ..model.model_source import AdapterLocation, resolve_adapter, shipped_adapters
 from .arguments import AdapterTrainingArguments
 
 
@@ -20,8 +22,8 @@ def load_initial_adapter(source: str, language: str, base_model: str) -> Languag
     """Loads and checks the adapter that a run starts from.
 
     Args:
-        source: A folder; a repository on the Hub, optionally with ``@revision``; ``"mul"`` for the multilingual adapter of the
-            package; ``"none"``; or ``"auto"``: ``"mul"`` if that was trained on ``base_model``, otherwise ``"none"``.
+        source: A folder; a repository on the Hub, optionally with ``@revision``; the language of a shipped adapter, such as
+            ``"mul"``; ``"none"``; or ``"auto"``: ``"mul"`` if that was trained on ``base_model``, otherwise ``"none"``.
         language: The language that is trained.
         base_model: The base LLM.
 
@@ -43,7 +45,7 @@ def load_initial_adapter(source: str, language: str, base_model: str) -> Languag
         raise AdapterError(
             f"The package has no 'mul' adapter for the base LLM {base_model!r}. Set init_adapter='none', or train 'mul' first."
         )
-    initial = LanguageAdapter.load(resolve_adapter(source, Hub()))
+    initial = LanguageAdapter.load(_location(source))
     if initial.manifest.base_model != base_model:
         raise AdapterError(
             f"{initial.source} was trained on the base LLM {initial.manifest.base_model!r}, not on {base_model!r}."
@@ -54,6 +56,14 @@ def load_initial_adapter(source: str, language: str, base_model: str) -> Languag
         raise AdapterError(f"{initial.source} has rank {rank}, but an initial adapter may have at most {max_rank}.")
     initial.lora_weights(torch.float32)  # raises if a weight is not finite
     return initial
+
+
+def _location(source: str) -> AdapterLocation:
+    """Where an adapter is. A folder takes precedence over a shipped adapter with the same name."""
+    shipped = {manifest.parent.name: manifest.parent for manifest in shipped_adapters().glob(f"*/{MANIFEST}")}
+    if source in shipped and not Path(source).exists():
+        return shipped[source]
+    return resolve_adapter(source, Hub())
 
 
 def check_initial_adapter(arguments: AdapterTrainingArguments, initial: LanguageAdapter | None) -> None:

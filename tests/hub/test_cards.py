@@ -365,5 +365,5 @@ def test_a_card_shows_present_and_former_names_of_training_arguments(
         manifest, loaded_tiny_adapter.index, torch.zeros(0, 1), loaded_tiny_adapter.training_hashes, loaded_tiny_adapter.path
     )
     text = adapter_card(adapter).text
-    assert "| Epochs | 7 |" in text and "| Maximum sentences per data set | 600 |" in text
+    assert "| Epochs | 7 |" in text and "| Maximum sentences per dataset | 600 |" in text
     assert "| Share of training prompts with retrieved examples | 0.3 |" in text

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from modeling_retrieveall import InputError, LanguageAdapter
+from modeling_retrieveall.model.embedded_llm import EMBEDDED_BASE
 from modeling_retrieveall.training import setup
 from modeling_retrieveall.training.arguments import AdapterTrainingArguments
-from modeling_retrieveall.training.initial_adapter import check_initial_adapter
+from modeling_retrieveall.training.initial_adapter import check_initial_adapter, load_initial_adapter
 from modeling_retrieveall.training.trainer import train
 
 
@@ -50,3 +51,16 @@ def test_without_an_initial_adapter_rank_and_alpha_are_used(
     run = replace(arguments, num_train_epochs=0, max_eval_samples=0, **given)
     record = LanguageAdapter.load(train(run)).manifest.training
     assert (record["rank"], record["lora_alpha"]) == expected
+
+
+def test_a_shipped_adapter_is_named_by_its_language_unless_there_is_such_a_folder(
+    tiny_adapter: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = load_initial_adapter("de", "de", EMBEDDED_BASE)
+    assert shipped is not None and shipped.language == "de" and shipped.manifest.base_model == EMBEDDED_BASE
+    check_initial_adapter(AdapterTrainingArguments(language=["de"], dataset=["de.conll"], output_dir="out"), shipped)
+    own = tiny_adapter("de")
+    (tmp_path / "de").symlink_to(own)
+    found = load_initial_adapter("de", "de", LanguageAdapter.load(own).manifest.base_model)
+    assert found is not None and found.path.resolve() == own.resolve()

@@ -38,16 +38,16 @@ def imports(file: Path) -> Iterator[tuple[str, int]]:
             yield from (("." * node.level + name, node.lineno) for name in names)
 
 
-@pytest.mark.parametrize("room", BELOW)
-def test_a_room_imports_only_rooms_below_it(room: str) -> None:
-    for file in sorted((PACKAGE / room).glob("*.py")):
-        for name, line in imports(file):
-            if name != VERSION and name.startswith(("..", "modeling_retrieveall")):
-                other = name.removeprefix("..").removeprefix("modeling_retrieveall.").split(".")[0]
-                assert other in BELOW[room], f"{room}/{file.name}:{line} imports {name}, which {room} may not import"
+@pytest.mark.parametrize("name", BELOW)
+def test_a_sub_package_imports_only_those_below_it(name: str) -> None:
+    for file in sorted((PACKAGE / name).glob("*.py")):
+        for module, line in imports(file):
+            if module != VERSION and module.startswith(("..", "modeling_retrieveall")):
+                other = module.removeprefix("..").removeprefix("modeling_retrieveall.").split(".")[0]
+                assert other in BELOW[name], f"{name}/{file.name}:{line} imports {module}, which {name} may not import"
 
 
-def test_every_room_has_its_place_and_is_flat() -> None:
+def test_every_sub_package_is_listed_and_flat() -> None:
     assert sorted(BELOW) == sorted(folder.parent.name for folder in PACKAGE.glob("*/__init__.py"))
     nested = {file.parent.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("*/*/*.py")}
     assert nested == set()
