@@ -155,7 +155,10 @@ class AnnotationJob:
         Raises:
             JournalError: The journal of the target belongs to another job.
             RecordError: The source has changed while the job was running.
+            InputError: ``batch_size`` is below 1.
         """
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; give at least 1.")
         journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         if self.order == "uncertain":
             settings["near_misses"] = 0.0  # all that are known
@@ -171,7 +174,7 @@ class AnnotationJob:
                 resumed += len(chunk) - len(new)
                 progress.update(len(chunk))
         self._write_target(journal)
-        journal.path.unlink()
+        journal.remove()
         return AnnotationSummary(self.summary.records, resumed, self.summary.without_text)
 
     def _description(self, model: AnnotationModel, settings: Row) -> Row:

@@ -3,6 +3,7 @@
     entities.jsonl.journal   {"job": {"source": "file:///data/texts.jsonl", "dtype": "float32", ...}}
                              {"key": "8f0c...", "entities": [...], "language": "de", "known": true}
                              ...
+    entities.jsonl.journal.earlier    results of records that are at another place in the source now
     entities.jsonl.lock      exists while a process is writing the target
 
 The journal holds results only. The texts are read from the source again and compared with the keys.
@@ -18,6 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ..model.atomic import replacing
 from ..model.errors import RetrieveAllError
 from .readers import Row
 from .writers import to_json
@@ -37,6 +39,7 @@ class Journal:
 
     def __init__(self, path: Path, job: Row) -> None:
         self.path = path
+        self._earlier = path.with_name(f"{path.name}.earlier")
         self._job: Row = json.loads(to_json(job))
         self._stream: Any = None
         self._moved: dict[str, Row] = {}
@@ -45,7 +48,7 @@ class Journal:
         """Opens the journal and positions it after the last result that can be kept in place.
 
         Results stay in place while their keys match the records of the source, from the first record on. Results after the first
-        difference are removed from the file and kept in memory for :meth:`earlier_result`.
+        difference are moved to a second file, and are available from :meth:`earlier_result`.
 
         Args:
             keys: The key of each record of the source.
@@ -58,7 +61,7 @@ class Journal:
         """
         self._stream = self.path.open("r+b" if self.path.exists() else "w+b")
         whole, done, expected = 0, 0, iter(keys)
-        for row, size in self._rows():
+        for row, size in _rows(self._stream):
             if whole == 0:
                 self._check_job(row)
             elif not self._moved and row.get("key") == next(expected, None):
@@ -67,22 +70,23 @@ class Journal:
                 self._moved[str(row.get("key"))] = row
                 continue
             whole += size
+        self._keep_moved()
         self._stream.seek(whole)
         self._stream.truncate()
         if whole == 0:
             self._append({"job": self._job})
         return done
 
-    def _rows(self) -> Iterator[tuple[Row, int]]:
-        """The lines of the file and their sizes in bytes, up to the first line that a crash has left incomplete."""
-        for line in self._stream:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                return
-            if not line.endswith(b"\n") or not isinstance(row, dict):
-                return
-            yield row, len(line)
+    def _keep_moved(self) -> None:
+        """Writes the results that will be removed from the journal to a second file, with those that are there already."""
+        if self._earlier.exists():
+            with self._earlier.open("rb") as stream:
+                rows = [row for row, _ in _rows(stream)]
+            if rows and rows[0].get("job") == self._job:
+                self._moved = {str(row.get("key")): row for row in rows[1:]} | self._moved
+        if self._moved:
+            with replacing(self._earlier) as path, path.open("wb") as stream:
+                stream.writelines(_line(row) for row in ({"job": self._job}, *self._moved.values()))
 
     def _check_job(self, row: Row) -> None:
         before = row.get("job")
@@ -107,8 +111,7 @@ class Journal:
         self._append(*({"key": key, **result} for key, result in zip(keys, results, strict=True)))
 
     def _append(self, *rows: Row) -> None:
-        lines = (f"{to_json(row)}\n".encode("utf-8", "backslashreplace") for row in rows)
-        self._stream.write(b"".join(lines))
+        self._stream.write(b"".join(map(_line, rows)))
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -120,11 +123,32 @@ class Journal:
                 row = json.loads(line)
                 yield row.pop("key"), row
 
+    def remove(self) -> None:
+        """Removes the files of the journal."""
+        self.path.unlink()
+        self._earlier.unlink(missing_ok=True)
+
     def __enter__(self) -> "Journal":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._stream.close()
+
+
+def _line(row: Row) -> bytes:
+    return f"{to_json(row)}\n".encode("utf-8", "backslashreplace")
+
+
+def _rows(stream: Iterable[bytes]) -> Iterator[tuple[Row, int]]:
+    """The lines of a file and their sizes in bytes, up to the first line that a crash has left incomplete."""
+    for line in stream:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            return
+        if not line.endswith(b"\n") or not isinstance(row, dict):
+            return
+        yield row, len(line)
 
 
 def text_key(text: str | Sequence[str] | None) -> str:

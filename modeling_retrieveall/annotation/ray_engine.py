@@ -28,12 +28,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.exceptions import RayTaskError
 from transformers.utils import logging
 
-from ..model.atomic import check_sources, move_into_place
+from ..model.atomic import check_sources, check_writable, move_into_place
 from ..model.errors import InputError
 from .added_columns import AnnotationModel, annotate_records
 from .annotate import BATCHES_PER_CHUNK, AnnotationSummary
 from .journal import target_lock
-from .readers import FORMATS, Record, Row, parse_row, read_records, read_tables, suffix_of, text_columns, text_of
+from .readers import FORMATS, Record, RecordError, Row, parse_row, read_records, read_tables, suffix_of, text_columns, text_of
 from .source_checks import check_source, local_paths
 from .writers import json_line, schema_with_columns, with_columns, write_parquet
 
@@ -95,7 +95,11 @@ def annotate_on_ray(
     with target_lock(Path(folder)) if is_local else nullcontext():  # before the checks, see prepare_annotation
         if filesystem.exists(folder) and not overwrite:
             raise FileExistsError(f"{target} already exists. Set `overwrite` to replace it, or choose another path.")
-        check_sources(Path(folder), local_paths(files) if is_local else map(Path, files))
+        if filesystem.isfile(folder):
+            raise RecordError(f"The target {target} is a file, but Ray writes a folder. Choose another path.")
+        if is_local:
+            check_writable(Path(folder))
+        check_sources(Path(folder), local_paths(files) if is_local else _paths_on(filesystem, files))
         # All files of the target need the same columns, so all records are read first. Reading is much faster than annotation.
         summary = check_source(files, column, prefix, target)
         schema = None if summary.schema is None else schema_with_columns(summary.schema, prefix)
@@ -163,17 +167,27 @@ def _files(source: str) -> list[str]:
     return [filesystem.unstrip_protocol(file) for file in found]
 
 
+def _paths_on(filesystem: fsspec.AbstractFileSystem, files: Iterable[str]) -> list[Path]:
+    """The paths of the files that are on a file system."""
+    places = map(fsspec.core.url_to_fs, files)
+    return [Path(path) for other, path in places if other == filesystem]
+
+
 def _move_into_place(filesystem: fsspec.AbstractFileSystem, unfinished: str, folder: str, files: Sequence[str]) -> None:
     """Replaces the target with the finished folder, atomically if the file system is local."""
     if isinstance(filesystem, LocalFileSystem):
         filesystem.touch(f"{unfinished}/_SUCCESS")
         move_into_place(Path(unfinished), Path(folder))
         return
-    _remove(filesystem, folder)
+    old = f"{folder}.old"
+    _remove(filesystem, old)
+    if filesystem.exists(folder):
+        filesystem.mv(folder, old, recursive=True)
     for file in files:
         filesystem.mv(f"{unfinished}/{file}", f"{folder}/{file}")
-    _remove(filesystem, unfinished)
     filesystem.touch(f"{folder}/_SUCCESS")
+    _remove(filesystem, unfinished)
+    _remove(filesystem, old)
 
 
 def _remove(filesystem: fsspec.AbstractFileSystem, folder: str) -> None:

@@ -54,7 +54,7 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
             if (output / language).exists():
                 raise FileExistsError(f"{output / language} already exists. Remove it, or choose another output folder.")
         return [_copy_adapter(adapter, output / language) for language, adapter in adapters.items()]
-    if not is_collection(source):
+    if found.snapshot:  # the repository of a model; those of adapters have no code
         with translate_hub_errors(source):
             snapshot_download(
                 source,

@@ -7,6 +7,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 
+import torch
 from transformers import PreTrainedModel
 
 from .compatibility import check_hidden_size, check_lora_fits, check_manifest_fits
@@ -132,8 +133,15 @@ class AdapterRegistry:
         Raises:
             AdapterError: Weights are missing or damaged.
             HubError: Weights cannot be fetched.
+            MemoryError: The weights do not fit into the memory of the device.
         """
-        self.bank.make_resident(languages, lambda language: self.adapters[language].lora_weights(self.base.dtype))
+        try:
+            self.bank.make_resident(languages, lambda language: self.adapters[language].lora_weights(self.base.dtype))
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(
+                f"The LoRA weights of {', '.join(sorted(languages))} do not fit into the memory of the device. "
+                f"Load the model with fewer adapter_slots than {self.config.adapter_slots}, or with quantization='4bit'."
+            ) from error
 
     def load_weights(self, language: str) -> None:
         """Fetches and checks the LoRA weights of a language at their first use, and reads them into the bank.

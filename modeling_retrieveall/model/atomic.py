@@ -159,6 +159,9 @@ def move_into_place(finished: Path, target: Path) -> None:
     restore(target)
     _check_kind(finished, target)
     if not target.is_dir():
+        if finished.is_file():
+            with finished.open("rb") as stream:
+                os.fsync(stream.fileno())  # else a power failure after the rename could leave an empty file
         os.replace(finished, target)
         return
     replaced, old = _replaced(target), finished.with_name(f"{finished.name[:32]}.old")

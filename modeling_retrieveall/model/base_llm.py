@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from .embedded_llm import EMBEDDED_BASE, EMBEDDED_REVISION, resolve_base
-from .errors import InputError, MissingPackageError
+from .errors import InputError, InputTypeError, MissingPackageError
 from .hub_files import Hub, is_hub_id
 from .int8_linear import Int8Linear, quantize_linear_layers
 
@@ -56,9 +56,12 @@ def load_base(
 
     Raises:
         InputError: There is no such model, or it cannot be quantised.
+        InputTypeError: The model does not have one of the arguments.
         MissingPackageError: The model requires a package that is not installed.
+        MemoryError: The model does not fit into the memory of the device.
     """
     _prepare_for_forks()
+    name = os.path.expanduser(name)
     if not is_hub_id(name) and not Path(name).exists():
         raise InputError(f"The base LLM {name!r} could not be loaded: there is no such folder. {_ADVICE}")
     hub, path = hub or Hub(), resolve_base(name)
@@ -74,6 +77,13 @@ def load_base(
         tokenizer = AutoTokenizer.from_pretrained(path, **shared)
     except ImportError as error:  # bitsandbytes, or a package of the tokenizer
         raise MissingPackageError(f"The base LLM {name!r} could not be loaded: {str(error).strip()}") from error
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(
+            f"The base LLM {name!r} does not fit into the memory of the device. Load it with quantization='4bit', or choose a "
+            "smaller one."
+        ) from error
+    except TypeError as error:
+        raise InputTypeError(f"The base LLM {name!r} could not be loaded: {error}") from error
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise InputError(
             f"The base LLM {name!r} could not be loaded: {(str(error).strip() or type(error).__name__).splitlines()[0]} {_ADVICE}"

@@ -10,7 +10,7 @@ the tag probabilities of each occurrence are interpolated with their mean over a
 
     p(tag | word, text)  =  (1 - w) · p(tag | word)  +  w · mean of p(tag | word) over the occurrences in the text
 
-So an unsure occurrence follows the others. An occurrence whose tags have a probability of at least 0.95 keeps them, and a name
+So an uncertain occurrence follows the others. An occurrence whose tags have a probability of at least 0.95 keeps them, and a name
 that occurs once does not change. Words are compared in Unicode's composed form (NFC), without regard to case.
 
 >>> consistent(prepared, backend.decode(prepared, 16, print), AnswerFormat(tokenizer))[0].spans
@@ -20,6 +20,7 @@ that occurs once does not change. Words are compared in Unicode's composed form 
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +38,13 @@ _SURE = 0.95
 
 Name = tuple[str, ...]
 """The words of a name, as they are compared."""
+
+
+class _View(NamedTuple):
+    """A name in a window: its distance from the nearer edge, in words, and its part of the result, ``[words, tags]``."""
+
+    distance: int
+    log_probabilities: Tensor
 
 
 def consistent(sentences: Sequence[PreparedSentence], answers: Sequence[Answer], answer_format: AnswerFormat) -> list[Answer]:
@@ -79,19 +87,23 @@ def shared(log_probabilities: Sequence[Tensor], sentences: Sequence[Sentence], s
     """
     words = [[_comparable(word.text) for word in sentence.words] for sentence in sentences]
     names = {tuple(of_row[span.start : span.end]) for of_row, found in zip(words, spans, strict=True) for span in found}
-    occurrences: dict[Name, list[Tensor]] = defaultdict(list)
+    # For each name its places in the text. A place in the overlap of two windows has two views of the result.
+    places: dict[Name, dict[int, list[_View]]] = defaultdict(lambda: defaultdict(list))
     result = [of_row.clone() for of_row in log_probabilities]
-    for of_row, in_row in zip(words, result, strict=True):
+    for sentence, of_row, in_row in zip(sentences, words, result, strict=True):
         for start, end in _occurrences(of_row, names):
-            occurrences[tuple(of_row[start:end])].append(in_row[start:end])  # a view of the result
-    for views in occurrences.values():
-        if len(views) > 1:
-            probabilities = torch.stack(views).exp()  # [occurrences, words of the name, tags]
+            view = _View(min(start, len(of_row) - end), in_row[start:end])
+            places[tuple(of_row[start:end])][sentence.words[start].start].append(view)
+    for of_name in places.values():
+        if len(of_name) > 1:
+            best = [max(views, key=lambda view: view.distance).log_probabilities for views in of_name.values()]
+            probabilities = torch.stack(best).exp()  # [occurrences, words of the name, tags]
             sure = probabilities.amax(-1).amin(-1) >= _SURE  # [occurrences]
             weight = torch.where(sure, 0.0, _TEXT_WEIGHT)[:, None, None]
             mixed = torch.lerp(probabilities, probabilities.mean(0, keepdim=True), weight)
-            for view, of_occurrence in zip(views, mixed.clamp(min=torch.finfo(mixed.dtype).tiny).log(), strict=True):
-                view.copy_(of_occurrence)
+            for views, of_place in zip(of_name.values(), mixed.clamp(min=torch.finfo(mixed.dtype).tiny).log(), strict=True):
+                for view in views:
+                    view.log_probabilities.copy_(of_place)
     return result
 
 

@@ -75,7 +75,7 @@ class DocumentReader:
         Args:
             text_index: Position of the text in the list of texts.
             text: A text of any length, or one sentence.
-            languages: The languages that the text may be written in. Abbreviations of these do not end a sentence.
+            languages: The languages that the text may be written in, see :func:`sentence_bounds`.
         """
         if isinstance(text, str):
             whole = Sentence.from_text(text)

@@ -18,7 +18,7 @@ Route(language='de', adapters=('de',), weights=(1.0,), confidence=0.99, known=Tr
 
 import threading
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -91,12 +91,15 @@ class Extractor:
         self._reader = DocumentReader(answers, config)
 
     @torch.no_grad()
-    def extract(self, texts: Sequence[Text], request: Request) -> list[Extraction]:
+    def extract(
+        self, texts: Sequence[Text], request: Request, after_batch: Callable[[], None] = lambda: None
+    ) -> list[Extraction]:
         """Extracts the entities of texts.
 
         Args:
             texts: Texts of any length, or sentences.
             request: The options of the call.
+            after_batch: Called after each batch of sentences. An error that it raises ends the extraction.
 
         Raises:
             InputError: A language is not one of the model's.
@@ -105,6 +108,11 @@ class Extractor:
         """
         request = self.checked(request)
         languages, windows = self._read(texts, request)
+
+        def report(sentences: int) -> None:
+            progress.update(sentences)
+            after_batch()
+
         entities: list[list[Any]] = [[] for _ in texts]
         near_misses: list[list[Any]] = [[] for _ in texts]
         sentences: list[list[SentenceResult]] = [[] for _ in texts]
@@ -114,12 +122,12 @@ class Extractor:
             # results must not depend on the batch size.
             for part in parts_of(windows, _WINDOWS_AT_A_TIME):
                 with self.lock:
-                    decoded = self._decode(part, languages, request, progress)
+                    decoded = self._decode(part, languages, request, report)
                 for window, (result, answer) in zip(part, decoded, strict=True):
                     sentences[window.text_index].append(result)
-                    kept, others = _entities(window, answer, request)
-                    entities[window.text_index].append((window.sentence, kept))
-                    near_misses[window.text_index].append((window.sentence, others))
+                    spans, near = _entities(window, answer)
+                    entities[window.text_index].append((window.sentence, spans))
+                    near_misses[window.text_index].append((window.sentence, near))
         return [
             _extraction(text, found, others, results, request)
             for text, found, others, results in zip(texts, entities, near_misses, sentences, strict=True)
@@ -218,7 +226,7 @@ class Extractor:
         return languages, windows
 
     def _decode(
-        self, windows: list[Window], languages: Sequence[str] | None, request: Request, progress: Any
+        self, windows: list[Window], languages: Sequence[str] | None, request: Request, report: Callable[[int], None]
     ) -> list[tuple[SentenceResult, Answer | None]]:
         """Runs all stages after reading. A sentence for which no adapter is used has no answer."""
         self._check_languages(languages, request.prior)  # again, as languages may have been removed by another thread
@@ -227,7 +235,7 @@ class Extractor:
         routed = self._route_to_usable(windows, encoded, languages, request)
         prepared = self._prepare(windows, encoded, routed, request)
         to_decode = [each for each in prepared if each]
-        decoded_alone = self.backend.decode(to_decode, batch_size, progress.update)
+        decoded_alone = self.backend.decode(to_decode, batch_size, report)
         answers = iter(consistent(to_decode, decoded_alone, self._answers) if request.consistent_labels else decoded_alone)
         decoded: list[tuple[SentenceResult, Answer | None]] = []
         for window, (route, posterior), sentence in zip(windows, routed, prepared, strict=True):
@@ -381,8 +389,10 @@ class Extractor:
         known = entity_types(adapters)
         if unknown := sorted(map(str, request.named_labels() - set(known))):
             raise InputError(f"No adapter has the entity type {unknown[0]!r}. There are: {', '.join(known) or 'none'}.")
-        decodings = {decoding for adapter in adapters for decoding in adapter.manifest.decodings} & set(self.backend.decodings)
-        if request.consistent_labels and ("tags" not in decodings or request.decoding == "generation"):
+        requested = request.decoding or self.config.decoding
+        learned = [[each for each in adapter.manifest.decodings if each in self.backend.decodings] for adapter in adapters]
+        tags = any("tags" in (each[:1] if requested == "auto" else each) for each in learned)
+        if request.consistent_labels and (requested == "generation" or not tags):
             raise InputError("`consistent_labels` needs tags, but this model generates its answers. Leave it out.")
 
     def _limits(self, manifests: Iterable[Manifest]) -> tuple[int, int]:
@@ -430,25 +440,30 @@ class Extractor:
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
-def _entities(window: Window, answer: Answer | None, request: Request) -> tuple[list[Entity], list[Entity]]:
-    """The entities of a window that the request keeps, and its near misses."""
+def _entities(window: Window, answer: Answer | None) -> tuple[list[Entity], list[Entity]]:
+    """The entities of a window, and its near misses, which include the entities."""
     if answer is None:
         return [], []
-    kept = [each for each in answer.spans if request.keeps(each.span.label, each.score)]
-    others = [*answer.near_misses, *(each for each in answer.spans if each not in kept)]
-    near = sorted((each for each in others if request.nearly_keeps(each.span.label, each.score)), key=lambda each: each.span)
-    entities, near_misses = ([window.sentence.entity(each.span, each.score) for each in scored] for scored in (kept, near))
+    both = sorted([*answer.near_misses, *answer.spans], key=lambda each: each.span)
+    entities, near_misses = (
+        [window.sentence.entity(each.span, each.score) for each in scored] for scored in (answer.spans, both)
+    )
     return entities, near_misses
 
 
 def _extraction(text: Text, entities: Any, near_misses: Any, sentences: list[SentenceResult], request: Request) -> Extraction:
-    """The result for a text from the entities and near misses of its windows."""
-    found, others = merged_entities(entities), None
+    """The result for a text from the entities and near misses of its windows.
+
+    They are merged before they are filtered, so that an entity does not change if others are left out.
+    """
+    found = [each for each in merged_entities(entities) if request.keeps(each.label, each.score)]
+    others = None
     if request.near_misses is not None:
         others = [
             each
             for each in merged_entities(near_misses)
-            if all(each.end <= entity.start or entity.end <= each.start for entity in found)
+            if request.nearly_keeps(each.label, each.score)
+            and all(each.end <= entity.start or entity.end <= each.start for entity in found)
         ]
     return Extraction(text if isinstance(text, str) else text.text, found, sentences, others)
 

@@ -167,14 +167,18 @@ class Paragraph:
 
 
 def paragraphs(text: str) -> Iterator[Paragraph]:
-    """The paragraphs of a text, which are separated by blank lines. Lines end as in :meth:`str.splitlines`."""
+    """The paragraphs of a text, which are separated by blank lines. Lines end as in :meth:`str.splitlines`.
+
+    A line with nothing but ``>`` is blank, as in the reply to an e-mail.
+    """
     lines: list[Line] = []
     start = 0
-    for line in text.splitlines(keepends=True):
-        if line.strip():
-            lines.append(Line(line, start))
-        start += len(line)
-        if lines and (line.isspace() or line.endswith(_PARAGRAPH_END)):
+    for piece in text.splitlines(keepends=True):
+        line = Line(piece, start)
+        start += len(piece)
+        if line.text:
+            lines.append(line)
+        if lines and (not line.text or piece.endswith(_PARAGRAPH_END)):
             yield Paragraph(lines)
             lines = []
     if lines:

@@ -47,6 +47,8 @@ class LoadingArguments:
         if given := [name for name in _UNSUPPORTED if arguments.get(name)]:
             raise InputTypeError(f"from_pretrained() does not support {', '.join(given)}.")
         changeable = RetrieveAllConfig.changeable()
+        if given := sorted(arguments.keys() & (RetrieveAllConfig.field_names() - changeable)):
+            raise InputTypeError(f"from_pretrained() does not accept {', '.join(given)}, which the stored configuration decides.")
         ignored = {*_HUB, *_AUTO, *_UNSUPPORTED, *changeable}
         base = {name: value for name, value in arguments.items() if name not in ignored}
         _check_names(base, {*_HUB, *_NAMED, *changeable})

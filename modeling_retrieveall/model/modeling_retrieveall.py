@@ -61,7 +61,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         self.tokenizer = tokenizer
         self.hub = Hub()
         self.home: Snapshot | None = None
-        self._base_origin: BaseOrigin | None = None
+        self.base_origin: BaseOrigin | None = None
         self.registry = AdapterRegistry(base, config)
         self.adapters, self.bank, self.router = self.registry.adapters, self.registry.bank, self.registry.router
         self.answers = AnswerFormat(tokenizer)
@@ -149,7 +149,7 @@ class RetrieveAllModel(TypedPreTrainedModel):
         if name == found.config.base_model:  # adapters belong to the base LLM of the configuration, not to a replacement
             found.config.base_revision = found.config.base_revision or revision
         model = cls(found.config, base, tokenizer)
-        model.hub, model.home, model._base_origin = given.hub, found.snapshot, BaseOrigin(name, revision, for_base)
+        model.hub, model.home, model.base_origin = given.hub, found.snapshot, BaseOrigin(name, revision, for_base)
         model.registry.add_all(found.adapters, languages, skipped)
         return model.eval()
 

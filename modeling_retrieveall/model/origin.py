@@ -87,7 +87,7 @@ class Origin:
 
 def _checked_base(model: "RetrieveAllModel") -> BaseOrigin:
     """The origin of the base LLM of a model that can be loaded again."""
-    if model._base_origin is None:
+    if model.base_origin is None:
         raise InputTypeError(
             "This model was built from a base LLM in memory, which is not stored with it, so it cannot be pickled or copied. "
             "Load a model in each process with RetrieveAllModel.from_pretrained."
@@ -102,7 +102,7 @@ def _checked_base(model: "RetrieveAllModel") -> BaseOrigin:
             f"The adapters of {', '.join(edited)} were changed in memory, so the model cannot be pickled or copied. Save it with "
             "save_pretrained, and load it from there."
         )
-    return model._base_origin
+    return model.base_origin
 
 
 def file_states(base: str, adapters: Iterable[AdapterLocation]) -> list[FileState]:
@@ -132,7 +132,7 @@ def load_again(origin: Origin) -> "RetrieveAllModel":
 
     base, tokenizer = load_base(origin.base.name, origin.base.revision, origin.hub, **origin.base.arguments)
     model = RetrieveAllModel(RetrieveAllConfig(**origin.config), base, tokenizer)
-    model.hub, model.home, model._base_origin = origin.hub, origin.home, origin.base
+    model.hub, model.home, model.base_origin = origin.hub, origin.home, origin.base
     model.registry.add_all(origin.adapters, None, SkippedAdapters(strict=True))
     if origin.device:
         model.to(origin.device)

@@ -35,8 +35,9 @@ class Retrieved:
     """What was retrieved for a sentence.
 
     Attributes:
-        mentions: The entities of the prompt, most similar first.
-        examples: The sentences of the prompt, most similar first.
+        mentions: Labelled entities, most similar first. If they are longer than ``max_example_tokens``, the prompt has only the
+            first ones.
+        examples: Labelled sentences, likewise.
         matches: The words of the sentence that are mentions in the examples, for tags.
     """
 

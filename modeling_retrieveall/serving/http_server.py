@@ -118,7 +118,12 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
         model: The model.
         limits: What is accepted.
         api_key: If given, ``/extract`` and ``/metrics`` need the header ``Authorization: Bearer <api_key>``.
+
+    Raises:
+        InputError: The API key is empty.
     """
+    if api_key is not None and not api_key.strip():
+        raise InputError("`api_key` is empty. Give a key, or leave it out to serve without one.")
     limits = limits or ServerLimits()
     batcher = RequestBatcher(model, max_queued_texts=limits.queued_texts)
     metrics = _Metrics(batcher)
@@ -138,7 +143,7 @@ def create_app(model: RetrieveAllModel, limits: ServerLimits | None = None, api_
     app.add_middleware(_BodyLimit, limits=limits)
     app.add_middleware(_Measurement, metrics=metrics)
     _handle_errors(app)
-    protected = [Depends(_key_check(api_key))] if api_key else []
+    protected = [] if api_key is None else [Depends(_key_check(api_key))]
 
     @app.post("/extract", dependencies=protected, response_model=ExtractResults)
     async def extract(body: ExtractBody) -> Any:
@@ -173,7 +178,9 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return _AsciiResponse({"detail": jsonable_encoder(error.errors())}, 422)
+        # The input is left out, because it may hold numbers that JSON does not have.
+        problems = [{name: each[name] for name in ("type", "loc", "msg")} for each in error.errors()]
+        return _AsciiResponse({"detail": jsonable_encoder(problems)}, 422)
 
     @app.exception_handler(InputError)
     @app.exception_handler(InputTypeError)

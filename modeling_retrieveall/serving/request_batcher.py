@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from ..model.errors import RetrieveAllError
+from ..model.errors import RetrieveAllError, ServerError
+from ..model.hub_files import HubUnreachableError
 from ..model.modeling_retrieveall import RetrieveAllModel
 from ..model.outputs import Extraction
 from ..model.request import Request
@@ -30,6 +31,10 @@ from .server_limits import ServerLimits
 
 class QueueFullError(RetrieveAllError, BlockingIOError):
     """Too many texts are waiting."""
+
+
+class _AbandonedError(Exception):
+    """Nobody waits for the results of a batch any more."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,8 @@ class RequestBatcher:
         """The results of each request of a batch, or its error."""
         try:
             return [*self._extract(batch)]
+        except (ServerError, HubUnreachableError, _AbandonedError) as error:  # no request is at fault
+            return [error] * len(batch)
         except Exception as error:
             if len(batch) < 2:
                 return [error] * len(batch)
@@ -148,7 +155,13 @@ class RequestBatcher:
         return [result for waiting in batch for result in self._results([waiting])]
 
     def _extract(self, batch: Sequence[_Waiting]) -> list[list[Extraction]]:
+        def check_wanted() -> None:
+            if all(waiting.results.done() for waiting in batch):
+                raise _AbandonedError("All clients have gone, or have waited too long.")
+
+        check_wanted()
         texts = [text for waiting in batch for text in waiting.texts]
         languages = [language for waiting in batch for language in waiting.languages or ()]
-        results = iter(self._model.extract(texts, language=languages or None, consistent_labels=batch[0].consistent_labels))
+        request = Request(language=languages or None, consistent_labels=batch[0].consistent_labels)
+        results = iter(self._model.extractor.extract(texts, request, check_wanted))
         return [[next(results) for _ in waiting.texts] for waiting in batch]

@@ -23,12 +23,12 @@ from typing import Any
 
 from ..model.atomic import check_sources, updating
 from ..model.backends import PreparedSentence
-from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.embedded_llm import EMBEDDED_BASE, resolve_base
-from ..model.errors import AdapterError
+from ..model.errors import AdapterError, InputError
 from ..model.language_adapter import LanguageAdapter
 from ..model.lora_files import VLLM_RANKS
 from ..model.modeling_retrieveall import RetrieveAllModel
+from ..model.origin import BaseOrigin
 from .ebnf_grammar import CharacterFormat, build_ebnf
 
 _URL = "/v1/completions"
@@ -69,11 +69,14 @@ def export(
 
     Raises:
         FileExistsError: The folder is not empty and ``overwrite`` is not set, or it holds no earlier export.
-        InputError: The export would replace an adapter of the model or its base LLM.
+        InputError: The model has no languages, or the export would replace an adapter of the model or its base LLM.
         AdapterError: An adapter is damaged, or its rank is too high for vLLM.
     """
     folder = Path(folder)
-    sources = [*(adapter.path for adapter in model.adapters.values()), Path(resolve_base(model.config.base_model))]
+    if not model.adapters:
+        raise InputError("The model has no languages, so there is nothing to export. Add an adapter first.")
+    origin = model.base_origin or BaseOrigin(model.config.base_model, model.config.base_revision, {})
+    sources = [*(adapter.path for adapter in model.adapters.values()), Path(resolve_base(origin.name))]
     check_sources(folder / _ADAPTERS, sources)
     _check_folder(folder, overwrite)
     rank = max(map(_max_rank, model.adapters.values()))
@@ -81,7 +84,7 @@ def export(
         for code, adapter in model.adapters.items():
             (written / _ADAPTERS / code).mkdir(parents=True, exist_ok=True)
             adapter.write_lora(written / _ADAPTERS / code)
-        base = _base_arguments(model.config, written)
+        base = _base_arguments(origin, written)
         script = written / _SCRIPT
         script.write_text(_launch_script(base, sorted(model.adapters), rank, model.config.adapter_slots), encoding="utf-8")
         script.chmod(0o755)
@@ -149,18 +152,18 @@ def _max_rank(adapter: LanguageAdapter) -> int:
     return rank
 
 
-def _base_arguments(config: RetrieveAllConfig, folder: Path) -> list[str]:
+def _base_arguments(base: BaseOrigin, folder: Path) -> list[str]:
     """The arguments of ``vllm serve`` for the base LLM. The embedded LLM is not on the Hub in this form, so it is copied."""
-    if config.base_model == EMBEDDED_BASE:
+    if base.name == EMBEDDED_BASE:
         (folder / _BASE).mkdir()
         for file in Path(resolve_base(EMBEDDED_BASE)).iterdir():
             if file.is_file():  # the export itself can be a subfolder
                 shutil.copyfile(file, folder / _BASE / file.name)
         return [_BASE]
-    path = Path(config.base_model).expanduser()
+    path = Path(base.name).expanduser()
     if path.is_dir():
         return [str(path.resolve())]
-    return [config.base_model, *(["--revision", config.base_revision] if config.base_revision else [])]
+    return [base.name, *(["--revision", base.revision] if base.revision else [])]
 
 
 def _launch_script(base: Sequence[str], languages: Sequence[str], rank: int, slots: int) -> str:

@@ -152,6 +152,23 @@ def test_only_a_changed_record_is_annotated_again(source: Path, tmp_path: Path) 
     assert model.read == ["In Köln", *rest]
 
 
+def test_results_of_moved_records_survive_a_second_interruption(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        annotate(CapitalsModel(90), str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+    jsonl(source, [{"text": "In Köln"}, *({"text": text} for text in TEXTS)])
+    with pytest.raises(KeyboardInterrupt):
+        annotate(CapitalsModel(0), str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+    model = CapitalsModel()
+    annotate(model, str(source), str(tmp_path / "out.jsonl"), batch_size=1)
+    assert model.read == ["In Köln", *(text for text in TEXTS[80:] if text != "nichts")]
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.jsonl"]
+
+
+def test_a_batch_size_below_one_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"batch_size is 0; give at least 1\."):
+        annotate(CapitalsModel(), str(source), str(tmp_path / "out.jsonl"), batch_size=0)
+
+
 def test_a_source_that_changes_while_the_job_runs_is_reported(source: Path, tmp_path: Path) -> None:
     class ChangesSource(CapitalsModel):
         def extract(self, texts: Any, **options: Any) -> list[Extraction]:

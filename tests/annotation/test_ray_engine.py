@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +20,7 @@ import ray
 import torch
 from typer.testing import CliRunner
 
-from modeling_retrieveall import Extraction
+from modeling_retrieveall import Extraction, InputError
 from modeling_retrieveall.annotation.annotate import AnnotationSummary, annotate
 from modeling_retrieveall.annotation.journal import JournalError, target_lock
 from modeling_retrieveall.annotation.ray_engine import annotate_on_ray
@@ -193,6 +194,18 @@ def test_a_target_is_neither_the_source_nor_written_by_another_job(cluster: None
     (tmp_path / "out.jsonl").mkdir()
     assert annotate_on_ray(CapitalsModel, str(source), str(tmp_path / "out.jsonl"), overwrite=True).records == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.jsonl", "out.jsonl"]
+
+
+def test_a_target_that_is_a_file_or_holds_the_source_is_refused(cluster: None, tmp_path: Path) -> None:
+    source = str(jsonl(tmp_path / "in.jsonl", [{"text": "Bonn"}]))
+    target = jsonl(tmp_path / "out.jsonl", [{"text": "Graz"}])
+    with pytest.raises(RecordError, match=r"out\.jsonl is a file, but Ray writes a folder"):
+        annotate_on_ray(CapitalsModel, source, str(target), overwrite=True)
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/corpus.jsonl/part-1.jsonl", b'{"text": "Bonn"}\n')
+    with pytest.raises(InputError, match=r"cannot be replaced, because .*part-1\.jsonl is read from it"):
+        annotate_on_ray(CapitalsModel, "memory://corpus.jsonl/part-1.jsonl", "memory://corpus.jsonl", overwrite=True)
+    assert memory.exists("/corpus.jsonl/part-1.jsonl")
 
 
 def test_a_second_job_is_refused_while_the_first_one_checks_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """One type for each name in a text."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ TEXT = "Jordan traf Petra. Später lief jordan davon. Er flog nach JORDAN."
 
 
 def sentences(*texts: str) -> list[Sentence]:
-    return [Sentence.from_words(text.split()) for text in texts]
+    """The sentences of one text."""
+    whole = Sentence.from_words([word for text in texts for word in text.split()])
+    ends = list(accumulate(len(text.split()) for text in texts))
+    return [whole.slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def tags(*words: dict[int, float], labels: Sequence[str] = LABELS) -> Tensor:
@@ -63,6 +67,20 @@ def test_an_occurrence_that_was_missed_is_found() -> None:
     assert [int(word.argmax()) for word in after[2]] == [B_PER, I_PER]
 
 
+def test_a_name_in_the_overlap_of_two_windows_counts_once() -> None:
+    whole = Sentence.from_words(["dann", "kam", "Merkel", "nach", "Bonn"])
+    windows = [whole.slice(0, 3), whole.slice(2, 5)]
+    near_the_edge, inside = tags({}, {}, {B_PER: 0.1}), tags({B_PER: 0.6}, {}, {})
+    found = [[], [Span(0, 1, "PER")]]
+    for before, after in zip((near_the_edge, inside), shared([near_the_edge, inside], windows, found), strict=True):
+        torch.testing.assert_close(after, before)
+    later = Sentence.from_words(["dann", "kam", "Merkel", "nach", "Bonn", "und", "Merkel"]).slice(6, 7)
+    after = shared([near_the_edge, inside, tags({B_PER: 0.9})], [*windows, later], [*found, [Span(0, 1, "PER")]])
+    expected = 0.25 * 0.9 + 0.75 * (0.9 + 0.1) / 2  # both windows have it at an edge, so the first one counts
+    assert after[2][0, B_PER].exp() == pytest.approx(expected, abs=1e-5)
+    assert after[0][2, B_PER] == after[1][0, B_PER]
+
+
 @pytest.mark.parametrize("others", range(1, 12))
 def test_a_sure_occurrence_keeps_its_tags_among_any_number_of_others(others: int) -> None:
     before = [tags({B_LOC: 0.99}), *(tags({B_PER: 0.9}) for _ in range(others))]
@@ -91,7 +109,7 @@ def texts(draw: st.DrawFn) -> tuple[list[Sentence], list[Tensor], list[list[Span
     words = draw(st.lists(st.lists(st.sampled_from(["a", "A", "b", "c"]), min_size=1, max_size=5), min_size=1, max_size=4))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     probabilities = [torch.randn(len(each), 5, generator=generator).mul(3).log_softmax(-1) for each in words]
-    listed = [Sentence.from_words(each) for each in words]
+    listed = sentences(*map(" ".join, words))
     return listed, probabilities, [draw(spans_within(len(each))) for each in words]
 
 

@@ -26,6 +26,17 @@ def test_the_sentences_cover_the_whole_text_in_order(text: str, languages: list[
     assert all(start < end for start, end in bounds) or not text
 
 
+@given(st.text(st.sampled_from(">\n \tab.:-1")))
+def test_lines_of_quoted_mails_are_split_without_an_error(text: str) -> None:
+    assert "".join(cut(text, "en")) == text
+
+
+@pytest.mark.parametrize("blank", [">", "> ", "> >"])
+def test_a_quoted_blank_line_ends_a_paragraph(blank: str) -> None:
+    text = f"> Hello John\n{blank}\n> World Bank"
+    assert cut(text, "en") == ["> Hello John", f"\n{blank}\n", "> World Bank"]
+
+
 @given(odd_text)
 def test_no_sentence_begins_inside_a_word(text: str) -> None:
     for start, _ in sentence_bounds(text, ["de"])[1:]:

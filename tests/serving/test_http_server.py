@@ -147,6 +147,12 @@ def test_a_request_that_cannot_be_answered_says_why(client: httpx.Client, body: 
     assert message in json.dumps(response.json()["detail"])
 
 
+def test_a_number_that_json_does_not_have_is_refused(client: httpx.Client) -> None:
+    for body in ('{"text": "a", "threshold": NaN}', '{"text": "a", "other": NaN}'):
+        response = client.post("/extract", content=body, headers={"Content-Type": "application/json"})
+        assert response.status_code in (400, 422), response.text
+
+
 def test_a_slow_client_does_not_hold_up_others(client: httpx.Client) -> None:
     with socket.create_connection((client.base_url.host, client.base_url.port)) as slow:
         slow.sendall(b"POST /extract HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
@@ -217,7 +223,7 @@ class SlowModel:
     def checked(self, request: Any) -> Any:
         return request
 
-    def extract(self, texts: list[str], **options: Any) -> list[Extraction]:
+    def extract(self, texts: list[str], request: Any, after_batch: Callable[[], None]) -> list[Extraction]:
         time.sleep(0.3)
         if "fail" in texts:
             raise MemoryError("A text does not fit into memory.")
@@ -242,13 +248,44 @@ def test_the_error_of_one_request_does_not_affect_others() -> None:
     assert statuses == dict.fromkeys(texts, 200) | {"fail": 503}
 
 
+class EndlessModel(SlowModel):
+    """A stand-in for a model that never finishes a text of the name "endless"."""
+
+    def extract(self, texts: list[str], request: Any, after_batch: Callable[[], None]) -> list[Extraction]:
+        while "endless" in texts:
+            time.sleep(0.01)
+            after_batch()
+        return [Extraction(text, [], []) for text in texts]
+
+
+def test_a_request_that_has_waited_too_long_does_not_hold_up_others() -> None:
+    with served(EndlessModel(), ServerLimits(wait_seconds=0.5)) as client:
+        assert client.post("/extract", json={"text": "endless"}).status_code == 503
+        assert client.post("/extract", json={"text": "short"}).status_code == 200
+
+
+def test_a_batch_is_not_repeated_if_the_backend_cannot_be_reached() -> None:
+    model = FailingModel(ServerError("no vLLM"))
+    with served(model) as client, ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(client.post, "/extract", json={"text": "Bonn"}) for _ in range(8)]
+        assert {task.result().status_code for task in tasks} == {503}
+    assert model.calls <= 8
+
+
+def test_an_empty_api_key_is_refused(model: RetrieveAllModel) -> None:
+    with pytest.raises(InputError, match="`api_key` is empty"):
+        create_app(model, api_key=" ")
+
+
 class FailingModel(SlowModel):
     """A stand-in for a model that fails with an error for every text."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.calls = 0
 
-    def extract(self, texts: list[str], **options: Any) -> list[Extraction]:
+    def extract(self, texts: list[str], request: Any, after_batch: Callable[[], None]) -> list[Extraction]:
+        self.calls += 1
         raise self.error
 
 
