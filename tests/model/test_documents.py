@@ -25,8 +25,10 @@ from modeling_retrieveall import (
 from modeling_retrieveall.model import extractor
 from modeling_retrieveall.model.documents import DocumentReader, checked_texts
 from modeling_retrieveall.model.entities import Example, Mention, Sentence, Span
+from modeling_retrieveall.model.extractor import _extraction
 from modeling_retrieveall.model.known_mentions import MentionMatch
 from modeling_retrieveall.model.outputs import KnownMention
+from modeling_retrieveall.model.request import Request
 from modeling_retrieveall.model.retrieval import Hit, Retrieved
 from tests.random_adapters import write_random_adapters
 from tests.strategies import texts
@@ -99,6 +101,16 @@ def test_a_long_sentence_has_overlapping_windows_but_no_overlapping_entities(mod
 
 
 # What the caller knows beforehand
+
+
+def test_entities_of_overlapping_windows_are_merged_before_they_are_filtered() -> None:
+    text = Sentence.from_words(["dann", "kam", "Berlin", "dran", "und", "dann"])
+    windows = [text.slice(0, 4), text.slice(1, 6)]
+    of_windows = [(window, [text.entity(Span(2, 3, label), 0.9)]) for window, label in zip(windows, ("LOC", "ORG"), strict=True)]
+    (merged,) = _extraction(text, of_windows, [], [], Request()).entities
+    for label in ("LOC", "ORG"):
+        found = _extraction(text, of_windows, [], [], Request(labels=[label])).entities
+        assert found == ([merged] if merged.label == label else [])
 
 
 def test_a_prior_excludes_the_languages_it_does_not_name(model: RetrieveAllModel) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants
 
-from modeling_retrieveall import AdapterError, RetrieveAllModel
+from modeling_retrieveall import AdapterError, InputTypeError, RetrieveAllModel
 from modeling_retrieveall.model.hub_files import HubError, HubUnreachableError
 from tests.local_hub import LocalHub
 from tests.published import TINY, commit_folder, publish, publish_changed
@@ -125,6 +125,17 @@ def test_a_misspelt_argument_is_named_with_the_right_spelling(tiny_adapter: TINY
 def test_an_argument_without_effect_is_refused(tiny_adapter: TINY, argument: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=f"does not support {next(iter(argument))}"):
         RetrieveAllModel.from_pretrained(tiny_adapter("de"), **argument)
+
+
+@pytest.mark.parametrize("argument", [{"base_revision": "abc"}, {"adapters": {"de": "de"}}])
+def test_a_field_that_the_stored_configuration_decides_is_refused(tiny_adapter: TINY, argument: dict[str, Any]) -> None:
+    with pytest.raises(InputTypeError, match=f"does not accept {next(iter(argument))}, which the stored configuration decides"):
+        RetrieveAllModel.from_pretrained(tiny_adapter("de"), **argument)
+
+
+def test_an_argument_that_the_base_llm_does_not_have_is_named(tiny_adapter: TINY) -> None:
+    with pytest.raises(InputTypeError, match=r"The base LLM .* could not be loaded: .*no_such_argument"):
+        RetrieveAllModel.from_pretrained(tiny_adapter("de"), no_such_argument=1)
 
 
 def test_an_adapter_repository_is_a_model_of_one_language_and_can_be_added(hub: LocalHub, tiny_adapter: TINY) -> None:

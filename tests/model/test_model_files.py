@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from modeling_retrieveall import AdapterError, RetrieveAllConfig, RetrieveAllModel
+from modeling_retrieveall.model import base_llm
 from tests.conftest import write_tiny_base
 from tests.random_adapters import write_random_adapters
 
@@ -113,6 +114,14 @@ def test_the_base_can_be_loaded_from_another_folder(
     assert RetrieveAllModel.from_pretrained(adapters, base_model=str(copy)).extract(TEXTS) == model.extract(TEXTS)
 
 
+def test_the_path_of_the_base_may_begin_with_the_home_folder(
+    adapters: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_base, tmp_path / "copy")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RetrieveAllModel.from_pretrained(adapters, base_model="~/copy").base.name_or_path == str(tmp_path / "copy")
+
+
 # What cannot be loaded
 
 
@@ -120,6 +129,15 @@ def test_a_missing_base_lists_the_possible_values(adapters: Path, tmp_path: Path
     with pytest.raises(ValueError, match=r"could not be loaded.*Give 'embedded/gemma-3-270m'") as caught:
         RetrieveAllModel.from_pretrained(adapters, base_model=str(tmp_path / "nowhere"))
     assert str(tmp_path / "nowhere") in str(caught.value)
+
+
+def test_a_base_that_does_not_fit_into_memory_is_reported(adapters: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(base_llm.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(MemoryError, match=r"does not fit into the memory of the device\. Load it with quantization='4bit'"):
+        RetrieveAllModel.from_pretrained(adapters)
 
 
 def test_a_base_of_another_hidden_size_is_refused(adapters: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from openai import OpenAI
 from typer.testing import CliRunner
 
-from modeling_retrieveall import RetrieveAllModel
+from modeling_retrieveall import InputError, RetrieveAllModel
 from modeling_retrieveall.cli.app import app
 from modeling_retrieveall.model.outputs import Extraction
 from modeling_retrieveall.serving.ebnf_grammar import CharacterFormat
@@ -89,6 +90,17 @@ def test_the_launch_script_names_base_and_adapters(exported: Path, tiny_base: Pa
     assert line[line.index("--lora-modules") + 1 :] == [*modules, "--port", "9"]
     assert line[line.index("--max-lora-rank") + 1] == "8"
     assert line[line.index("--max-loras") + 1] == line[line.index("--max-cpu-loras") + 1] == "3"
+
+
+def test_the_launch_script_names_the_base_that_the_model_has(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny_base, tmp_path / "copy")
+    model = RetrieveAllModel.from_pretrained(folder, base_model=str(copy))
+    export(model, tmp_path / "served")
+    assert f"serve {copy}" in (tmp_path / "served" / "serve.sh").read_text(encoding="utf-8")
+    for language in list(model.languages):
+        model.remove_language(language)
+    with pytest.raises(InputError, match="The model has no languages, so there is nothing to export"):
+        export(model, tmp_path / "other")
 
 
 def with_vllm(folder: Path, command: str) -> dict[str, str]:
