@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 
 from ..model.atomic import creating
 from ..model.base_llm import load_base, pinned_revision
 from ..model.errors import AdapterError, InputError
-from ..model.hub_files import Hub, HubFileMissingError, is_collection, is_repository, translate_hub_errors
+from ..model.hub_files import Hub, HubFileMissingError, Snapshot, is_collection, is_repository, translate_hub_errors
 from ..model.language_adapter import CARD, CARD_FILES, LanguageAdapter
 from ..model.model_source import SkippedAdapters, load_adapters, resolve_model
+from ..model.untrusted_files import LIMITS
 
 
 def pull(source: str, output: Path | None = None, revision: str | None = None, hub: Hub | None = None) -> list[LanguageAdapter]:
@@ -55,17 +55,18 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
                 raise FileExistsError(f"{output / language} already exists. Remove it, or choose another output folder.")
         return [_copy_adapter(adapter, output / language) for language, adapter in adapters.items()]
     if found.snapshot:  # the repository of a model; those of adapters have no code
-        with translate_hub_errors(source):
-            snapshot_download(
-                source,
-                revision=hub.resolve(source, revision),
-                allow_patterns=["*.py", "*.json", CARD],
-                token=hub.token,
-                cache_dir=hub.cache_dir,
-            )
+        _fetch_code(found.snapshot)
     base = found.config.base_model
     load_base(base, pinned_revision(base, found.config.base_revision, hub), hub)
     return list(adapters.values())
+
+
+def _fetch_code(model: Snapshot) -> None:
+    """Downloads the code, the configuration and the card of a model."""
+    with translate_hub_errors(model.repository):
+        files = model.hub.api.list_repo_files(model.repository, revision=model.commit)
+    names = [name for name in files if "/" not in name and name.endswith((".py", ".json"))]
+    model.fetch({name: LIMITS.json_bytes for name in names} | {name: LIMITS.card_bytes for name in files if name == CARD})
 
 
 def _copy_adapter(adapter: LanguageAdapter, target: Path) -> LanguageAdapter:

@@ -14,6 +14,7 @@ from modeling_retrieveall.hub.collections import open_collection, remove_from_co
 from modeling_retrieveall.hub.pull import pull
 from modeling_retrieveall.hub.push import push_adapter
 from modeling_retrieveall.model.hub_files import HubError, HubUnreachableError
+from modeling_retrieveall.model.untrusted_files import LIMITS
 from tests.adapter_folders import copy_adapter
 from tests.local_hub import LocalHub
 from tests.local_hub.store import Commit
@@ -220,6 +221,14 @@ def test_a_pulled_model_works_offline(hub: LocalHub, tiny_adapter: TINY) -> None
     model = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=True)
     model.extract(["Angela Merkel"] * 2, language=["de", "en"])
     assert hub.requests == []
+
+
+def test_pull_downloads_no_file_of_any_size(hub: LocalHub, tiny_adapter: TINY) -> None:
+    slug = publish(tiny_adapter, "de")
+    RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
+    HfApi().upload_file(path_or_fileobj=b" " * (LIMITS.json_bytes + 1), path_in_repo="big.json", repo_id="ann/tiny-model")
+    with pytest.raises(HubError, match=r"ann/tiny-model: big\.json has 1,048,577 bytes; at most 1,048,576 are read"):
+        pull("ann/tiny-model")
 
 
 def test_pull_does_not_replace_a_folder(hub: LocalHub, tiny_adapter: TINY, tmp_path: Path) -> None:
