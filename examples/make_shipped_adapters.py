@@ -59,7 +59,7 @@ PANX40 = (
 MAX_HUMAN, MAX_PANX = 1000, 200
 """Maximum number of training sentences of `mul` from each corpus, so that no language or genre outweighs the others."""
 LANGUAGES = (*(code for code in HUMAN if code not in ("kk", "ne", "si", "th")), "bg", "el", "es", "fr", "it")
-"""The languages that ship. Adapters for Kazakh and Sinhala were not better than `mul`, and Thai has not been trained yet. Nepali is
+"""The languages that ship. Adapters for Kazakh and Sinhala were not good enough, and Thai has not been trained yet. Nepali is
 left out, because nearly all sentences of its corpus contain a name."""
 MAX_LANGUAGE, MAX_ONLY_PANX = 3000, 1000
 """Maximum number of training sentences of a language: human-labelled ones, and lines of PAN-X if it has nothing else."""
