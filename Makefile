@@ -19,7 +19,7 @@ DISTRIBUTED := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-r
 help:
 	echo "make demo       extract entities from example sentences with the shipped model"
 	echo "make test       run the tests"
-	echo "make test-fast  run the tests that take less than two minutes in total"
+	echo "make test-fast  run the tests that take about two minutes in total"
 	echo "make test-slow  run the tests that take minutes each"
 	echo "make lint       check style and types"
 	echo "make setup      only create the virtual environment for development"
@@ -35,9 +35,10 @@ test: setup
 
 # Without the real base LLM, without most tests that start processes, and with few examples per property.
 FAST := -m "not slow and not embedded" --hypothesis-profile fast $(addprefix --ignore=tests/, \
-	annotation/test_annotate.py annotation/test_datasets_map.py annotation/test_ray_engine.py benchmarks cli/test_console.py \
-	integrations local_hub model/test_hub_bases.py model/test_hub_faults.py model/test_pickling.py test_docs.py \
-	training/test_accelerate_configs.py training/test_resuming.py training/test_training.py)
+	annotation/test_annotate.py annotation/test_datasets_map.py annotation/test_ray_engine.py annotation/test_worker_pool.py \
+	benchmarks cli/test_console.py cli/test_evaluate.py integrations local_hub model/test_data_loss.py model/test_documents.py \
+	model/test_hub_bases.py model/test_hub_faults.py model/test_pickling.py model/test_public_names.py serving/test_http_server.py test_docs.py \
+	test_make_shipped_adapters.py training/test_accelerate_configs.py training/test_resuming.py training/test_training.py)
 
 test-fast: setup
 	$(PYTEST) $(DISTRIBUTED) $(FAST) $(PYTEST_OPTIONS)
