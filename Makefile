@@ -37,8 +37,9 @@ test: setup
 FAST := -m "not slow and not embedded" --hypothesis-profile fast $(addprefix --ignore=tests/, \
 	annotation/test_annotate.py annotation/test_datasets_map.py annotation/test_ray_engine.py annotation/test_worker_pool.py \
 	benchmarks cli/test_console.py cli/test_evaluate.py integrations local_hub model/test_data_loss.py model/test_documents.py \
-	model/test_hub_bases.py model/test_hub_faults.py model/test_pickling.py model/test_public_names.py serving/test_http_server.py test_docs.py \
-	test_make_shipped_adapters.py training/test_accelerate_configs.py training/test_resuming.py training/test_training.py)
+	model/test_hub_bases.py model/test_hub_faults.py model/test_pickling.py model/test_public_names.py \
+	serving/test_http_server.py test_docs.py test_make_shipped_adapters.py training/test_accelerate_configs.py \
+	training/test_resuming.py training/test_training.py)
 
 test-fast: setup
 	$(PYTEST) $(DISTRIBUTED) $(FAST) $(PYTEST_OPTIONS)

@@ -138,6 +138,16 @@ def prepare_annotation(
         yield AnnotationJob(source, path, column, prefix, summary, order)
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Checks the number of sentences that are decoded together.
+
+    Raises:
+        InputError: It is below 1.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; give at least 1.")
+
+
 @dataclass(frozen=True, slots=True)
 class AnnotationJob:
     """A job whose source and target have been checked; see :func:`prepare_annotation`."""
@@ -157,8 +167,7 @@ class AnnotationJob:
             RecordError: The source has changed while the job was running.
             InputError: ``batch_size`` is below 1.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; give at least 1.")
+        check_batch_size(batch_size)
         journal = Journal(Path(f"{self.target}.journal"), self._description(model, settings))
         if self.order == "uncertain":
             settings["near_misses"] = 0.0  # all that are known

@@ -31,7 +31,7 @@ from transformers.utils import logging
 from ..model.atomic import check_sources, check_writable, move_into_place
 from ..model.errors import InputError
 from .added_columns import AnnotationModel, annotate_records
-from .annotate import BATCHES_PER_CHUNK, AnnotationSummary
+from .annotate import BATCHES_PER_CHUNK, AnnotationSummary, check_batch_size
 from .journal import target_lock
 from .readers import FORMATS, Record, RecordError, Row, parse_row, read_records, read_tables, suffix_of, text_columns, text_of
 from .source_checks import check_source, local_paths
@@ -86,8 +86,9 @@ def annotate_on_ray(
         FileNotFoundError: The source does not exist.
         FileExistsError: See :func:`annotate`.
         JournalError: Another process is writing the target. This is detected for local targets only.
-        InputError: This machine has too few cores or GPUs. Errors of the model are raised as well.
+        InputError: ``batch_size`` is below 1, or this machine has too few cores or GPUs. Errors of the model are raised as well.
     """
+    check_batch_size(batch_size)
     suffix, files = suffix_of(target, OUTPUTS), _files(source)
     filesystem, folder = fsspec.core.url_to_fs(target)
     is_local = isinstance(filesystem, LocalFileSystem)

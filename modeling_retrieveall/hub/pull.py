@@ -54,7 +54,7 @@ def pull(source: str, output: Path | None = None, revision: str | None = None, h
             if (output / language).exists():
                 raise FileExistsError(f"{output / language} already exists. Remove it, or choose another output folder.")
         return [_copy_adapter(adapter, output / language) for language, adapter in adapters.items()]
-    if found.snapshot:  # the repository of a model; those of adapters have no code
+    if found.snapshot and not hub.offline:  # the repository of a model; those of adapters have no code
         _fetch_code(found.snapshot)
     base = found.config.base_model
     load_base(base, pinned_revision(base, found.config.base_revision, hub), hub)

@@ -125,7 +125,7 @@ class Extractor:
                     decoded = self._decode(part, languages, request, report)
                 for window, (result, answer) in zip(part, decoded, strict=True):
                     sentences[window.text_index].append(result)
-                    spans, near = _entities(window, answer)
+                    spans, near = _entities(window, answer, request)
                     entities[window.text_index].append((window.sentence, spans))
                     near_misses[window.text_index].append((window.sentence, near))
         return [
@@ -440,13 +440,13 @@ class Extractor:
         return torch.stack([each.sentence for each in self.encoder.encode([window.word_ids for window in windows])])
 
 
-def _entities(window: Window, answer: Answer | None) -> tuple[list[Entity], list[Entity]]:
-    """The entities of a window, and its near misses, which include the entities."""
+def _entities(window: Window, answer: Answer | None, request: Request) -> tuple[list[Entity], list[Entity]]:
+    """The entities of a window, and its near misses with the entities if the request asks for near misses."""
     if answer is None:
         return [], []
-    both = sorted([*answer.near_misses, *answer.spans], key=lambda each: each.span)
+    near = [] if request.near_misses is None else sorted([*answer.near_misses, *answer.spans], key=lambda each: each.span)
     entities, near_misses = (
-        [window.sentence.entity(each.span, each.score) for each in scored] for scored in (answer.spans, both)
+        [window.sentence.entity(each.span, each.score) for each in scored] for scored in (answer.spans, near)
     )
     return entities, near_misses
 

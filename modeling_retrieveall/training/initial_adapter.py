@@ -13,8 +13,8 @@ from ..model.configuration_retrieveall import RetrieveAllConfig
 from ..model.errors import AdapterError, InputError
 from ..model.hub_files import Hub
 from ..model.language_adapter import LanguageAdapter
-from ..model.manifest import MANIFEST, MULTILINGUAL, read_manifest
-from ..model.model_source import AdapterLocation, resolve_adapter, shipped_adapters
+from ..model.manifest import MULTILINGUAL, read_manifest
+from ..model.model_source import SHIPPED, AdapterLocation, resolve_adapter, resolve_model, shipped_adapters
 from .arguments import AdapterTrainingArguments
 
 
@@ -60,7 +60,7 @@ def load_initial_adapter(source: str, language: str, base_model: str) -> Languag
 
 def _location(source: str) -> AdapterLocation:
     """Where an adapter is. A folder takes precedence over a shipped adapter with the same name."""
-    shipped = {manifest.parent.name: manifest.parent for manifest in shipped_adapters().glob(f"*/{MANIFEST}")}
+    shipped = resolve_model(SHIPPED).adapters
     if source in shipped and not Path(source).exists():
         return shipped[source]
     return resolve_adapter(source, Hub())

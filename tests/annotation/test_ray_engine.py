@@ -201,6 +201,8 @@ def test_a_target_that_is_a_file_or_holds_the_source_is_refused(cluster: None, t
     target = jsonl(tmp_path / "out.jsonl", [{"text": "Graz"}])
     with pytest.raises(RecordError, match=r"out\.jsonl is a file, but Ray writes a folder"):
         annotate_on_ray(CapitalsModel, source, str(target), overwrite=True)
+    with pytest.raises(InputError, match=r"batch_size is 0; give at least 1\."):
+        annotate_on_ray(CapitalsModel, source, str(tmp_path / "other.jsonl"), batch_size=0)
     memory = fsspec.filesystem("memory")
     memory.pipe("/corpus.jsonl/part-1.jsonl", b'{"text": "Bonn"}\n')
     with pytest.raises(InputError, match=r"cannot be replaced, because .*part-1\.jsonl is read from it"):

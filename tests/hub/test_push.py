@@ -13,7 +13,7 @@ from modeling_retrieveall import AdapterError, LanguageAdapter, RetrieveAllModel
 from modeling_retrieveall.hub.collections import open_collection, remove_from_collection
 from modeling_retrieveall.hub.pull import pull
 from modeling_retrieveall.hub.push import push_adapter
-from modeling_retrieveall.model.hub_files import HubError, HubUnreachableError
+from modeling_retrieveall.model.hub_files import Hub, HubError, HubUnreachableError
 from modeling_retrieveall.model.untrusted_files import LIMITS
 from tests.adapter_folders import copy_adapter
 from tests.local_hub import LocalHub
@@ -218,6 +218,7 @@ def test_a_pulled_model_works_offline(hub: LocalHub, tiny_adapter: TINY) -> None
     RetrieveAllModel.from_pretrained(collection=slug).push_to_hub("ann/tiny-model")
     assert [adapter.language for adapter in pull("ann/tiny-model")] == ["de", "en"]
     hub.requests.clear()
+    assert [adapter.language for adapter in pull("ann/tiny-model", hub=Hub(local_files_only=True))] == ["de", "en"]
     model = RetrieveAllModel.from_pretrained("ann/tiny-model", local_files_only=True)
     model.extract(["Angela Merkel"] * 2, language=["de", "en"])
     assert hub.requests == []
